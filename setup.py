@@ -1,0 +1,56 @@
+"""Installs the `dlib` packages and the two SWIG extensions `bilateralfilter` and `colorbilateralfilter`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from setuptools import Extension, find_namespace_packages, setup
+from setuptools.command.build_ext import build_ext
+
+CRF = Path("dlib/crf/crfwrapper")
+
+
+class BuildExt(build_ext):
+    """Finds the `swig` package's program even when the virtual environment is not on PATH."""
+
+    def find_swig(self) -> str:
+        found = shutil.which("swig")
+        if found is None:
+            import swig
+
+            found = str(Path(swig.BIN_DIR) / "swig")
+        return found
+
+
+def extension(name: str) -> Extension:
+    """One filter as a single-file module: without SWIG's proxy the extension itself carries the name."""
+    return Extension(
+        name,
+        sources=[f"{CRF}/{name}/{name}.i", f"{CRF}/{name}/{name}.cpp"],
+        depends=[str(path) for path in sorted([*CRF.glob("core/*"), *CRF.glob(f"{name}/*.hpp")])],
+        include_dirs=[f"{CRF}/{name}", f"{CRF}/core"],
+        swig_opts=["-c++", "-noproxy", f"-I{CRF}/core"],
+        extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"],
+        extra_link_args=["-pthread"],
+        language="c++",
+    )
+
+
+def requirements() -> list[str]:
+    lines = Path("dependencies/requirements.txt").read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "-"))]
+
+
+setup(
+    name="colocam",
+    version="1.0.0",
+    description="Weakly supervised video object localization with class activation mapping and co-localization",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_namespace_packages(include=["dlib", "dlib.*"], exclude=["dlib.crf.crfwrapper*"]),
+    package_data={"dlib.visualization": ["templates/*"]},
+    ext_modules=[extension("bilateralfilter"), extension("colorbilateralfilter")],
+    cmdclass={"build_ext": BuildExt},
+    install_requires=requirements(),
+)
