@@ -1,0 +1,195 @@
+"""Checks across flags: combinations that cannot work are refused, probable slips are warned of."""
+
+from __future__ import annotations
+
+import re
+
+from dlib.configure.constants import ARCH_OF_TASK, COLOCAM, METHODS, STD_CL, pooling_of_method
+from dlib.configure.table import FLAGS, Flags
+from dlib.utils.errors import UsageError
+
+TERMS = (
+    "sl_clc",
+    "crf_clc",
+    "rgb_jcrf_clc",
+    "max_sizepos_clc",
+    "min_entropy_clc",
+    "size_bg_g_fg_clc",
+    "sizefg_tmp_clc",
+    "empty_out_bb_clc",
+)
+
+# Flags whose text becomes part of a folder's or file's name.
+_NAMES = ("exp_id", "dataset", "debug_subfolder")
+_NAME_BYTES = 60  # the longest folder's name, with two of these in it, stays below a file system's 255
+
+
+def check_config(cfg: Flags) -> None:
+    """Raises UsageError with one line for the first combination of flags that cannot work."""
+    _check_names(cfg)
+    _check_model(cfg)
+    _check_data(cfg)
+    _check_training(cfg)
+    if cfg.task == COLOCAM:
+        _check_terms(cfg)
+
+
+def _check_names(cfg: Flags) -> None:
+    if not (re.fullmatch(r"[0-9]{1,19}", cfg.MYSEED) and int(cfg.MYSEED) < 2**63):
+        raise UsageError(f"--MYSEED {cfg.MYSEED!r}: expected an integer >= 0 (and below 2^63)")
+    for name in _NAMES:
+        text = getattr(cfg, name)
+        if any(char in text for char in "/\\") or text in (".", ".."):
+            raise UsageError(
+                f"--{name} {text!r}: becomes part of a folder's name and must not hold / or \\ or be . or .."
+            )
+        if len(text.encode()) > _NAME_BYTES:
+            raise UsageError(
+                f"--{name}: becomes part of a folder's name and must not be longer than {_NAME_BYTES} bytes"
+            )
+    for name in ("exp_id", "dataset"):
+        if not getattr(cfg, name).strip():
+            raise UsageError(f"--{name}: must not be empty")
+
+
+def _check_model(cfg: Flags) -> None:
+    if cfg.arch != ARCH_OF_TASK[cfg.task]:
+        raise UsageError(f"--arch {cfg.arch}: --task {cfg.task} needs --arch {ARCH_OF_TASK[cfg.task]}")
+    needed = pooling_of_method(cfg.method)
+    if cfg.spatial_pooling != needed:
+        fits = ", ".join(method for method in METHODS if pooling_of_method(method) == cfg.spatial_pooling)
+        raise UsageError(
+            f"--spatial_pooling {cfg.spatial_pooling}: --method {cfg.method} needs {needed}"
+            f" ({cfg.spatial_pooling} goes with --method {fits})"
+        )
+    if cfg.seed_cam_method and pooling_of_method(cfg.seed_cam_method) != needed:
+        raise UsageError(
+            f"--seed_cam_method {cfg.seed_cam_method}: needs the head"
+            f" {pooling_of_method(cfg.seed_cam_method)}, but --method {cfg.method} has {needed}"
+        )
+    if cfg.multi_label_flag:
+        raise UsageError(
+            "--multi_label_flag True: several classes per video are not supported, each video has one"
+        )
+    if cfg.task == STD_CL and cfg.freeze_cl:
+        raise UsageError(
+            "--freeze_cl True: with --task STD_CL nothing would be trained;"
+            " --freeze_encoder True trains the head only"
+        )
+    if cfg.eval_only and not cfg.fd_exp:
+        raise UsageError("--eval_only True: needs --fd_exp, the experiment folder to evaluate")
+
+
+def _check_data(cfg: Flags) -> None:
+    if cfg.crop_size > cfg.resize_size:
+        raise UsageError(
+            f"--crop_size {cfg.crop_size}: must not be larger than --resize_size {cfg.resize_size}"
+        )
+    if cfg.sample_n_from_seq_dist == "interval" and cfg.sample_n_from_seq_style != "random":
+        raise UsageError(
+            "--sample_n_from_seq_dist interval: only with --sample_n_from_seq_style random,"
+            f" not {cfg.sample_n_from_seq_style}"
+        )
+    if cfg.min_tr_batch_sz == 0:
+        raise UsageError("--min_tr_batch_sz 0: expected -1 (no least number) or at least 1")
+    cards = cfg.cudaid.split(",")
+    if not all(card.strip().isascii() and card.strip().isdigit() for card in cards):
+        raise UsageError(
+            f"--cudaid {cfg.cudaid!r}: expected card numbers separated by commas, such as 0 or 0,1"
+        )
+    if cfg.device == "cpu" and cfg.dist_backend == "nccl":
+        raise UsageError("--dist_backend nccl: needs CUDA; with --device cpu use --dist_backend gloo")
+
+
+def _check_training(cfg: Flags) -> None:
+    if cfg.best_start_ep > cfg.max_epochs:
+        raise UsageError(
+            f"--best_start_ep {cfg.best_start_ep}: no epoch of --max_epochs {cfg.max_epochs} could become the best"
+        )
+    if (
+        cfg.opt__name_optimizer == "sgd"
+        and cfg.opt__nesterov
+        and (cfg.opt__momentum == 0 or cfg.opt__dampening != 0)
+    ):
+        raise UsageError("--opt__nesterov True: needs --opt__momentum > 0 and --opt__dampening 0")
+    if cfg.opt__lr_scheduler and cfg.opt__name_lr_scheduler != "step" and cfg.opt__min_lr > cfg.opt__lr:
+        raise UsageError(f"--opt__min_lr {cfg.opt__min_lr}: must not be larger than --opt__lr {cfg.opt__lr}")
+    if cfg.elb_max_t < cfg.elb_init_t:
+        raise UsageError(
+            f"--elb_max_t {cfg.elb_max_t}: must not be smaller than --elb_init_t {cfg.elb_init_t}"
+        )
+
+
+def _check_terms(cfg: Flags) -> None:
+    active = [term for term in TERMS if getattr(cfg, term)]
+    if not active and not cfg.eval_only:
+        raise UsageError(
+            f"--task CoLo-CAM: no loss term is on; set one to True at least: --{', --'.join(TERMS)}"
+        )
+    for term in active:
+        start, end = getattr(cfg, f"{term}_start_ep"), getattr(cfg, f"{term}_end_ep")
+        if end != -1 and end < max(start, 1):
+            raise UsageError(
+                f"--{term}_end_ep {end}: must be -1 (no end) or not before --{term}_start_ep {start}"
+            )
+    if cfg.sl_clc_ksz % 2 == 0 or cfg.sl_clc_fg_erode_k % 2 == 0:
+        name = "sl_clc_ksz" if cfg.sl_clc_ksz % 2 == 0 else "sl_clc_fg_erode_k"
+        raise UsageError(f"--{name} {getattr(cfg, name)}: expected an odd number")
+    if cfg.seg_ignore_idx in (0, 1):
+        raise UsageError(
+            f"--seg_ignore_idx {cfg.seg_ignore_idx}: 0 and 1 are background and foreground; take another"
+        )
+    if cfg.sl_clc and cfg.sl_clc_min_t > cfg.sl_clc_knn_t:
+        raise UsageError(
+            f"--sl_clc_min_t {cfg.sl_clc_min_t}: must not be larger than --sl_clc_knn_t {cfg.sl_clc_knn_t}"
+        )
+    if cfg.rgb_jcrf_clc_input_re_dim == 0:
+        raise UsageError("--rgb_jcrf_clc_input_re_dim 0: expected -1 (all channels) or at least 1")
+    if cfg.rgb_jcrf_clc and cfg.rgb_jcrf_clc_seed_agreement and not cfg.sl_clc:
+        raise UsageError("--rgb_jcrf_clc_seed_agreement True: needs seeds, --sl_clc True")
+
+
+def config_warnings(cfg: Flags) -> list[str]:
+    """One line for each given flag that changes nothing, and for combinations that are probably a slip."""
+    lines = [
+        f"--{flag.name} {getattr(cfg, flag.name)} has no effect: {flag.no_effect}"
+        for flag in FLAGS.values()
+        if flag.no_effect and getattr(cfg, flag.name) != flag.default
+    ]
+    if cfg.task == COLOCAM:
+        lines += _term_warnings(cfg)
+    elif active := [term for term in TERMS if getattr(cfg, term)]:
+        lines.append(f"--{active[0]} True has no effect: loss terms *_clc belong to --task CoLo-CAM")
+    if cfg.freeze_encoder and cfg.task == COLOCAM:
+        lines.append(
+            "--freeze_encoder True has no effect with --task CoLo-CAM; --freeze_cl freezes encoder and head"
+        )
+    if cfg.freeze_decoder_bn and cfg.task == STD_CL:
+        lines.append("--freeze_decoder_bn True has no effect with --task STD_CL, which has no decoder")
+    if cfg.fd_exp and not cfg.eval_only:
+        lines.append("--fd_exp has no effect without --eval_only True")
+    if cfg.std_label_smooth and cfg.std_label_smooth_e == 0:
+        lines.append("--std_label_smooth True has no effect with --std_label_smooth_e 0")
+    if cfg.min_tr_batch_sz != -1 and cfg.sample_n_from_seq == 1:
+        lines.append("--min_tr_batch_sz has no effect with --sample_n_from_seq 1")
+    return lines
+
+
+def _term_warnings(cfg: Flags) -> list[str]:
+    lines = []
+    if cfg.rgb_jcrf_clc and cfg.sample_n_from_seq < 2:
+        lines.append(
+            "--rgb_jcrf_clc True never contributes with --sample_n_from_seq 1: it needs 2 or more frames"
+        )
+    if cfg.rgb_jcrf_clc and cfg.sample_n_from_seq > cfg.batch_size:
+        lines.append(
+            f"--sample_n_from_seq {cfg.sample_n_from_seq} is more than --batch_size {cfg.batch_size}:"
+            " the frames of a shot are cut into several minibatches"
+        )
+    if cfg.sl_clc and cfg.sl_clc_min_t > 0 and cfg.sl_clc_seed_epoch_switch_uniform == -1:
+        lines.append("--sl_clc_min_t has no effect without --sl_clc_seed_epoch_switch_uniform: no decay")
+    if cfg.sl_clc and cfg.sl_clc_roi_method != "roi_all" and not cfg.sl_clc_use_roi:
+        lines.append(
+            f"--sl_clc_roi_method {cfg.sl_clc_roi_method} has no effect on seeds: --sl_clc_use_roi is False"
+        )
+    return lines

@@ -1,0 +1,204 @@
+"""All flags as one object, how it is read from the command line and YAML, and the paths that follow from it.
+
+Nothing here imports torch: ``main.py --help`` must answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlib.configure.checks import check_config
+from dlib.configure.constants import ARCH_OF_TASK, YTOV1, YTOV2, pooling_of_method, tag_name
+from dlib.configure.flag import Flag, nearest, shorten
+from dlib.configure.reference import help_text
+from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
+from dlib.configure.table import FLAGS, Flags
+from dlib.utils.errors import UsageError, UserError
+
+
+@dataclass(frozen=True)
+class Config(Flags):
+    """Every flag with its effective value; ``explicit`` names the given ones (command line or --config)."""
+
+    explicit: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    @property
+    def seed(self) -> int:
+        """``MYSEED`` as a number."""
+        return int(self.MYSEED)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], explicit: Iterable[str] | None = None) -> Config:
+        """A checked configuration of typed values; flags not named keep their defaults.
+
+        ``arch``, ``spatial_pooling`` follow ``task``, ``method`` where they are not named. Raises UsageError.
+        """
+        complete = {name: _known(name).check(value) for name, value in values.items()}
+        complete["arch"] = complete.get("arch") or ARCH_OF_TASK[complete.get("task", FLAGS["task"].default)]
+        complete.setdefault(
+            "spatial_pooling", pooling_of_method(complete.get("method", FLAGS["method"].default))
+        )
+        cfg = cls(**complete, explicit=frozenset(values if explicit is None else explicit))
+        check_config(cfg)
+        return cfg
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Config:
+        """The configuration in a YAML file, such as an experiment's ``config.yml``. Raises UsageError."""
+        return cls.from_values(read_yaml(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flag names to values, plain types, in the table's order."""
+        return {name: getattr(self, name) for name in FLAGS}
+
+    def to_yaml(self) -> str:
+        """All effective flags; ``from_yaml`` reads them back."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def replace(self, **values: Any) -> Config:
+        """A checked copy with other values; ``explicit`` stays. Raises UsageError."""
+        return Config.from_values(_override(self.to_dict(), values), self.explicit)
+
+
+_FOLLOWERS = (("task", "arch"), ("method", "spatial_pooling"))
+_ALIASES = {"local-rank": "local_rank"}  # older torch.distributed launchers write it so
+
+
+def parse_args(argv: Sequence[str]) -> Config:
+    """Configuration from a command line (without the program's name).
+
+    Raises UsageError with one line; prints the help and raises SystemExit(0) for ``--help``.
+    """
+    if any(token in ("-h", "--help") for token in argv):
+        print(help_text())
+        raise SystemExit(0)
+    typed = _command_line_values(argv)
+    from_file = read_yaml(typed["config"]) if typed.get("config") else {}
+    return Config.from_values(_override(from_file, typed))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Typed values of a YAML file of ``flag: value`` lines. Raises UsageError naming file, line and key."""
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        reason = shorten(" ".join(str(error).split()), 200)
+        raise UsageError(f"--config {path}: not valid YAML ({reason})") from None
+    if root is None:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise UsageError(f"--config {path}: expected lines of the form 'flag: value'")
+    values = {}
+    for key, value in root.value:
+        source = f"{path}, line {key.start_mark.line + 1}: "
+        if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
+            raise UsageError(f"{source}expected one flag with one value")
+        values[key.value] = _convert(key.value, value.value, source)
+    return values
+
+
+def _command_line_values(argv: Sequence[str]) -> dict[str, Any]:
+    values = {}
+    tokens = iter(argv)
+    for token in tokens:
+        if not token.startswith("--") or token == "--":
+            raise UsageError(f"{shorten(token)!r} is no flag: write --flag value or --flag=value")
+        name, equals, text = token[2:].partition("=")
+        name = _ALIASES.get(name, name)
+        expected = _known(name).expected
+        if not equals:
+            following = next(tokens, None)
+            if following is None or following.startswith("--"):
+                raise UsageError(f"--{name}: a value is missing, expected {expected}")
+            text = following
+        values[name] = _convert(name, text)
+    return values
+
+
+def _known(name: str, source: str = "") -> Flag:
+    """The flag called ``name``; UsageError for another task's flag, or naming the flag probably meant."""
+    if name in FLAGS:
+        return FLAGS[name]
+    refuse_foreign_flag(name, source)
+    shown = shorten(name if name.isprintable() else ascii(name))
+    guess = nearest(shown, FLAGS)
+    hint = f"did you mean --{guess}?" if guess else "--help lists them all"
+    raise UsageError(f"{source}unknown flag --{shown}; {hint}")
+
+
+def _convert(name: str, text: str, source: str = "") -> Any:
+    flag = _known(name, source)
+    if name == "task":
+        refuse_foreign_task(text, source)
+    return flag.convert(text, source)
+
+
+def _override(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``new`` values; what follows a newly given flag is no longer taken from ``base``."""
+    stale = {follower for leader, follower in _FOLLOWERS if leader in new}
+    return {**{name: value for name, value in base.items() if name not in stale}, **new}
+
+
+def get_root_wsol_dataset(data_root: str | Path | None = None) -> Path:
+    """Folder in which datasets are looked for: ``data_root``, else $DATASETSH, else ./datasets."""
+    return Path(data_root or os.environ.get("DATASETSH") or "datasets")
+
+
+def dataset_dir(cfg: Config) -> Path:
+    """Folder of the dataset's frames. Raises UserError saying what was looked for and how to get it."""
+    root = get_root_wsol_dataset(cfg.data_root)
+    candidates = [root / cfg.dataset, root / "wsol-done-right" / cfg.dataset]
+    return _first_folder(candidates, f"dataset {cfg.dataset}", "--data_root or DATASETSH", cfg.dataset)
+
+
+def metadata_dir(cfg: Config) -> Path:
+    """Folder of the dataset's folds (it holds train/, val/, test/). Raises UserError if there is none."""
+    root = Path(cfg.metadata_root)
+    candidates = [root / cfg.dataset, *([root] if (root / "train").is_dir() else [])]
+    return _first_folder(candidates, f"folds of dataset {cfg.dataset}", "--metadata_root", cfg.dataset)
+
+
+def experiment_name(cfg: Config) -> str:
+    """Name of the experiment's own folder."""
+    return (
+        f"id_{cfg.exp_id}-tsk_{cfg.task}-ds_{cfg.dataset}-mth_{cfg.method}-spooling_{cfg.spatial_pooling}"
+        f"-sd_{cfg.MYSEED}-ecd_{cfg.encoder_name}-box_v2_metric_{cfg.box_v2_metric}"
+    )
+
+
+def experiment_dir(cfg: Config) -> Path:
+    """Folder of everything that the run writes (not created here)."""
+    middle = [cfg.debug_subfolder] if cfg.debug_subfolder else []
+    return Path(
+        cfg.exps_root, *middle, cfg.dataset, cfg.encoder_name, cfg.task, cfg.method, experiment_name(cfg)
+    )
+
+
+def model_tag(cfg: Config, criterion: str) -> str:
+    """Folder name of the best model by ``criterion``, in the experiment and in ``pretrained_root``."""
+    return tag_name(
+        cfg.dataset, cfg.encoder_name, cfg.method, cfg.spatial_pooling, criterion, cfg.box_v2_metric
+    )
+
+
+def _first_folder(candidates: list[Path], what: str, flags: str, dataset: str) -> Path:
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    remedy = {
+        YTOV1: "cmds/download-YouTube-Objects-v1.0.sh gets it",
+        YTOV2: "cmds/download-YouTube-Objects-v2.2.sh gets it",
+    }.get(
+        dataset,
+        "python -m dlib.datasets.import_videos makes one of your own videos, cmds/demo.sh the synthetic one",
+    )
+    looked = " and ".join(str(folder) for folder in candidates)
+    raise UserError(f"{what} not found: looked for {looked} ({flags} moves it); {remedy}")

@@ -1,0 +1,141 @@
+"""The help, the reference page doc/flags.md and the bash completion, all made from the flags table.
+
+``python -m dlib.configure.reference`` writes both files; ``--check`` only says whether they are up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from dlib.configure.flag import Flag
+from dlib.configure.table import FLAGS
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "doc" / "flags.md"
+COMPLETION = ROOT / "cmds" / "completion.bash"
+
+
+def _by_group(flags: Iterable[Flag]) -> Iterator[tuple[str, list[Flag]]]:
+    for title, members in itertools.groupby(flags, key=lambda flag: flag.group):
+        yield title, list(members)
+
+
+def help_text() -> str:
+    """What ``--help`` prints: flags by concern, with type or choices, and default."""
+    parser = argparse.ArgumentParser(
+        prog="main.py",
+        usage="[torchrun ...] main.py --flag value ...",
+        description="CoLo-CAM: object localization in videos from class labels alone. "
+        "First --task STD_CL, then cmds/promote.sh, then --task CoLo-CAM. doc/flags.md has the same list.",
+        add_help=False,
+    )
+    parser.add_argument_group("Help").add_argument("--help", action="store_true", help="this list")
+    for title, members in _by_group(FLAGS.values()):
+        group = parser.add_argument_group(title)
+        for flag in members:
+            group.add_argument(
+                f"--{flag.name}", metavar=_metavar(flag), help=_meaning(flag).replace("%", "%%")
+            )
+    return parser.format_help()
+
+
+def page_text() -> str:
+    """The reference page in Markdown."""
+    lines = [
+        "# Flags",
+        "",
+        "Made by `python -m dlib.configure.reference` from `dlib/configure/flags_*.py`; do not edit by hand.",
+        "Flags are written `--flag value` or `--flag=value`; the last one wins. `--config FILE.yml` reads",
+        "`flag: value` lines, over which the command line wins.",
+        "Type `str2bool`: yes/no/true/false/t/f/y/n/1/0, any case.",
+    ]
+    for title, members in _by_group(FLAGS.values()):
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| flag | type | default | values | meaning |",
+            "|---|---|---|---|---|",
+        ]
+        for flag in members:
+            cells = (
+                f"`--{flag.name}`",
+                flag.type_name,
+                f"`{_show(flag.default)}`",
+                "any text" if flag.kind is str and not flag.choices else flag.expected,
+                flag.help.replace("<", "&lt;")
+                + (f" (no effect: {flag.no_effect})" if flag.no_effect else ""),
+            )
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def completion_text() -> str:
+    """Bash completion of flag names and of the values of flags with choices."""
+    cases = []
+    for flag in FLAGS.values():
+        values = [str(choice) for choice in flag.choices if choice != ""]
+        values = (
+            ["True", "False"] if flag.kind is bool else values + ["None"] * (flag.nullable and bool(values))
+        )
+        if values:
+            cases.append(f'        --{flag.name}) words="{" ".join(values)}" ;;')
+    names = " ".join(f"--{flag.name}" for flag in FLAGS.values())
+    return "\n".join(
+        [
+            "# Bash completion for main.py, made by: python -m dlib.configure.reference",
+            "# Use: source cmds/completion.bash, then ./main.py --<Tab> or python main.py --<Tab>",
+            "_colocam() {",
+            '    [[ "${COMP_WORDS[*]}" == *main.py* ]] || return',
+            '    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD - 1]}" words',
+            '    case "$previous" in',
+            *cases,
+            "        --*) return ;;",
+            f'        *) words="--help {names}" ;;',
+            "    esac",
+            '    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")',
+            "}",
+            "complete -o bashdefault -o default -F _colocam main.py ./main.py python python3 torchrun",
+            "",
+        ]
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write both files, or with ``--check`` return 1 if one is not what the table says."""
+    stale = []
+    for path, text in ((PAGE, page_text()), (COMPLETION, completion_text())):
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if "--check" not in argv:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if "--check" in argv and stale:
+        print(f"out of date: {', '.join(stale)}; run python -m dlib.configure.reference", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _metavar(flag: Flag) -> str:
+    if flag.choices and len(flag.choices) <= 4:
+        return "|".join(str(choice) for choice in flag.choices if choice != "")
+    return flag.type_name
+
+
+def _meaning(flag: Flag) -> str:
+    choices = f"; one of {', '.join(map(str, filter(None, flag.choices)))}" if len(flag.choices) > 4 else ""
+    effect = f"; no effect: {flag.no_effect}" if flag.no_effect else ""
+    return f"{flag.help}{choices}{effect} (default: {_show(flag.default)})"
+
+
+def _show(value: object) -> str:
+    return '""' if value == "" else str(value)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,157 @@
+"""The processes of one run: who this one is, and sums, means and objects over all of them.
+
+Everything here is the identity when the run is a single process, so that callers need no ``if``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dlib.utils.errors import UsageError, UserError
+
+T = TypeVar("T")
+
+
+def is_running() -> bool:
+    """Whether this run consists of processes that talk to each other."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    return dist.get_rank() if is_running() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if is_running() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and talks to the user."""
+    return rank() == 0
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Mean of ``value`` (any shape, same in every process) over the processes; carries no gradient."""
+    return sum_over_processes(value) / world_size()
+
+
+def sum_over_processes(value: Tensor) -> Tensor:
+    """Sum of ``value`` (any shape, same in every process) over the processes; carries no gradient."""
+    total = value.detach().clone()
+    if is_running():
+        dist.all_reduce(total)
+    return total
+
+
+def gather_objects(value: T) -> list[T]:
+    """``value`` of every process, in the order of their ranks."""
+    if not is_running():
+        return [value]
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def broadcast_object(value: T) -> T:
+    """The main process's ``value``, in every process."""
+    if not is_running():
+        return value
+    holder = [value]
+    dist.broadcast_object_list(holder, src=0)
+    return holder[0]
+
+
+def barrier() -> None:
+    if is_running():
+        dist.barrier()
+
+
+def pick_device(kind: str, cudaid: str, local_rank: int, processes: int = 1) -> torch.device:
+    """The card for this process: the ``local_rank``-th of the ids in ``cudaid`` ("0" or "0,2,3"), or the CPU.
+
+    ``kind`` is cpu, cuda or auto: cuda where there is a card. One id with several processes means that id and the
+    ones after it. ``processes`` is how many run on this machine.
+
+    Raises UsageError, in every process, when the machine has fewer cards than processes need.
+    """
+    if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: no CUDA card can be used here; leave the flag out to compute on the CPU"
+        )
+    ids = [part.strip() for part in cudaid.split(",") if part.strip()]
+    if not all(part.isdigit() for part in ids) or not ids:
+        raise UsageError(f"--cudaid {cudaid!r}: expected card numbers such as 0 or 0,1")
+    processes = max(processes, local_rank + 1)
+    cards = [int(card) for card in ids] if len(ids) > 1 else [int(ids[0]) + i for i in range(processes)]
+    if processes > len(cards):
+        raise UsageError(
+            f"--cudaid {cudaid} names {len(cards)} cards, but this machine runs {processes} processes"
+        )
+    count = torch.cuda.device_count()
+    absent = [card for card in cards[:processes] if card >= count]
+    if absent:
+        raise UsageError(
+            f"card {absent[0]} does not exist (this machine has {count}): start fewer processes or change --cudaid"
+        )
+    return torch.device("cuda", cards[local_rank])
+
+
+@contextmanager
+def process_group(
+    backend: str, local_world_size: int, init_method: str, device: torch.device
+) -> Iterator[None]:
+    """Join the processes that ``torchrun`` started; does nothing without torchrun.
+
+    Raises UsageError for a backend that this machine lacks or a ``--local_world_size`` that does not fit, and
+    UserError when another process is gone.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        if local_world_size > 1:
+            raise UsageError(
+                f"--local_world_size {local_world_size} needs torchrun --nproc_per_node={local_world_size}; "
+                "this is a single process"
+            )
+        yield
+        return
+    started = processes_here()
+    if local_world_size != started:
+        raise UsageError(
+            f"--local_world_size {local_world_size} does not fit: torchrun started {started} processes on this node; "
+            f"give --local_world_size={started} or --nproc_per_node={local_world_size}"
+        )
+    if backend == "nccl" and device.type != "cuda":
+        raise UsageError("--dist_backend nccl needs CUDA cards; use --dist_backend gloo on the CPU")
+    if not dist.is_backend_available(backend):
+        raise UsageError(f"--dist_backend {backend}: this PyTorch was built without it; use gloo")
+    dist.init_process_group(
+        backend, init_method=init_method or "env://", device_id=device if backend == "nccl" else None
+    )
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise UserError(
+            "this process ends because another process of the run did; that one's message says why"
+        ) from error
+    finally:
+        dist.destroy_process_group()
+
+
+def device_of_process(kind: str, cudaid: str, local_rank: int) -> torch.device:
+    """`pick_device` for this process; ``local_rank`` of older launchers counts where torchrun says nothing."""
+    return pick_device(kind, cudaid, int(os.environ.get("LOCAL_RANK", local_rank)), processes_here())
+
+
+def processes_here() -> int:
+    """How many processes of this run torchrun started on this machine; 1 without it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))

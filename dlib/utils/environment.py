@@ -1,0 +1,69 @@
+"""On what a run ran: versions, device, git revision."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "pillow",
+    "scikit-image",
+)
+
+
+def describe(device: torch.device) -> dict[str, str]:
+    """Versions, device and revision as flat text, for ``config.yml``'s neighbour and the report."""
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    found["device"] = device_name(device)
+    found["threads"] = str(torch.get_num_threads())
+    found["revision"] = revision()
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    """The card's name, or the CPU's with its count of cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU {_cpu_model()} ({os.cpu_count()} cores)"
+
+
+def revision() -> str:
+    """The git revision of this program, with "+" when files were changed since; "unknown" outside a checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.machine()

@@ -1,0 +1,15 @@
+"""Errors that a user can mend: shown as one line, without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad data, path or checkpoint; the message names the thing and the remedy. The program exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """Bad flag, value or combination of flags. The program exits with 2."""
+
+    exit_code = 2

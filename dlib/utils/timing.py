@@ -1,0 +1,47 @@
+"""Where the seconds of a training step go."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class StepClock:
+    """Sums wall seconds per kind of work; nested work is taken out of the kind around it.
+
+    On CUDA the numbers are those of the host: a kind that only queues kernels looks cheap, and the one that waits
+    for the card pays.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._nested = [0.0]
+
+    @contextmanager
+    def measure(self, kind: str) -> Iterator[None]:
+        start = time.perf_counter()
+        self._nested.append(0.0)
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[kind] += elapsed - self._nested.pop()
+            self._nested[-1] += elapsed
+
+    def take(self) -> dict[str, float]:
+        """The sums so far; the clock starts again at zero."""
+        taken = dict(self.seconds)
+        self.seconds.clear()
+        return taken
+
+
+def readable(seconds: float) -> str:
+    """Seconds as people say them: 42s, 3m07s, 5h12m."""
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
