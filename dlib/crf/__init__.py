@@ -1,0 +1,15 @@
+"""Bilateral filters on the permutohedral lattice and the dense-CRF losses made of them."""
+
+from __future__ import annotations
+
+from dlib.crf.filters import Backend, bilateral_filter, color_bilateral_filter
+from dlib.crf.losses import ColorDenseCRFLoss, DenseCRFLoss, joint_color_crf
+
+__all__ = [
+    "Backend",
+    "ColorDenseCRFLoss",
+    "DenseCRFLoss",
+    "bilateral_filter",
+    "color_bilateral_filter",
+    "joint_color_crf",
+]

@@ -1,0 +1,6 @@
+%module bilateralfilter
+%{
+#include "bilateralfilter.hpp"
+%}
+%include "../core/arguments.i"
+%include "bilateralfilter.hpp"

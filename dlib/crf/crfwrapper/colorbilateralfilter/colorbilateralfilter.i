@@ -1,0 +1,6 @@
+%module colorbilateralfilter
+%{
+#include "colorbilateralfilter.hpp"
+%}
+%include "../core/arguments.i"
+%include "colorbilateralfilter.hpp"

@@ -1,0 +1,171 @@
+// Python arguments of the two extensions: float32 buffers, sizes, the number of threads.
+#pragma once
+
+#include <Python.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace crf {
+
+// A flat view of a C-contiguous float32 array: anything with the buffer protocol, or a torch tensor on the CPU.
+class FloatArray {
+ public:
+  FloatArray() = default;
+  FloatArray(const FloatArray&) = delete;
+  FloatArray& operator=(const FloatArray&) = delete;
+  ~FloatArray() {
+    if (view_.obj != nullptr) PyBuffer_Release(&view_);
+    Py_XDECREF(array_);
+  }
+
+  // False with TypeError or ValueError set if the object is no such array.
+  bool open(PyObject* object, bool writable, const char* name) {
+    if (!PyObject_CheckBuffer(object) && PyObject_HasAttrString(object, "numpy")) {
+      array_ = PyObject_CallMethod(object, "numpy", nullptr);
+      if (array_ == nullptr) return refuse(PyExc_TypeError, name, "must be a CPU tensor without gradient or an array");
+      object = array_;
+    }
+    if (!PyObject_CheckBuffer(object)) return refuse(PyExc_TypeError, name, "must be a float32 array");
+    if (PyObject_GetBuffer(object, &view_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0)
+      return refuse(PyExc_ValueError, name, writable ? "must be C-contiguous and writable" : "must be C-contiguous");
+    const std::string format = view_.format == nullptr ? "B" : view_.format;
+    if ((format != "f" && format != "=f" && format != "@f") || view_.itemsize != sizeof(float))
+      return refuse(PyExc_TypeError, name, "must be of type float32");
+    if (reinterpret_cast<std::uintptr_t>(view_.buf) % alignof(float) != 0)
+      return refuse(PyExc_ValueError, name, "must be aligned");
+    return true;
+  }
+
+  float* data() const { return static_cast<float*>(view_.buf); }
+  std::int64_t size() const { return view_.len / static_cast<Py_ssize_t>(sizeof(float)); }
+
+ private:
+  static bool refuse(PyObject* type, const char* name, const char* what) {
+    PyErr_Clear();
+    PyErr_Format(type, "%s %s", name, what);
+    return false;
+  }
+
+  Py_buffer view_ = {};
+  PyObject* array_ = nullptr;
+};
+
+// Integer argument > 0; false with an exception set otherwise.
+inline bool positive_int(PyObject* object, const char* name, std::int64_t* result) {
+  PyObject* index = PyNumber_Index(object);
+  if (index == nullptr) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "%s must be an integer", name);
+    return false;
+  }
+  int overflow = 0;
+  *result = PyLong_AsLongLongAndOverflow(index, &overflow);
+  Py_DECREF(index);
+  if (overflow == 0 && *result > 0 && *result <= std::numeric_limits<std::int32_t>::max()) return true;
+  PyErr_Format(PyExc_ValueError, "%s must be from 1 to 2147483647", name);
+  return false;
+}
+
+// Finite float argument > 0; false with an exception set otherwise.
+inline bool positive_float(PyObject* object, const char* name, float* result) {
+  const double value = PyFloat_AsDouble(object);
+  if (value == -1.0 && PyErr_Occurred()) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "%s must be a number", name);
+    return false;
+  }
+  *result = static_cast<float>(value <= std::numeric_limits<float>::max() ? value : 0);
+  if (*result > 0) return true;
+  PyErr_Format(PyExc_ValueError, "%s must be a finite number > 0", name);
+  return false;
+}
+
+// Sequence of sequences of integers; false with TypeError set otherwise.
+inline bool index_lists(PyObject* object, const char* name, std::vector<std::vector<std::ptrdiff_t>>* result) {
+  PyObject* outer = PySequence_Fast(object, "");
+  bool good = outer != nullptr;
+  for (Py_ssize_t i = 0; good && i < PySequence_Fast_GET_SIZE(outer); ++i) {
+    PyObject* inner = PySequence_Fast(PySequence_Fast_GET_ITEM(outer, i), "");
+    good = inner != nullptr;
+    result->emplace_back();
+    for (Py_ssize_t j = 0; good && j < PySequence_Fast_GET_SIZE(inner); ++j) {
+      result->back().push_back(PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(inner, j), nullptr));
+      good = PyErr_Occurred() == nullptr;
+    }
+    Py_XDECREF(inner);
+  }
+  Py_XDECREF(outer);
+  if (good) return true;
+  PyErr_Clear();
+  PyErr_Format(PyExc_TypeError, "%s must be a sequence of sequences of integers", name);
+  return false;
+}
+
+// torch.get_num_threads() if the program has loaded torch, else the first number of OMP_NUM_THREADS, else the
+// processors that this process may use. Needs the GIL.
+inline int thread_count() {
+  long count = 0;
+  PyObject* modules = PyImport_GetModuleDict();
+  PyObject* torch = PyDict_GetItemString(modules, "torch");
+  if (torch != nullptr) {
+    PyObject* answer = PyObject_CallMethod(torch, "get_num_threads", nullptr);
+    if (answer != nullptr) count = PyLong_AsLong(answer);
+    Py_XDECREF(answer);
+    PyErr_Clear();  // a half-imported torch has no answer
+  }
+  if (count < 1) {
+    const char* asked = std::getenv("OMP_NUM_THREADS");
+    if (asked != nullptr) count = std::strtol(asked, nullptr, 10);
+  }
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (count < 1 && sched_getaffinity(0, sizeof(allowed), &allowed) == 0) count = CPU_COUNT(&allowed);
+#endif
+  if (count < 1) count = static_cast<long>(std::thread::hardware_concurrency());
+  return static_cast<int>(count < 1 ? 1 : count > 256 ? 256 : count);
+}
+
+// Gives other Python threads their turn during a computation.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+  ~WithoutGil() { PyEval_RestoreThread(state_); }
+
+ private:
+  PyThreadState* state_;
+};
+
+// Throws std::invalid_argument unless `array` holds exactly a * b * c * d floats (all factors > 0).
+inline void check_length(const FloatArray& array, const char* name, const char* meaning, std::int64_t a, std::int64_t b,
+                         std::int64_t c, std::int64_t d) {
+  std::int64_t wanted = a;
+  bool overflow = false;
+  for (std::int64_t factor : {b, c, d}) overflow |= __builtin_mul_overflow(wanted, factor, &wanted);
+  if (!overflow && array.size() == wanted) return;
+  throw std::invalid_argument(std::string(name) + " must hold " + meaning + " = " +
+                              (overflow ? "far too many" : std::to_string(wanted)) + " floats, not " +
+                              std::to_string(array.size()));
+}
+
+// Value channels of a single image's flat array: its length over H * W.
+inline std::int64_t channels_of(const FloatArray& values, std::int64_t height, std::int64_t width) {
+  const std::int64_t pixels = height * width;  // both below 2^31
+  if (values.size() < pixels || values.size() % pixels != 0)
+    throw std::invalid_argument("in must hold a multiple of H * W = " + std::to_string(pixels) + " floats, not " +
+                                std::to_string(values.size()));
+  return values.size() / pixels;
+}
+
+}  // namespace crf

@@ -1,0 +1,32 @@
+// Typemaps and exceptions that both extensions share.
+%{
+#include <new>
+#include "arguments.hpp"
+%}
+
+%typemap(in) const crf::FloatArray& (crf::FloatArray array) {
+  if (!array.open($input, false, "$1_name")) SWIG_fail;
+  $1 = &array;
+}
+%typemap(in) crf::FloatArray& (crf::FloatArray array) {
+  if (!array.open($input, true, "$1_name")) SWIG_fail;
+  $1 = &array;
+}
+%typemap(in) std::int64_t { if (!crf::positive_int($input, "$1_name", &$1)) SWIG_fail; }
+%typemap(in) float { if (!crf::positive_float($input, "$1_name", &$1)) SWIG_fail; }
+%typemap(in) const std::vector<std::vector<std::ptrdiff_t>>& (std::vector<std::vector<std::ptrdiff_t>> groups) {
+  if (!crf::index_lists($input, "$1_name", &groups)) SWIG_fail;
+  $1 = &groups;
+}
+
+%exception {
+  try {
+    $action
+  } catch (const std::bad_alloc&) {
+    PyErr_SetString(PyExc_MemoryError, "no memory for the lattice");
+    SWIG_fail;
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_ValueError, error.what());
+    SWIG_fail;
+  }
+}

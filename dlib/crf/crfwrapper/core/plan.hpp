@@ -1,0 +1,114 @@
+// What is fixed for one image before its pixels are looked at: feature scales and integer key layout.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <vector>
+
+namespace crf {
+
+constexpr int kMaxDim = 256;         // most dimensions of the feature space
+constexpr int kMaxChannels = 65536;  // most value channels
+
+struct Shape {
+  int planes;    // image planes
+  int channels;  // value channels
+  std::ptrdiff_t height, width;
+  bool spatial;  // the features begin with x and y
+  float sigma_colour, sigma_xy;
+
+  int dim() const { return planes + (spatial ? 2 : 0); }
+  std::ptrdiff_t pixels() const { return height * width; }
+};
+
+// Lattice of dimension d (Adams, Baek & Davis 2010, section 3). Coordinates of a lattice point are c_0 .. c_d;
+// c_d follows from the others. A simplex is named by its remainder-0 point (d + 1) * q and the rank of each
+// coordinate of the pixel inside it.
+struct Plan {
+  Shape shape;
+  int d;
+  std::vector<float> scale;  // [d] of raw feature (x, y, plane values) to elevated units
+  // [d] key of a lattice point = sum of c_i * point[i] modulo 2^64. Mixed radix, thus exact, when the range of
+  // the image fits 64 bits; else a linear hash, for which two different points meet with negligible chance.
+  std::vector<std::uint64_t> point;
+  std::uint64_t point_sum = 0;
+  // [d] the two halves of a simplex' key = sums of ((d + 1) * q_i + rank_i) * half[i] modulo 2^32.
+  std::vector<std::uint32_t> low, high;
+
+  explicit Plan(const Shape& s) : shape(s), d(s.dim()) {
+    const double deviation = std::sqrt(2.0 / 3.0) * (d + 1);
+    for (int i = 0; i < d; ++i) {
+      const double sigma = s.spatial && i < 2 ? s.sigma_xy : s.sigma_colour;
+      scale.push_back(static_cast<float>(deviation / std::sqrt((i + 1.0) * (i + 2.0)) / sigma));
+    }
+  }
+
+  // Lays the keys out for features within +-largest[d]. Throws if they leave the range of the arithmetic.
+  void set_range(const std::vector<float>& largest) {
+    double tail = 0;
+    std::vector<double> radix(largest.size());
+    for (int i = d; i >= 0; --i) {
+      const double below = i > 0 ? std::fabs(largest[at(i - 1)] * double(scale[at(i - 1)])) : 0;
+      const double bound = tail + i * below;  // |elevated coordinate i|
+      // Float32 must still resolve a position inside its simplex.
+      if (!(bound < 1e6)) throw std::invalid_argument("sigma is too small for the range of the image");
+      if (i < d) radix[at(i)] = 2 * (std::ceil(bound) + 4.0 * (d + 1)) + 1;
+      tail += below;
+    }
+    lay_out_points(radix);
+    lay_out_simplices(radix);
+  }
+
+ private:
+  static std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+  void lay_out_points(const std::vector<double>& radix) {
+    point.assign(at(d), 0);
+    double size = 1;
+    for (int i = 0; i < d; ++i) {
+      point[at(i)] = size < 0x1p63 ? static_cast<std::uint64_t>(size) : 0;
+      size *= radix[at(i)];
+    }
+    // A double holds the product of the radices exactly only below 2^53.
+    if (size > 0x1p53) {
+      std::uint64_t odd = 0x9E3779B97F4A7C15ull;
+      for (auto& factor : point) {
+        odd *= 0xD1342543DE82EF95ull;
+        factor = (odd ^ (odd >> 29)) | 1;
+      }
+    }
+    point_sum = 0;
+    for (auto factor : point) point_sum += factor;
+  }
+
+  void lay_out_simplices(const std::vector<double>& radix) {
+    low.assign(at(d), 0);
+    high.assign(at(d), 0);
+    double low_size = 1, high_size = 1;
+    bool fits = true;
+    for (int i = 0; i < d; ++i) {
+      const double digit = radix[at(i)] + 4.0 * (d + 1);  // of (d + 1) * q_i + rank_i
+      if (low_size * digit < 0x1p32) {
+        low[at(i)] = static_cast<std::uint32_t>(low_size);
+        low_size *= digit;
+      } else if (high_size * digit < 0x1p32) {
+        high[at(i)] = static_cast<std::uint32_t>(high_size);
+        high_size *= digit;
+      } else {
+        fits = false;
+      }
+    }
+    if (fits) return;
+    std::uint64_t odd = 0xA24BAED4963EE407ull;
+    for (int i = 0; i < d; ++i) {
+      odd *= 0xD1342543DE82EF95ull;
+      low[at(i)] = static_cast<std::uint32_t>(odd >> 32) | 1;
+      odd *= 0xD1342543DE82EF95ull;
+      high[at(i)] = static_cast<std::uint32_t>(odd >> 32) | 1;
+    }
+  }
+};
+
+}  // namespace crf

@@ -1,0 +1,173 @@
+"""The two bilateral filters as differentiable torch functions on any device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dlib.crf.lattice_torch import filter_groups
+
+Backend = Literal["auto", "cpp", "torch"]
+Groups = Sequence[Sequence[int]]
+
+
+def bilateral_filter(
+    images: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float, *, backend: Backend = "auto"
+) -> Tensor:
+    """out_i = sum_j exp(-|f_i - f_j|^2 / 2) v_j with f = (x, y)/sigma_xy, (R, G, B)/sigma_rgb, j = i included.
+
+    On the permutohedral lattice (Adams, Baek & Davis 2010), which is well below the exact sum: see
+    doc/performance.md. Differentiable in `values`; the filter counts as symmetric, which holds to about 0.2 %.
+
+    Args:
+        images: [N, 3, H, W], usually 0..255.
+        values: [N, K, H, W].
+        sigma_rgb, sigma_xy: standard deviations in colour levels and pixels, > 0.
+        backend: "cpp" (CPU), "torch" (any device), or "auto": the first for CPU tensors, else the second.
+    Returns: [N, K, H, W], float32, on the device of `values`.
+    Raises ValueError or TypeError for wrong shapes, sizes, types, devices and, with "cpp", non-finite numbers.
+    """
+    if images.ndim == 4 and images.shape[1] != 3:
+        raise ValueError(f"images must have 3 planes, not {images.shape[1]}")
+    return _filter(images, values, None, sigma_rgb, sigma_xy, backend)
+
+
+def color_bilateral_filter(
+    images: Tensor, values: Tensor, sigma_rgb: float, *, backend: Backend = "auto"
+) -> Tensor:
+    """The same with the P image planes as the only features, f = planes/sigma_rgb, wherever pixels are.
+
+    Args:
+        images: [N, P, H, W], P from 1 to 256 planes of any meaning.
+        values: [N, K, H, W].
+        sigma_rgb: standard deviation in plane units, > 0.
+        backend: as in `bilateral_filter`.
+    Returns and raises: as `bilateral_filter`.
+    """
+    return _filter(images, values, None, sigma_rgb, None, backend)
+
+
+def filter_values(
+    images: Tensor,
+    values: Tensor,
+    groups: Groups | None,
+    sigma_rgb: float,
+    sigma_xy: float | None,
+    backend: Backend,
+) -> Tensor:
+    """Filter without autograd; checks its arguments.
+
+    Args:
+        images: [N, P, H, W]; values: [N, K, H, W].
+        groups: images whose pixels are filtered together, for the colour filter; None: each image alone.
+        sigma_rgb, sigma_xy: > 0; sigma_xy None: colour filter.
+        backend: as in `bilateral_filter`.
+    Returns: [N, K, H, W] float32, zero for images in no group.
+    """
+    images, values = _checked(images, values, sigma_rgb, sigma_xy)
+    if groups is not None:
+        _check_groups(groups, images.shape[0])
+    if choose_backend(backend, values) == "torch":
+        return filter_groups(images, values, groups, sigma_rgb, sigma_xy)
+    return _filter_cpp(images, values, groups, sigma_rgb, sigma_xy)
+
+
+def choose_backend(backend: Backend, values: Tensor) -> Literal["cpp", "torch"]:
+    """Resolve "auto" by the device; raises ValueError if the backend is unknown or cannot serve the device."""
+    if backend not in ("auto", "cpp", "torch"):
+        raise ValueError(f"backend must be auto, cpp or torch, not {backend!r}")
+    on_cpu = values.device.type == "cpu"
+    if backend == "cpp" and not on_cpu:
+        raise ValueError(f"backend cpp filters CPU tensors, not {values.device.type} ones: use auto or torch")
+    return "cpp" if on_cpu and backend != "torch" else "torch"
+
+
+class _Filter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.run = run
+        return run(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.run(grads[0]), None
+
+
+def _filter(
+    images: Tensor,
+    values: Tensor,
+    groups: Groups | None,
+    sigma_rgb: float,
+    sigma_xy: float | None,
+    backend: Backend,
+) -> Tensor:
+    def run(v: Tensor) -> Tensor:
+        return filter_values(images, v, groups, sigma_rgb, sigma_xy, backend)
+
+    return _Filter.apply(values, run)
+
+
+def _filter_cpp(
+    images: Tensor, values: Tensor, groups: Groups | None, sigma_rgb: float, sigma_xy: float | None
+) -> Tensor:
+    n, planes, height, width = images.shape
+    channels = values.shape[1]
+    out = torch.zeros_like(values) if groups is not None else torch.empty_like(values)
+    arrays = (images.numpy(), values.numpy(), out.numpy())
+    if n == 0 or (groups is not None and not groups):
+        return out
+    if sigma_xy is not None:
+        import bilateralfilter
+
+        bilateralfilter.bilateralfilter_batch(*arrays, n, channels, height, width, sigma_rgb, sigma_xy)
+        return out
+    import colorbilateralfilter
+
+    if groups is None:
+        colorbilateralfilter.colorbilateralfilter_batch(
+            *arrays, n, channels, height, width, sigma_rgb, planes
+        )
+    else:
+        colorbilateralfilter.colorbilateralfilter_groups(
+            *arrays, n, channels, height, width, sigma_rgb, planes, groups
+        )
+    return out
+
+
+def _checked(
+    images: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float | None
+) -> tuple[Tensor, Tensor]:
+    """Both as contiguous float32 without gradient; raises ValueError or TypeError."""
+    for name, tensor in (("images", images), ("values", values)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, not {type(tensor).__name__}")
+        if tensor.ndim != 4:
+            raise ValueError(f"{name} must be [N, planes, H, W], not {list(tensor.shape)}")
+        if tensor.is_complex():
+            raise TypeError(f"{name} must be real")
+        if 0 in tensor.shape[1:]:
+            raise ValueError(f"{name} must not be empty: {list(tensor.shape)}")
+    if images.shape[0] != values.shape[0] or images.shape[2:] != values.shape[2:]:
+        raise ValueError(
+            f"images {list(images.shape)} and values {list(values.shape)} differ in number or size"
+        )
+    if images.device != values.device:
+        raise ValueError(f"images are on {images.device}, values on {values.device}")
+    for name, sigma in (("sigma_rgb", sigma_rgb), ("sigma_xy", sigma_xy)):
+        if sigma is not None and not (math.isfinite(sigma) and sigma > 0):
+            raise ValueError(f"{name} must be finite and > 0, not {sigma}")
+    return images.detach().float().contiguous(), values.detach().float().contiguous()
+
+
+def _check_groups(groups: Groups, n: int) -> None:
+    members = [member for group in groups for member in group]
+    if any(len(group) == 0 for group in groups):
+        raise ValueError("a group has no images")
+    if any(not 0 <= member < n for member in members):
+        raise ValueError(f"groups must name images 0..{n - 1}, not {sorted(set(members))}")
+    if len(set(members)) != len(members):
+        raise ValueError("an image stands in the groups twice")

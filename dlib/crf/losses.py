@@ -1,0 +1,165 @@
+"""Dense-CRF losses -sum p . F(p): one pass of the filter F gives the value and the gradient -2 F(p).
+
+The joint form over the frames of a sequence is CoLo-CAM's (arXiv 2303.09044), the dense form is the relaxed
+dense CRF of Tang et al. 2018, "On regularized losses for weakly-supervised CNN segmentation".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dlib.crf.filters import Backend, Groups, choose_backend, filter_values
+
+
+class _Energy(torch.autograd.Function):
+    """-sum p . F(p) per image [N], its gradient taken as -2 F(p): F is symmetric up to the lattice's 0.2 %."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        p: Tensor,
+        images: Tensor,
+        groups: Groups | None,
+        sigma_rgb: float,
+        sigma_xy: float | None,
+        backend: Backend,
+    ) -> Tensor:
+        if choose_backend(backend, p) == "cpp" and not math.isfinite(p.sum().item()):
+            # The training loop skips a step whose loss is NaN; the C++ filter would refuse the input.
+            filtered = torch.full_like(p, math.nan)
+        else:
+            filtered = filter_values(images, p, groups, sigma_rgb, sigma_xy, backend)
+        ctx.save_for_backward(filtered)
+        return -(p.detach() * filtered).sum((1, 2, 3))  # [N]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        (filtered,) = ctx.saved_tensors
+        return filtered * (-2.0 * grads[0])[:, None, None, None], None, None, None, None, None
+
+
+def crf_energy(
+    images: Tensor,
+    segmentations: Tensor,
+    groups: Groups | None,
+    sigma_rgb: float,
+    sigma_xy: float | None,
+    backend: Backend,
+) -> Tensor:
+    """-sum_k p_k . F(p_k) per image: [N] float32, differentiable in `segmentations` [N, K, H, W]."""
+    return _Energy.apply(segmentations.float(), images, groups, sigma_rgb, sigma_xy, backend)
+
+
+def joint_color_crf(
+    images: Tensor,
+    segmentations: Tensor,
+    groups: Sequence[Tensor],
+    sigma_rgb: float,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Colour CRF over the joined frames of each group: L_s = -sum_k p_k . F3(p_k) on the union of their pixels.
+
+    Args:
+        images: [B, P, H, W]; segmentations: [B, K, H, W], probabilities.
+        groups: S tensors int64 of indices into the batch; lengths may differ; no frame may stand twice.
+        sigma_rgb: > 0.
+        backend: as in `color_bilateral_filter`.
+    Returns: [S] float32, differentiable in `segmentations`.
+    Raises ValueError for empty or overlapping groups, and as `color_bilateral_filter`.
+    """
+    members = [group.tolist() for group in groups]
+    energy = crf_energy(images, segmentations, members, sigma_rgb, None, backend)  # [B]
+    owner = torch.tensor([s for s, group in enumerate(members) for _ in group], dtype=torch.int64)
+    frames = torch.tensor([i for group in members for i in group], dtype=torch.int64)
+    total = energy.new_zeros(len(members))
+    return total.index_add(0, owner.to(energy.device), energy[frames.to(energy.device)])
+
+
+def _scaled(images: Tensor, segmentations: Tensor, scale_factor: float) -> tuple[Tensor, Tensor]:
+    if scale_factor == 1:
+        return images, segmentations
+    images = functional.interpolate(images.float(), scale_factor=scale_factor, mode="nearest")
+    segmentations = functional.interpolate(
+        segmentations.float(), scale_factor=scale_factor, mode="bilinear", align_corners=False
+    )
+    return images, segmentations
+
+
+def _check_scale(scale_factor: float) -> None:
+    if not (math.isfinite(scale_factor) and scale_factor > 0):
+        raise ValueError(f"scale_factor must be finite and > 0, not {scale_factor}")
+
+
+class DenseCRFLoss(nn.Module):
+    """weight * (-1/N) sum_n sum_k p_nk . F5(p_nk), F5 the bilateral filter on position and colour.
+
+    Args:
+        weight: factor of the loss.
+        sigma_rgb, sigma_xy: standard deviations in colour levels and full-size pixels, > 0.
+        scale_factor: scales image (nearest), segmentations (bilinear) and sigma_xy, > 0.
+        backend: as in `bilateral_filter`.
+    """
+
+    def __init__(
+        self,
+        weight: float,
+        sigma_rgb: float,
+        sigma_xy: float,
+        scale_factor: float = 1.0,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        _check_scale(scale_factor)
+        self.weight, self.sigma_rgb, self.sigma_xy = weight, sigma_rgb, sigma_xy
+        self.scale_factor, self.backend = scale_factor, backend
+
+    def forward(self, images: Tensor, segmentations: Tensor) -> Tensor:
+        """images [N, 3, H, W] 0..255 and segmentations [N, K, H, W] probabilities -> scalar."""
+        n = max(1, images.shape[0])
+        images, segmentations = _scaled(images, segmentations, self.scale_factor)
+        sigma_xy = self.sigma_xy * self.scale_factor
+        energy = crf_energy(images, segmentations, None, self.sigma_rgb, sigma_xy, self.backend)  # [N]
+        return self.weight * energy.sum() / n
+
+
+class ColorDenseCRFLoss(nn.Module):
+    """The same with the colour filter, every image alone.
+
+    Args:
+        weight: factor of the loss.
+        sigma_rgb: standard deviation in plane units, > 0.
+        scale_factor: scales image (nearest) and segmentations (bilinear), > 0.
+        weight_style: "constant": weight * L; "adaptive": weight * L / |L| with |L| detached, 0 where L = 0.
+        backend: as in `bilateral_filter`.
+    """
+
+    def __init__(
+        self,
+        weight: float,
+        sigma_rgb: float,
+        scale_factor: float = 1.0,
+        weight_style: Literal["constant", "adaptive"] = "constant",
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        _check_scale(scale_factor)
+        if weight_style not in ("constant", "adaptive"):
+            raise ValueError(f"weight_style must be constant or adaptive, not {weight_style!r}")
+        self.weight, self.sigma_rgb, self.scale_factor = weight, sigma_rgb, scale_factor
+        self.weight_style, self.backend = weight_style, backend
+
+    def forward(self, images: Tensor, segmentations: Tensor) -> Tensor:
+        """images [N, P, H, W] and segmentations [N, K, H, W] probabilities -> scalar."""
+        n = max(1, images.shape[0])
+        images, segmentations = _scaled(images, segmentations, self.scale_factor)
+        loss = crf_energy(images, segmentations, None, self.sigma_rgb, None, self.backend).sum() / n
+        if self.weight_style == "adaptive":
+            size = loss.detach().abs()
+            loss = loss / torch.where(size > 0, size, 1.0)
+        return self.weight * loss
