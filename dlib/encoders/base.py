@@ -1,0 +1,64 @@
+"""What every encoder is: an image classifier's convolutional part that returns its feature maps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module, ABC):
+    """Convolutional network that keeps a large last feature map (Choe et al. 2020, WSOL protocol).
+
+    ``forward(x [B, 3, H, W])`` returns its feature maps from the finest to the coarsest; the last one is the
+    CAM layer's output. The first has the input's resolution and is no skip of the U-Net.
+    """
+
+    out_channels: tuple[int, ...]
+    """Channels of the feature maps, in the order of ``forward``."""
+    imagenet_url: str
+    """torchvision's weights; the last part of the address is the name of the file."""
+    alias_prefix: str | None = None
+    """State-dict keys that start so repeat the tensors of other keys."""
+    layers_without_imagenet: tuple[str, ...] = ()
+    """Prefixes of the layers that no ImageNet file has."""
+    decoder_centre = False
+    """Whether a U-Net decoder on this encoder starts with a centre block."""
+
+    @property
+    @abstractmethod
+    def cam_layer(self) -> nn.Module:
+        """Module whose output is the last feature map: where hooks of other CAM libraries go."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Feature maps of images [B, 3, H, W], of any size."""
+
+    def own_keys(self) -> list[str]:
+        """State-dict keys without the aliases."""
+        return [k for k in self.state_dict() if not (self.alias_prefix and k.startswith(self.alias_prefix))]
+
+    def imagenet_keys(self) -> dict[str, str]:
+        """Maps every key that ImageNet weights exist for to its name in torchvision's file."""
+        return {k: k for k in self.own_keys() if not k.startswith(self.layers_without_imagenet)}
+
+
+def stride_one(modules: Sequence[nn.Module]) -> None:
+    """Sets the stride of every convolution inside ``modules`` to 1."""
+    for module in modules:
+        for conv in module.modules():
+            if isinstance(conv, nn.Conv2d):
+                conv.stride = (1, 1)
+
+
+def init_he_uniform(module: nn.Module) -> None:
+    """He-uniform (fan-in) convolutions, biases 0, batch norms 1 and 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_uniform_(layer.weight, mode="fan_in", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,37 @@
+"""Networks: the classifier and CoLo-CAM's U-Net. Nothing here knows about tasks or flags."""
+
+from __future__ import annotations
+
+from dlib.models.classifier import CamClassifier, STDClassifier
+from dlib.models.lr_groups import learning_rate_groups
+from dlib.models.settings import (
+    build_model,
+    load_saved_model,
+    model_settings,
+    read_model_settings,
+    write_model_settings,
+)
+from dlib.models.unet import UnetCoLoCAM, UnetOutput
+from dlib.models.weights import (
+    best_model_state,
+    load_best_model,
+    load_fitting_weights,
+    load_imagenet_weights,
+)
+
+__all__ = [
+    "CamClassifier",
+    "STDClassifier",
+    "UnetCoLoCAM",
+    "UnetOutput",
+    "best_model_state",
+    "build_model",
+    "learning_rate_groups",
+    "load_best_model",
+    "load_fitting_weights",
+    "load_imagenet_weights",
+    "load_saved_model",
+    "model_settings",
+    "read_model_settings",
+    "write_model_settings",
+]

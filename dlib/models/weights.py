@@ -1,0 +1,193 @@
+"""Weights in and out: torchvision's ImageNet files, and best models in the format of the authors' program."""
+
+from __future__ import annotations
+
+import sys
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlib.encoders import Encoder
+from dlib.utils.errors import UserError
+
+IMAGENET_DIR = Path("pretrained/imagenet")
+PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
+
+
+def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None = None) -> None:
+    """Fills ``encoder`` with torchvision's ImageNet weights; layers that no file has keep their values.
+
+    Args:
+        name: the encoder's, for messages.
+        weights_dir: where the file is, or is downloaded to if missing; None: ``pretrained/imagenet``.
+    Raises UserError when the file can be neither found nor downloaded, or is damaged or another network's.
+    """
+    path = _imagenet_file(
+        encoder.imagenet_url, name, IMAGENET_DIR if weights_dir is None else Path(weights_dir)
+    )
+    source = read_weights(path)
+    keys = encoder.imagenet_keys()
+    own = encoder.state_dict()
+    state = {}
+    for key, file_key in keys.items():
+        tensor = source.get(file_key) if isinstance(source, dict) else None
+        if tensor is None and key.endswith("num_batches_tracked"):
+            continue  # files older than this counter do not have it
+        if not isinstance(tensor, Tensor) or tensor.shape != own[key].shape:
+            raise UserError(
+                f"{path}: not torchvision's weights of {name} (see {file_key}); download it again"
+            )
+        state[key] = tensor
+    encoder.load_state_dict(state, strict=False)
+
+
+def _imagenet_file(url: str, name: str, folder: Path) -> Path:
+    path = folder / url.rsplit("/", 1)[1]
+    if path.is_file():
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = path.stem.rsplit("-", 1)[1]  # torchvision's names end with the start of the SHA-256
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=sys.stderr.isatty())
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise UserError(
+            f"ImageNet weights of {name}: {path} is missing and could not be downloaded ({error}); "
+            f"get {url} and put it there, or pass --encoder_weights None"
+        ) from error
+    return path
+
+
+def read_weights(path: Path) -> Any:
+    """What ``torch.save`` wrote to ``path``, on the CPU; executes nothing from it. UserError if damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = str(error).strip().split("\n")[0][:120]
+        raise UserError(
+            f"{path}: not a readable weights file ({reason}); copy or download it again"
+        ) from error
+
+
+def best_model_state(model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """A copy on the CPU of all weights by part, as ``<step>_best_model.pth`` holds them.
+
+    Alias keys are there, as in the authors' files; they share their tensors with the keys that they repeat.
+    """
+    copies: dict[int, Tensor] = {}
+    state: dict[str, dict[str, Tensor]] = {}
+    for part in _parts_of(model):
+        state[part] = {}
+        for key, tensor in model.get_submodule(part).state_dict().items():
+            if tensor.data_ptr() not in copies:
+                copies[tensor.data_ptr()] = tensor.detach().to("cpu", copy=True)
+            state[part][key] = copies[tensor.data_ptr()]
+    return state
+
+
+def load_best_model(model: nn.Module, folder_or_file: Path, parts: tuple[str, ...] | None = None) -> None:
+    """Fills ``model`` from a best model, its own or one of the authors' program.
+
+    Args:
+        folder_or_file: a folder with ``<step>_best_model.pth`` (the highest step is taken) or the older
+            ``encoder.pt``, ``classification_head.pt`` …; or one file of the first kind.
+        parts: the parts to fill; None: all that the model has. Alias keys in the file are ignored.
+    Raises UserError, and leaves the model as it was, when a file is missing, damaged or does not fit.
+    """
+    path = Path(folder_or_file)
+    wanted = _parts_of(model) if parts is None else parts
+    sources = _part_states(path, wanted)
+    checked = {}
+    for part in wanted:
+        file, state = sources[part]
+        checked[part] = _matching_state(model.get_submodule(part), part, file, state)
+    for part, state in checked.items():
+        model.get_submodule(part).load_state_dict(state, strict=False)
+
+
+def load_fitting_weights(model: nn.Module, folder_or_file: Path) -> list[str]:
+    """As ``load_best_model``, but takes what fits and leaves the rest of ``model`` as it is.
+
+    Returns the keys of ``model`` that were not filled. Raises UserError when the file is missing or damaged, or when
+    nothing in it fits.
+    """
+    unfilled, filled = [], 0
+    for part in _parts_of(model):
+        module = model.get_submodule(part)
+        own = module.state_dict()
+        try:
+            _, state = _part_states(Path(folder_or_file), (part,))[part]
+        except UserError:
+            if not Path(folder_or_file).exists():
+                raise
+            state = {}
+        fits = {k: t for k, t in dict(state).items() if k in own and own[k].shape == t.shape}
+        module.load_state_dict(fits, strict=False)
+        filled += len(fits)
+        unfilled += [f"{part}.{key}" for key in own if key not in fits]
+    if not filled:
+        raise UserError(f"{folder_or_file}: nothing in it fits this network; give another --path_pre_trained")
+    return unfilled
+
+
+def _parts_of(model: nn.Module) -> tuple[str, ...]:
+    return tuple(part for part in PARTS if hasattr(model, part))
+
+
+def _part_states(path: Path, parts: tuple[str, ...]) -> dict[str, tuple[Path, Any]]:
+    """Every part's state dict with the file that it stands in."""
+    file = path if path.is_file() else _newest_best_model(path)
+    if file is not None:
+        content = read_weights(file)
+        if not isinstance(content, dict):
+            raise UserError(f"{file}: not a best model (a dict of {', '.join(parts)})")
+        missing = [part for part in parts if part not in content]
+        if missing:
+            raise UserError(
+                f"{file}: holds no {', '.join(missing)}, only {', '.join(map(str, content))[:120]}"
+            )
+        return {part: (file, content[part]) for part in parts}
+    files = {part: path / f"{part}.pt" for part in parts}
+    if not any(file.is_file() for file in files.values()):
+        raise UserError(
+            f"{path}: no best model there (<step>_best_model.pth, or encoder.pt and classification_head.pt)"
+        )
+    for file in files.values():
+        if not file.is_file():
+            raise UserError(f"{file} is missing; copy it from where its neighbours come from")
+    return {part: (file, read_weights(file)) for part, file in files.items()}
+
+
+def _newest_best_model(folder: Path) -> Path | None:
+    found = {}
+    for file in folder.glob("*_best_model.pth"):
+        step = file.name.removesuffix("_best_model.pth")
+        if step.isdecimal():
+            found[int(step)] = file
+    return found[max(found)] if found else None
+
+
+def _matching_state(module: nn.Module, part: str, file: Path, state: Any) -> dict[str, Tensor]:
+    """``state`` without aliases, once it is sure that it fits ``module``."""
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise UserError(f"{file}: its {part} is not a dict of tensors")
+    alias = getattr(module, "alias_prefix", None)
+    expected = {k: t for k, t in module.state_dict().items() if not (alias and k.startswith(alias))}
+    given = {k: t for k, t in state.items() if not (alias and k.startswith(alias))}
+    for problem, keys in (
+        ("lacks", [k for k in expected if k not in given]),
+        ("has the unknown", [k for k in given if k not in expected]),
+        (
+            "has another shape for",
+            [k for k in expected if k in given and expected[k].shape != given[k].shape],
+        ),
+    ):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise UserError(
+                f"{file}: its {part} {problem} {', '.join(keys[:3])}{more}; it belongs to another model "
+                "(encoder, pooling or number of classes)"
+            )
+    return given
