@@ -1,0 +1,22 @@
+"""Class activation maps: extractors, regions of interest, seeds, and the store of maps on disk."""
+
+from dlib.cams.base import CamExtractor
+from dlib.cams.extractors import build_cam_extractor
+from dlib.cams.maps import normalize_cams, seed_technique_at, temper_at, temper_cams, upsample_cams
+from dlib.cams.roi import Roi, region_of_interest
+from dlib.cams.seeds import sample_seeds
+from dlib.cams.store import CamStore
+
+__all__ = [
+    "CamExtractor",
+    "CamStore",
+    "Roi",
+    "build_cam_extractor",
+    "normalize_cams",
+    "region_of_interest",
+    "sample_seeds",
+    "seed_technique_at",
+    "temper_at",
+    "temper_cams",
+    "upsample_cams",
+]

@@ -1,0 +1,105 @@
+"""What all class activation map extractors share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlib.cams.maps import normalize_cams, upsample_cams
+
+
+class CamExtractor:
+    """Class activation maps of a classifier, a whole batch at a time.
+
+    The model has ``cam_features(images) -> A [B, K, h, w]`` (output of the CAM layer) and
+    ``logits_from_features(A) -> [B, C]``. The encoder always runs without a graph: a gradient method builds
+    one from A to the logits alone. The model is in evaluation mode during a call and gets its modes back; no
+    hook is set and nothing is kept but ``logits``. The encoder's forward pass obeys an autocast that the
+    caller opened; everything after it is float32.
+
+    Attributes:
+        logits: class logits [B, C] of the last call's images, float32, detached.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model: Any = model
+        self.logits: Tensor | None = None
+
+    def __call__(self, images: Tensor, class_idx: Tensor, normalized: bool = True) -> Tensor:
+        """Maps of class ``class_idx[b]`` for every image b.
+
+        Args:
+            images: [B, 3, H, W] as the model takes them.
+            class_idx: int64 [B].
+            normalized: min-max normalization of each map to [0, 1]; a constant map becomes 0.
+        Returns: float32 [B, h, w], the CAM layer's resolution, on the images' device.
+        Raises ValueError for shapes that do not fit and classes that the model does not have.
+        """
+        if images.dim() != 4 or class_idx.shape != images.shape[:1]:
+            shapes = f"{list(images.shape)}, {list(class_idx.shape)}"
+            raise ValueError(f"images [B, 3, H, W] and class_idx [B] expected, got {shapes}")
+        class_idx = class_idx.to(device=images.device, dtype=torch.int64)
+        with torch.inference_mode(False), _evaluating(self.model):
+            # A tensor made in inference mode can not enter a graph; its copy can.
+            images = images.clone() if images.is_inference() else images.detach()
+            class_idx = class_idx.clone() if class_idx.is_inference() else class_idx
+            with torch.no_grad():
+                features = self.model.cam_features(images).detach()  # [B, K, h, w]
+            with torch.autocast(images.device.type, enabled=False):
+                cams = self._maps(images, features.float(), class_idx)  # [B, h, w]
+        return normalize_cams(cams) if normalized else cams
+
+    def cams_and_logits(self, images: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalized maps [B, h, w] and the class logits [B, C] of the same forward pass."""
+        cams = self(images, class_idx)
+        assert self.logits is not None
+        return cams, self.logits
+
+    def full_size(self, cams: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bilinear resizing of maps [B, h, w] to (H, W)."""
+        return upsample_cams(cams, size)
+
+    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> Tensor:
+        """The method's maps [B, h, w] before normalization; sets ``logits``."""
+        raise TypeError(f"{type(self).__name__} is no method by itself: use build_cam_extractor")
+
+    @torch.no_grad()
+    def _classify(self, features: Tensor, class_idx: Tensor) -> Tensor:
+        """Fill ``logits`` from the features; returns y_c [B]."""
+        self.logits = self.model.logits_from_features(features).float()
+        return target_scores(self.logits, class_idx)
+
+
+def target_scores(logits: Tensor, class_idx: Tensor) -> Tensor:
+    """The chosen class's logit of every image: [B, C], [B] -> [B]. Raises ValueError for an unknown class."""
+    # On other devices looking at the values would wait for the device.
+    if class_idx.device.type == "cpu" and class_idx.numel():
+        low, high = int(class_idx.min()), int(class_idx.max())
+        if low < 0 or high >= logits.shape[1]:
+            raise ValueError(
+                f"class {low if low < 0 else high}: the model has classes 0..{logits.shape[1] - 1}"
+            )
+    return logits.gather(1, class_idx.unsqueeze(1)).squeeze(1)
+
+
+def weighted_sum(weights: Tensor, features: Tensor) -> Tensor:
+    """Σ_k w_k A_k: [B, K], [B, K, h, w] -> [B, h, w], without a temporary as large as the features."""
+    batch, _, height, width = features.shape
+    return torch.bmm(weights.unsqueeze(1), features.flatten(2)).view(batch, height, width)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; every module's own mode again outside."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,51 @@
+"""What every class activation map goes through: normalization, resizing, tempering."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def normalize_cams(cams: Tensor) -> Tensor:
+    """Min-max normalization per image: [B, h, w] -> float32 [B, h, w] in [0, 1].
+
+    A constant map, and one that holds NaN or infinity, becomes 0 everywhere.
+    """
+    cams = cams.float()
+    low = cams.amin(dim=(1, 2), keepdim=True)  # [B, 1, 1]
+    high = cams.amax(dim=(1, 2), keepdim=True)
+    return torch.nan_to_num((cams - low) / (high - low), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def upsample_cams(cams: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resizing (align_corners False): [B, h, w] -> [B, H, W] for ``size`` = (H, W)."""
+    resized = functional.interpolate(cams.unsqueeze(1), size=size, mode="bilinear", align_corners=False)
+    return resized.squeeze(1)
+
+
+def temper_cams(cams: Tensor, t: float) -> Tensor:
+    """exp(t (C + 1e-6)) over its maximum, per image: [B, H, W] -> [B, H, W] in (0, 1].
+
+    t <= 0 changes nothing. A larger t makes the map sharper. Computed as exp(t (C - max C)), the same value
+    without overflow.
+    """
+    if t <= 0:
+        return cams
+    return torch.exp(t * (cams - cams.amax(dim=(1, 2), keepdim=True)))
+
+
+def temper_at(epoch: int, start: float, end: float, switch_epoch: int) -> float:
+    """The tempering parameter of an epoch (the first is 1): ``start`` at epoch 1, linearly to ``end`` at
+    ``switch_epoch`` and ``end`` from there on; ``switch_epoch`` -1: always ``start``.
+    """
+    if switch_epoch == -1:
+        return start
+    if epoch >= switch_epoch:
+        return end
+    return start + (end - start) * (max(epoch, 1) - 1) / (switch_epoch - 1)
+
+
+def seed_technique_at(epoch: int, technique: str, switch_epoch: int) -> str:
+    """``technique`` before ``switch_epoch``, ``seed_uniform`` from there on (-1: never)."""
+    return "seed_uniform" if switch_epoch != -1 and epoch >= switch_epoch else technique

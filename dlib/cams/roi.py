@@ -1,0 +1,144 @@
+"""Regions of interest: where in a CAM the foreground seeds are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlib.cams.morphology import cache_blocks, erode
+
+RoiMethod = Literal["roi_all", "largest", "roi_high_density"]
+RoiMask = Literal["box", "region"]
+ROI_METHODS: tuple[RoiMethod, ...] = ("roi_all", "largest", "roi_high_density")
+ROI_MASKS: tuple[RoiMask, ...] = ("box", "region")
+
+
+@dataclass(frozen=True)
+class Roi:
+    """Regions of a batch.
+
+    Attributes:
+        masks: bool [B, H, W], after erosion.
+        boxes: int64 [B, 4], x0, y0, x1, y1 inclusive, of the chosen region before erosion; the whole map for
+        roi_all.
+        thresholds: int64 [B], Otsu's thresholds on floor(255·C).
+    """
+
+    masks: Tensor
+    boxes: Tensor
+    thresholds: Tensor
+
+
+def region_of_interest(
+    cams: Tensor,
+    method: RoiMethod = "roi_all",
+    min_size: float = 0.05,
+    erode_k: int = 11,
+    erode_iter: int = 0,
+    mask: RoiMask = "box",
+) -> Roi:
+    """The region of each CAM that holds the object.
+
+    Blobs are the pixels with 255·C >= Otsu's threshold, their 4-connected components the candidates:
+    ``largest`` takes the one of most pixels, ``roi_high_density`` the one of the highest mean CAM, unless
+    that has fewer than ``min_size``·H·W pixels, then the largest; ``roi_all`` takes all. On a tie the
+    component whose first pixel comes first (row by row) is taken. One labelling serves the whole batch;
+    components are found on the CPU.
+
+    Args:
+        cams: float [B, H, W] in [0, 1], any device.
+        erode_k, erode_iter: the mask is eroded ``erode_iter`` times by a square of this side (it may vanish).
+        mask: ``box``: the region's filled bounding box (roi_all: the whole map); ``region``: its pixels.
+    Raises ValueError for an unknown method or mask and for shapes other than [B, H, W].
+    """
+    if method not in ROI_METHODS or mask not in ROI_MASKS:
+        raise ValueError(
+            f"method {method!r}, mask {mask!r}: expected one of {ROI_METHODS} and one of {ROI_MASKS}"
+        )
+    if cams.dim() != 3:
+        raise ValueError(f"CAMs [B, H, W] expected, got {list(cams.shape)}")
+    parts = [_regions(cams[block], method, min_size, mask) for block in cache_blocks(cams)]
+    masks, boxes, thresholds = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Roi(erode(masks, erode_k, erode_iter), boxes, thresholds)
+
+
+def _regions(cams: Tensor, method: str, min_size: float, mask: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Masks bool [B, H, W] before erosion, boxes [B, 4] and thresholds [B]."""
+    batch, height, width = cams.shape
+    levels = (cams * 255).clamp_(0, 255).to(torch.uint8)  # [B, H, W]
+    thresholds = otsu_thresholds(levels)
+    blobs = levels >= thresholds.to(torch.uint8).view(-1, 1, 1)
+    if method == "roi_all":
+        boxes = torch.tensor([0, 0, width - 1, height - 1], device=cams.device).repeat(batch, 1)
+        return blobs if mask == "region" else torch.ones_like(blobs), boxes, thresholds
+    regions, boxes = _best_components(blobs, cams, None if method == "largest" else min_size)
+    return regions if mask == "region" else _filled(boxes, height, width), boxes, thresholds
+
+
+def otsu_thresholds(levels: Tensor) -> Tensor:
+    """Otsu's threshold of each image, equal to skimage's: uint8 [B, H, W] -> int64 [B]; 0 for a constant
+    image.
+
+    The level that maximizes the variance between the classes {<= level} and {> level}, the lowest on a tie.
+    """
+    batch = len(levels)
+    rows = torch.arange(batch, device=levels.device).view(-1, 1) * 256
+    counts = torch.bincount((levels.flatten(1) + rows).view(-1), minlength=256 * batch).view(batch, 256)
+    bins = torch.arange(256, dtype=torch.float64, device=levels.device)
+    # skimage's mixture of precisions: counts and their product in float32, means in float64.
+    below = counts.cumsum(1).float()  # [B, 256], pixels <= level
+    above = counts.flip(1).cumsum(1).flip(1).float()  # pixels >= level
+    moments = counts * bins
+    mean_below = moments.cumsum(1) / below
+    mean_above = moments.flip(1).cumsum(1).flip(1) / above
+    variance = (below[:, :-1] * above[:, 1:]) * (mean_below[:, :-1] - mean_above[:, 1:]) ** 2  # [B, 255]
+    variance = torch.nan_to_num(variance, nan=-1.0)  # one class empty
+    best = variance.amax(dim=1, keepdim=True)
+    first = torch.where(variance == best, bins[:-1], 256.0).amin(dim=1).long()
+    return torch.where(best.squeeze(1) >= 0, first, 0)
+
+
+def _filled(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Masks of inclusive boxes: [B, 4] -> bool [B, H, W]."""
+    x0, y0, x1, y1 = boxes.unsqueeze(-1).unbind(1)  # [B, 1] each
+    rows = torch.arange(height, device=boxes.device)
+    columns = torch.arange(width, device=boxes.device)
+    inside_rows = (rows >= y0) & (rows <= y1)  # [B, H]
+    inside_columns = (columns >= x0) & (columns <= x1)  # [B, W]
+    return inside_rows.unsqueeze(2) & inside_columns.unsqueeze(1)
+
+
+def _best_components(blobs: Tensor, cams: Tensor, min_size: float | None) -> tuple[Tensor, Tensor]:
+    """One component per image: the densest (at least ``min_size``·H·W pixels), or for None the largest.
+
+    Returns: bool [B, H, W], inclusive boxes int64 [B, 4].
+    """
+    batch, height, width = blobs.shape
+    # The images stand below each other, an empty row between them: one call labels all.
+    sheet = np.zeros((batch, height + 1, width), np.uint8)
+    sheet[:, :height] = blobs.cpu().numpy()
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(sheet.reshape(-1, width), connectivity=4)
+    labels = labels.reshape(batch, height + 1, width)[:, :height]
+    image_of = stats[1:, cv2.CC_STAT_TOP] // (height + 1)  # [components]
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    chosen = _first_best(areas, image_of, batch)
+    if min_size is not None:
+        sums = np.bincount(labels.ravel(), cams.cpu().double().numpy().ravel(), len(stats))[1:]
+        densest = _first_best(sums / areas, image_of, batch)
+        chosen = np.where(areas[densest] < min_size * height * width, chosen, densest)
+    left, top, box_width, box_height = stats[1:][chosen, :4].astype(np.int64).T  # [B] each
+    top = top % (height + 1)
+    boxes = np.stack((left, top, left + box_width - 1, top + box_height - 1), axis=1)
+    regions = labels == (chosen + 1).astype(np.int32).reshape(-1, 1, 1)
+    return torch.from_numpy(regions).to(cams.device), torch.from_numpy(boxes).to(cams.device)
+
+
+def _first_best(scores: np.ndarray, image_of: np.ndarray, batch: int) -> np.ndarray:
+    """Index of the highest score of every image, the first on a tie; every image has a component."""
+    order = np.lexsort((np.arange(len(scores)), -scores.astype(np.float64), image_of))
+    return order[np.searchsorted(image_of[order], np.arange(batch))]

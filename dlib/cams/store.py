@@ -1,0 +1,117 @@
+"""CAMs on disk: one small file per frame, ``data_cams/<tag>_cams_train/<frame id with / replaced by
+_>.pt``."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dlib.utils.errors import UserError
+
+
+class CamStore:
+    """A folder of low-resolution CAMs. Safe to use from several threads and processes at once.
+
+    A file appears under its name only when it is complete: an interrupted run leaves whole files or none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def path(self, frame_id: str) -> Path:
+        """The file of a frame. Raises ValueError for an empty id."""
+        return self.folder / _file_name(frame_id)
+
+    def missing(self, ids: Iterable[str]) -> list[str]:
+        """The ids without a file, in their order; the folder is listed once, no file is opened.
+
+        Raises UserError if two ids would share a file.
+        """
+        present: set[str] = set()
+        if self.folder.is_dir():
+            with os.scandir(self.folder) as entries:
+                present = {entry.name for entry in entries}
+        owner: dict[str, str] = {}
+        absent = []
+        for frame_id in ids:
+            name = _file_name(frame_id)
+            first = owner.setdefault(name, frame_id)
+            if first != frame_id:
+                both = f"{first!r} and {frame_id!r}"
+                raise UserError(
+                    f"frames {both} would share the file {self.folder / name}: rename one of them"
+                )
+            if name not in present:
+                absent.append(frame_id)
+        return absent
+
+    def clear(self) -> None:
+        """Remove all stored maps."""
+        for path in self.folder.glob("*.pt"):
+            path.unlink()
+
+    def write(self, frame_id: str, cam: Tensor) -> None:
+        """Store one map, float [h, w], as float32; an older file is replaced in one step.
+
+        Raises ValueError for anything but a finite two-dimensional float tensor, UserError if the disk
+        refuses.
+        """
+        fault = _fault(cam)
+        if fault:
+            raise ValueError(f"CAM of {frame_id!r}: {fault}")
+        path = self.path(frame_id)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                # A copy: a view would be saved with the storage of its whole batch.
+                torch.save(cam.detach().to("cpu", torch.float32, copy=True).contiguous(), temporary)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise UserError(f"cannot write the CAM file {path}: {_one_line(error)}") from error
+
+    def read(self, frame_id: str) -> Tensor:
+        """The stored map, float32 [h, w]. Raises UserError, naming the file, if it is missing, damaged or
+        foreign."""
+        path = self.path(frame_id)
+        try:
+            cam = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise UserError(f"CAM file {path} is missing: start the run again to compute it") from error
+        except Exception as error:  # a damaged file can make the reader raise anything
+            raise UserError(
+                f"CAM file {path} is damaged ({_one_line(error)}): delete it to compute it again"
+            ) from error
+        fault = _fault(cam)
+        if fault:
+            raise UserError(f"CAM file {path} is not usable ({fault}): delete it to compute it again")
+        return cam.float()
+
+
+def _file_name(frame_id: str) -> str:
+    if not frame_id:
+        raise ValueError("a frame id must not be empty")
+    return frame_id.replace("/", "_") + ".pt"
+
+
+def _fault(cam: object) -> str:
+    """What is wrong with a map, or an empty text."""
+    if not isinstance(cam, Tensor):
+        return f"a {type(cam).__name__} instead of a tensor"
+    if cam.dim() != 2 or not cam.is_floating_point() or cam.numel() == 0:
+        return f"{cam.dtype} of shape {list(cam.shape)} instead of float [h, w]"
+    if not bool(torch.isfinite(cam).all()):
+        return "it holds NaN or infinity"
+    return ""
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__
