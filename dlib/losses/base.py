@@ -1,0 +1,186 @@
+"""What every loss term gets and gives, and the weighted sum of the active terms.
+
+Terms are means over samples, seed pixels or sequences of the *global* batch: each process divides its own sum
+by the count averaged over the processes, so that averaging the gradients over processes gives what a single
+process would.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dlib.losses.elb import ELB
+from dlib.utils.distributed import mean_over_processes
+from dlib.utils.timing import StepClock
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass
+class LossInputs:
+    """One training batch as the terms see it. Half-precision maps and features are taken in float32.
+
+    Raises ValueError when shapes do not fit.
+    """
+
+    map_logits: Tensor  # [B, 2, H, W], 0 background, 1 foreground
+    probabilities: Tensor  # [B, 2, H, W], softmax of map_logits over the maps
+    images: Tensor  # [B, 3, H, W] float, 0..255, the network's crop before normalization
+    sequence: Tensor  # [B] int64: frames of one video have the same number
+    order: Tensor  # [B] int64: place of the frame in its video
+    seeds: Tensor | None = None  # [B, H, W] int64: 1, 0 or the ignore index
+    deep_features: Tensor | None = None  # [B, D, h, w] the decoder's last maps
+    roi_boxes: Tensor | None = None  # [B, 4] x0, y0, x1, y1 inclusive, pixels
+    fg_sizes: Tensor | None = None  # [B] share of the image that is foreground, 0..1
+    class_logits: Tensor | None = None  # [B, C]
+    labels: Tensor | None = None  # [B] int64
+    _batch_mean: Tensor | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("map_logits", "probabilities", "images", "deep_features", "class_logits"):
+            value = getattr(self, name)
+            if value is not None and value.dtype in _HALF:
+                setattr(self, name, value.float())
+        shape = self.map_logits.shape
+        if len(shape) != 4 or shape[1] != 2 or self.probabilities.shape != shape:
+            raise ValueError(
+                f"map_logits and probabilities must both be [B, 2, H, W], got {list(shape)} and "
+                f"{list(self.probabilities.shape)}"
+            )
+        for name in (
+            "images",
+            "sequence",
+            "order",
+            "seeds",
+            "deep_features",
+            "roi_boxes",
+            "fg_sizes",
+            "labels",
+        ):
+            value = getattr(self, name)
+            if value is not None and len(value) != shape[0]:
+                raise ValueError(f"{name} has {len(value)} samples, map_logits {shape[0]}")
+
+    @property
+    def batch_mean(self) -> Tensor:
+        """Batch size averaged over the processes, float [] (a collective call at the first use)."""
+        if self._batch_mean is None:
+            self._batch_mean = mean_over_processes(self.map_logits.new_tensor(float(len(self.map_logits))))
+        return self._batch_mean
+
+    def sample_mean(self, values: Tensor) -> Tensor:
+        """Mean over the samples [B] of the global batch."""
+        return values.sum() / self.batch_mean
+
+    @property
+    def zero(self) -> Tensor:
+        """0 that still hangs on the graph, so that ``backward`` works when no term has anything to say."""
+        return (self.map_logits * 0).sum()
+
+
+class LossTerm(NamedTuple):
+    """Result of a term."""
+
+    value: Tensor  # [] weighted, differentiable
+    raw: Tensor  # [] before weighting, detached
+
+
+class Term(nn.Module, ABC):
+    """A term of the total loss: ``weight`` times what `compute` returns, in float32 also under autocast.
+
+    Args:
+        weight: λ.
+        start_epoch, end_epoch: the term is on from the one to the other, both included; −1: no end. The first
+            epoch is 1.
+        warmup_epochs: λ grows linearly over so many epochs from the start epoch on; 0: at once.
+    Raises ValueError when the epochs are no interval.
+    """
+
+    name: ClassVar[str]
+    work: ClassVar[str] = "other"  # the kind of work that its seconds count as
+
+    def __init__(
+        self, *, weight: float = 1.0, start_epoch: int = 0, end_epoch: int = -1, warmup_epochs: int = 0
+    ) -> None:
+        super().__init__()
+        if end_epoch < -1 or (end_epoch != -1 and end_epoch < start_epoch):
+            raise ValueError(
+                f"{self.name}: end_epoch must be -1 or >= start_epoch {start_epoch}, got {end_epoch}"
+            )
+        self.weight = float(weight)
+        self.start_epoch = start_epoch
+        self.end_epoch = end_epoch
+        self.warmup_epochs = warmup_epochs
+
+    def warmup(self, epoch: int) -> float:
+        """Share of λ that counts in ``epoch``: 1/n, 2/n, … 1 over the n epochs of the warm-up."""
+        done = epoch - max(self.start_epoch, 1) + 1
+        return min(done / self.warmup_epochs, 1.0) if self.warmup_epochs else 1.0
+
+    def active(self, epoch: int) -> bool:
+        """Whether the term is on in ``epoch``."""
+        return self.start_epoch <= epoch and (self.end_epoch == -1 or epoch <= self.end_epoch)
+
+    @abstractmethod
+    def compute(self, inputs: LossInputs) -> Tensor:
+        """The term before weighting, a differentiable scalar."""
+
+    def weigh(self, raw: Tensor) -> Tensor:
+        """The weighted term from the raw one."""
+        return self.weight * raw
+
+    def forward(self, inputs: LossInputs) -> LossTerm:
+        """Raises ValueError when ``inputs`` lacks what the term needs."""
+        with torch.autocast(inputs.map_logits.device.type, enabled=False):
+            raw = self.compute(inputs)
+            return LossTerm(self.weigh(raw), raw.detach())
+
+    def need(self, value: Tensor | None, what: str) -> Tensor:
+        """``value``, or a ValueError that says which input this term misses."""
+        if value is None:
+            raise ValueError(f"{self.name} needs LossInputs.{what}")
+        return value
+
+
+class TotalLoss(nn.Module):
+    """Sum of the active terms. Raises ValueError for two terms of one name."""
+
+    def __init__(self, terms: Iterable[Term]) -> None:
+        super().__init__()
+        self.terms = nn.ModuleList(terms)
+        names = [term.name for term in self]
+        if len(set(names)) != len(names):
+            raise ValueError(f"terms must have different names, got {names}")
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.terms)  # type: ignore[arg-type]
+
+    def forward(
+        self, inputs: LossInputs, epoch: int, clock: StepClock | None = None
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Total, weighted terms by name (differentiable) and raw terms by name (detached) in ``epoch``.
+
+        ``clock`` counts each term's seconds under the term's kind of work.
+        """
+        clock = clock or StepClock()
+        results = {}
+        for term in self:
+            if term.active(epoch):
+                with clock.measure(term.work):
+                    value, raw = term(inputs)
+                    results[term.name] = LossTerm(term.warmup(epoch) * value, raw)
+        values = {name: result.value for name, result in results.items()}
+        total = sum(values.values(), start=inputs.zero)
+        return total, values, {name: result.raw for name, result in results.items()}
+
+    def update_t(self) -> None:
+        """After every epoch: the barriers of all terms harden, one that several terms share only once."""
+        for module in self.modules():  # yields a shared module once
+            if isinstance(module, ELB):
+                module.update_t()

@@ -1,0 +1,309 @@
+"""The terms of CoLo-CAM's total loss (Belharbi et al. 2025, section 3), one class each.
+
+Notation: p = softmax of the map logits [B, 2, H, W], p_fg = p[:, 1], p_bg = p[:, 0], λ = ``weight``. Every
+class also takes the keyword arguments of `Term`: ``weight``, ``start_epoch``, ``end_epoch``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dlib.configure.constants import SEED_IGNORE
+from dlib.crf import Backend, DenseCRFLoss, joint_color_crf
+from dlib.losses.base import LossInputs, Term
+from dlib.losses.elb import ELB
+from dlib.utils.distributed import mean_over_processes
+
+LambdaStyle = Literal["constant", "adaptive"]
+JointInput = Literal["image", "deep_features", "cam_logits"]
+
+
+class ClassCrossEntropy(Term):
+    """λ · cross entropy of the class logits, mean over samples, with label smoothing."""
+
+    name = "class"
+
+    def __init__(self, label_smoothing: float = 0.0, **common: Any) -> None:
+        super().__init__(**common)
+        self.label_smoothing = label_smoothing
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        logits = self.need(inputs.class_logits, "class_logits")  # [B, C]
+        labels = self.need(inputs.labels, "labels")  # [B]
+        values = F.cross_entropy(
+            logits, labels, label_smoothing=self.label_smoothing, reduction="none"
+        )  # [B]
+        return inputs.sample_mean(values)
+
+
+class SelfLearning(Term):
+    """λ · cross entropy of the map logits against the seeds, mean over the seed pixels of the batch.
+
+    No seed in the batch gives 0.
+
+    Args:
+        ignore_index: value of the pixels that are no seeds.
+        balance: mean over the foreground seeds and mean over the background seeds, averaged, so that the larger
+            set does not decide (ours; the published loss is the plain mean). A set without seeds counts 0.
+    """
+
+    name = "sl_clc"
+
+    def __init__(self, ignore_index: int = SEED_IGNORE, balance: bool = False, **common: Any) -> None:
+        super().__init__(**common)
+        self.ignore_index = ignore_index
+        self.balance = balance
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        seeds = self.need(inputs.seeds, "seeds")  # [B, H, W]
+        values = F.cross_entropy(
+            inputs.map_logits, seeds, ignore_index=self.ignore_index, reduction="none"
+        )  # [B, H, W], 0 where ignored
+        if not self.balance:
+            return values.sum() / _at_least_one((seeds != self.ignore_index).sum(), values)
+        sides = [
+            values.masked_fill(seeds != label, 0.0).sum() / _at_least_one((seeds == label).sum(), values)
+            for label in (0, 1)
+        ]
+        return (sides[0] + sides[1]) / 2
+
+
+class ConRanField(Term):
+    """λ · dense CRF loss of every frame alone, mean over samples: −Σ_k p·F5(p).
+
+    Args:
+        sigma_rgb, sigma_xy: standard deviations in colour values and pixels.
+        scale_factor: image, p and σ_xy are rescaled by it.
+        backend: of the filter, "auto", "cpp" or "torch".
+    """
+
+    name = "crf_clc"
+    work = "crf"
+
+    def __init__(
+        self,
+        sigma_rgb: float = 15.0,
+        sigma_xy: float = 100.0,
+        scale_factor: float = 1.0,
+        backend: Backend = "auto",
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.loss = DenseCRFLoss(1.0, sigma_rgb, sigma_xy, scale_factor, backend=backend)
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        local = self.loss(inputs.images, inputs.probabilities)  # [] mean over this process's samples
+        return local * (len(inputs.images) / inputs.batch_mean)
+
+
+class RgbJointConRanField(Term):
+    """λ · joint colour CRF loss of the frames of a video, mean over the videos with at least two frames.
+
+    The frames of a video stand side by side in temporal order as one wide image and one wide p:
+    L = −Σ_k p·F(p) with the colour filter F. No such video gives 0.
+
+    Args:
+        sigma_rgb: standard deviation in values of the planes.
+        scale_factor: planes (nearest) and p (bilinear) are rescaled by it.
+        lambda_style: "constant": λ·L; "adaptive": λ·L/|L| with |L| detached, 0 where L = 0.
+        input_data: planes of the filter: "image", "deep_features" or "cam_logits", values as they
+            are, resized to p (nearest).
+        input_re_dim: deep features are averaged over consecutive groups to this many planes; −1: all.
+        backend: of the filter, "auto", "cpp" or "torch".
+        seed_agreement: scale the term by how far the maps already agree with the seeds: 0 at chance (half of the
+            seed pixels), 1 at full agreement. It then spreads what was learned instead of deciding it (ours).
+    Raises ValueError for other values.
+    """
+
+    name = "rgb_jcrf_clc"
+    work = "crf"
+
+    def __init__(
+        self,
+        sigma_rgb: float = 15.0,
+        scale_factor: float = 1.0,
+        lambda_style: LambdaStyle = "constant",
+        input_data: JointInput = "image",
+        input_re_dim: int = -1,
+        backend: Backend = "auto",
+        seed_agreement: bool = False,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if lambda_style not in get_args(LambdaStyle):
+            raise ValueError(f"lambda_style must be one of {get_args(LambdaStyle)}, got {lambda_style!r}")
+        if input_data not in get_args(JointInput):
+            raise ValueError(f"input_data must be one of {get_args(JointInput)}, got {input_data!r}")
+        if input_re_dim != -1 and input_re_dim < 1:
+            raise ValueError(f"input_re_dim must be -1 or >= 1, got {input_re_dim}")
+        if not scale_factor > 0:
+            raise ValueError(f"scale_factor must be > 0, got {scale_factor}")
+        self.sigma_rgb = sigma_rgb
+        self.scale_factor = scale_factor
+        self.lambda_style = lambda_style
+        self.input_data = input_data
+        self.input_re_dim = input_re_dim
+        self.backend = backend
+        self.seed_agreement = seed_agreement
+        self._agreement: Tensor | None = None
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        self._agreement = self._agree(inputs) if self.seed_agreement else None
+        groups = joint_groups(inputs.sequence, inputs.order)
+        # Called even when this process has no group: the mean over processes is a collective call.
+        count = _at_least_one(torch.tensor(float(len(groups))), inputs.probabilities)
+        if not groups:
+            return inputs.zero
+        p, planes = inputs.probabilities, self._planes(inputs)  # [B, 2, H, W], [B, P, ·, ·]
+        if planes.shape[-2:] != p.shape[-2:]:
+            planes = F.interpolate(planes, size=p.shape[-2:], mode="nearest")  # [B, P, H, W]
+        if self.scale_factor != 1:
+            planes = F.interpolate(planes, scale_factor=self.scale_factor, mode="nearest")
+            p = F.interpolate(p, scale_factor=self.scale_factor, mode="bilinear", align_corners=False)
+        losses = joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend)  # [S]
+        return losses.sum() / count
+
+    def weigh(self, raw: Tensor) -> Tensor:
+        weighted = self.weight * raw
+        if self.lambda_style == "adaptive":
+            size = mean_over_processes(raw).abs()  # [] |L| of the global batch
+            weighted = weighted / torch.where(size > 0, size, 1.0)
+        return weighted if self._agreement is None else weighted * self._agreement
+
+    def _agree(self, inputs: LossInputs) -> Tensor:
+        """Mean over both labels of the share of seeds that the maps give their label, from chance = 0 to 1."""
+        seeds = self.need(inputs.seeds, "seeds")  # [B, H, W]
+        says = inputs.probabilities.detach().argmax(dim=1)  # [B, H, W]
+        shares = [
+            mean_over_processes(((seeds == label) & (says == label)).sum().float())
+            / _at_least_one((seeds == label).sum(), inputs.probabilities)
+            for label in (0, 1)
+        ]
+        return (shares[0] + shares[1] - 1).clamp(min=0.0)  # []
+
+    def _planes(self, inputs: LossInputs) -> Tensor:
+        if self.input_data == "image":
+            return inputs.images
+        if self.input_data == "cam_logits":
+            return inputs.map_logits.detach()
+        features = self.need(inputs.deep_features, "deep_features").detach()
+        return features if self.input_re_dim == -1 else average_groups(features, self.input_re_dim)
+
+
+class MaxSizePositive(Term):
+    """λ/2 · [ELB(−Σ p_fg) + ELB(−Σ p_bg)]: neither foreground nor background may vanish. Sums over pixels."""
+
+    name = "max_sizepos_clc"
+
+    def __init__(self, elb: ELB | None = None, **common: Any) -> None:
+        super().__init__(**common)
+        self.elb = elb or ELB()
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        sizes = inputs.probabilities.sum(dim=(2, 3))  # [B, 2]
+        return inputs.sample_mean(self.elb.values(-sizes).sum(dim=1) / 2)
+
+
+class Entropy(Term):
+    """λ · mean entropy of p over pixels, in bits (0..1). Finite for saturated maps."""
+
+    name = "min_entropy_clc"
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        log_p = inputs.map_logits.log_softmax(dim=1)  # [B, 2, H, W], finite where p rounds to 0
+        entropy = -(log_p.exp() * log_p).sum(dim=1) / math.log(2)  # [B, H, W]
+        return inputs.sample_mean(entropy.mean(dim=(1, 2)))
+
+
+class BgSizeGreaterFg(Term):
+    """λ · ELB(Σ p_fg − Σ p_bg): the background is larger than the foreground."""
+
+    name = "size_bg_g_fg_clc"
+
+    def __init__(self, elb: ELB | None = None, **common: Any) -> None:
+        super().__init__(**common)
+        self.elb = elb or ELB()
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        bg, fg = inputs.probabilities.sum(dim=(2, 3)).unbind(dim=1)  # [B], [B]
+        return inputs.sample_mean(self.elb.values(fg - bg))
+
+
+class FgSize(Term):
+    """λ/2 · [ELB(s − ε − a) + ELB(a − s − ε)]: the foreground's share a = mean p_fg stays within s ± ε.
+
+    Args:
+        elb: the barrier.
+        eps: ε, >= 0.
+    """
+
+    name = "sizefg_tmp_clc"
+
+    def __init__(self, elb: ELB | None = None, eps: float = 0.001, **common: Any) -> None:
+        super().__init__(**common)
+        if not eps >= 0:
+            raise ValueError(f"eps must be >= 0, got {eps}")
+        self.elb = elb or ELB()
+        self.eps = float(eps)
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        share = inputs.probabilities[:, 1].mean(dim=(1, 2))  # [B]
+        wanted = self.need(inputs.fg_sizes, "fg_sizes").to(share)  # [B]
+        low = self.elb.values(wanted - self.eps - share)
+        high = self.elb.values(share - wanted - self.eps)
+        return inputs.sample_mean((low + high) / 2)
+
+
+class EmptyOutsideBbox(Term):
+    """λ · ELB(Σ p_fg outside the region of interest's box)."""
+
+    name = "empty_out_bb_clc"
+
+    def __init__(self, elb: ELB | None = None, **common: Any) -> None:
+        super().__init__(**common)
+        self.elb = elb or ELB()
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        fg = inputs.probabilities[:, 1]  # [B, H, W]
+        x0, y0, x1, y1 = (
+            self.need(inputs.roi_boxes, "roi_boxes").to(fg.device)[:, :, None].unbind(dim=1)
+        )  # [B, 1]
+        x = torch.arange(fg.shape[2], device=fg.device)  # [W]
+        y = torch.arange(fg.shape[1], device=fg.device)  # [H]
+        in_columns, in_rows = (x >= x0) & (x <= x1), (y >= y0) & (y <= y1)  # [B, W], [B, H]
+        inside = in_rows[:, :, None] & in_columns[:, None, :]  # [B, H, W]
+        return inputs.sample_mean(self.elb.values(fg.masked_fill(inside, 0.0).sum(dim=(1, 2))))
+
+
+def joint_groups(sequence: Tensor, order: Tensor) -> list[Tensor]:
+    """Sample numbers of every sequence with at least two frames, in temporal order.
+
+    Args:
+        sequence, order: int64 [B] each.
+    Returns: int64 tensors on the CPU, one per sequence, by the sequence's first place in the batch.
+    """
+    members: dict[int, list[tuple[int, int]]] = {}
+    for sample, (video, place) in enumerate(zip(sequence.tolist(), order.tolist(), strict=True)):
+        members.setdefault(video, []).append((place, sample))
+    return [torch.tensor([s for _, s in sorted(frames)]) for frames in members.values() if len(frames) > 1]
+
+
+def average_groups(features: Tensor, count: int) -> Tensor:
+    """Average consecutive channels in ``count`` groups of nearly equal size: [B, D, h, w] -> [B, count, …].
+
+    Raises ValueError for more groups than channels.
+    """
+    if count > features.shape[1]:
+        raise ValueError(f"input_re_dim is {count}, but there are only {features.shape[1]} channels")
+    return torch.stack([part.mean(dim=1) for part in features.tensor_split(count, dim=1)], dim=1)
+
+
+def _at_least_one(count: Tensor, like: Tensor) -> Tensor:
+    """Count averaged over the processes, as a divisor: 1 when nobody has any."""
+    mean = mean_over_processes(count.to(like))
+    return torch.where(mean > 0, mean, 1.0)
