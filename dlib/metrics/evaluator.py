@@ -1,0 +1,199 @@
+"""Collects one record per sample of a split and turns them into a `LocalizationReport`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from dlib.metrics.boxes import (
+    LEVELS,
+    FloatArray,
+    IntArray,
+    UInt8Map,
+    best_matches,
+    level_boxes,
+    quantize_maps,
+)
+from dlib.metrics.report import LocalizationReport, SampleArrays
+
+_PENDING = (
+    512  # maps that may wait for a worker: bounds the memory when the network is faster than the workers
+)
+
+
+@dataclass
+class _Record:
+    """What one sample adds to the report; see `SampleArrays` for the fields."""
+
+    label: int
+    predicted: int
+    rank: int
+    peak: int
+    iou: FloatArray
+    box: IntArray
+
+
+class BoxEvaluator:
+    """Localization and classification of a split in one pass, in any order of samples.
+
+    Records are kept by sample index, and an index that comes again is ignored: batch size, order, workers and
+    the number of processes cannot change the report.
+
+    Args:
+        classes: class names, in the order of the logits.
+        interval: distance δ of the thresholds.
+        multi_contour: boxes of all contours count, not of the largest alone.
+        multi_iou: headline is the mean over ``sigmas`` (MaxBoxAccV2) instead of σ = 50 %; None: as
+            ``multi_contour``.
+        sigmas: IoU thresholds in percent.
+        workers: threads that search contours while the caller goes on; 0: in the caller's thread.
+    Raises ValueError for no or repeated classes, no sigmas or sigmas outside 1..100, a bad interval.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        interval: float = 0.001,
+        multi_contour: bool = False,
+        multi_iou: bool | None = None,
+        sigmas: Sequence[int] = (30, 50, 70),
+        workers: int = 0,
+    ) -> None:
+        self.classes = list(classes)
+        self.interval = interval
+        self.multi_contour = multi_contour
+        self.multi_iou = multi_contour if multi_iou is None else multi_iou
+        self.sigmas = tuple(int(sigma) for sigma in sigmas)
+        self._records: dict[int, _Record] = {}
+        self._pending: deque[tuple[int, Future[_Record]]] = deque()
+        self._seen: set[int] = set()
+        self._pool = ThreadPoolExecutor(workers) if workers > 0 else None
+        self.compute()  # an empty report: checks the settings before an epoch is spent
+
+    def update(
+        self,
+        cams: Tensor | npt.NDArray[Any],
+        labels: Tensor | npt.NDArray[Any],
+        logits: Tensor | npt.NDArray[Any],
+        boxes: Sequence[npt.ArrayLike],
+        indices: Tensor | npt.NDArray[Any] | Sequence[int],
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            cams: maps [B, H, W] in [0, 1] of the true class, any device; NaN counts as 0.
+            labels: true classes int [B].
+            logits: class logits [B, C]; NaN counts as the lowest.
+            boxes: B arrays [n, 4] of true boxes in the map's pixels (x0, y0, x1, y1 inclusive).
+            indices: the samples' numbers in the split, int [B].
+        Raises ValueError when shapes or labels do not fit.
+        """
+        u = quantize_maps(cams)  # [B, H, W]
+        label, scores, number = _array(labels), _array(logits), _array(indices)
+        count = len(label)
+        if u.ndim != 3 or not len(u) == len(scores) == len(boxes) == len(number) == count:
+            raise ValueError(
+                f"cams {list(u.shape)}, labels [{count}], logits {list(scores.shape)}, {len(boxes)} box "
+                f"lists and {len(number)} indices do not describe one batch"
+            )
+        if scores.ndim != 2 or scores.shape[1] != len(self.classes):
+            raise ValueError(f"logits must be [B, {len(self.classes)}], got {list(scores.shape)}")
+        if count and not 0 <= label.min() <= label.max() < len(self.classes):
+            raise ValueError(f"labels must lie in 0..{len(self.classes) - 1}")
+        ranks, predicted = _ranks(scores.astype(np.float64), label)
+        for b in range(count):
+            index = int(number[b])
+            if index in self._seen:
+                continue
+            self._seen.add(index)
+            known = (int(label[b]), int(predicted[b]), int(ranks[b]))
+            truth = np.asarray(boxes[b], dtype=np.float64).reshape(-1, 4)
+            if self._pool is None:
+                self._records[index] = _record(u[b], truth, known, self.multi_contour)
+            else:
+                self._pending.append(
+                    (index, self._pool.submit(_record, u[b], truth, known, self.multi_contour))
+                )
+        self._drain(_PENDING)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """All records as plain arrays (`SampleArrays`), sorted by index, to be sent to other processes."""
+        self._drain(0)
+        order = sorted(self._records)
+        records = [self._records[index] for index in order]
+        return {
+            "index": np.array(order, dtype=np.int64),
+            "label": np.array([r.label for r in records], dtype=np.int64),
+            "predicted": np.array([r.predicted for r in records], dtype=np.int64),
+            "rank": np.array([r.rank for r in records], dtype=np.int64),
+            "peak": np.array([r.peak for r in records], dtype=np.int64),
+            "iou": np.array([r.iou for r in records], dtype=np.float64).reshape(-1, LEVELS),
+            "box": np.array([r.box for r in records], dtype=np.int32).reshape(-1, LEVELS, 4),
+        }
+
+    def merge(self, states: Iterable[dict[str, npt.NDArray[Any]]]) -> None:
+        """Take over the records of other evaluators' `state`; an index that is already known is ignored."""
+        for state in states:
+            samples = SampleArrays(**state)
+            for row, index in enumerate(samples.index.tolist()):
+                if index in self._seen:
+                    continue
+                self._seen.add(index)
+                self._records[index] = _Record(
+                    label=int(samples.label[row]),
+                    predicted=int(samples.predicted[row]),
+                    rank=int(samples.rank[row]),
+                    peak=int(samples.peak[row]),
+                    iou=samples.iou[row],
+                    box=samples.box[row].astype(np.int64),
+                )
+
+    def compute(self) -> LocalizationReport:
+        """The report of all samples so far."""
+        return LocalizationReport(
+            SampleArrays(**self.state()), self.classes, self.interval, self.sigmas, self.multi_iou
+        )
+
+    def close(self) -> None:
+        """Wait for the workers and end them; later updates work in the caller's thread."""
+        self._drain(0)
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def _drain(self, allowed: int) -> None:
+        while len(self._pending) > allowed:
+            index, future = self._pending.popleft()
+            self._records[index] = future.result()
+
+
+def _record(u: UInt8Map, truth: FloatArray, known: tuple[int, int, int], multi_contour: bool) -> _Record:
+    """Best IoU of one map at all 256 levels."""
+    boxes, group = level_boxes(u, np.arange(LEVELS), multi_contour)
+    iou, box = best_matches(boxes, truth)  # [G], [G, 4]
+    label, predicted, rank = known
+    return _Record(label, predicted, rank, int(u.max()), iou[group], box[group])
+
+
+def _ranks(scores: FloatArray, labels: IntArray) -> tuple[IntArray, IntArray]:
+    """Place of the true class among the scores [B, C] (0: best) and the best class, both [B].
+
+    Of equal scores the lower class comes first.
+    """
+    clean = np.where(np.isnan(scores), -np.inf, scores)
+    order = np.argsort(-clean, axis=1, kind="stable")  # [B, C]
+    return (order == labels[:, None]).argmax(axis=1), order[:, 0] if len(order) else labels
+
+
+def _array(values: Tensor | npt.NDArray[Any] | Sequence[int]) -> npt.NDArray[Any]:
+    if isinstance(values, Tensor):
+        values = values.detach().double() if values.is_floating_point() else values
+        return values.cpu().numpy()
+    return np.asarray(values)

@@ -1,0 +1,196 @@
+"""Tables of the localization metric, computed from per-sample records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlib.metrics.boxes import FloatArray, IntArray, threshold_grid, threshold_levels
+
+_HEADLINE_SIGMA = 50  # percent: CorLoc of the literature
+
+
+@dataclass
+class SampleArrays:
+    """Records of n samples, sorted by index."""
+
+    index: IntArray  # [n] number in the split
+    label: IntArray  # [n] true class
+    predicted: IntArray  # [n] class with the highest logit
+    rank: IntArray  # [n] place of the true class among the logits, 0: best
+    peak: IntArray  # [n] highest value of the uint8 map
+    iou: FloatArray  # [n, 256] best IoU of the mask u > level
+    box: npt.NDArray[np.int32]  # [n, 256, 4] the box that has it
+
+
+class LocalizationReport:
+    """CorLoc, top-1 and top-5 localization at each IoU threshold σ, classification, per class and as means.
+
+    Per class the best threshold τ of the map is taken, for top-1 and top-5 each its own; then the mean over classes.
+    Where several τ are best the middle one is named: it lies farthest from those that fail, and a τ that is to serve
+    another split should not stand at an edge. A class without samples has None in the tables and is left out of the
+    means; without any sample everything is None. All shares in percent.
+    """
+
+    def __init__(
+        self,
+        samples: SampleArrays,
+        classes: Sequence[str],
+        interval: float,
+        sigmas: Sequence[int],
+        multi_iou: bool,
+    ) -> None:
+        if not classes or len(set(classes)) != len(classes):
+            raise ValueError("classes must be a non-empty list of different names")
+        if not sigmas or not all(0 < sigma <= 100 for sigma in sigmas):
+            raise ValueError(f"sigmas must be percentages in 1..100, got {list(sigmas)}")
+        if not multi_iou and _HEADLINE_SIGMA not in sigmas:
+            raise ValueError(f"sigmas must contain {_HEADLINE_SIGMA}, the headline's, got {list(sigmas)}")
+        self.classes = list(classes)
+        self.interval = interval
+        self.sigmas = tuple(sigmas)
+        self.multi_iou = multi_iou
+        self._samples = samples
+        self._taus = threshold_grid(interval)  # [T]
+        self._rows = [np.flatnonzero(samples.label == c) for c in range(len(classes))]
+        self._report = self._tables()
+
+    @property
+    def headline(self) -> float | None:
+        """Mean CorLoc over classes at σ = 50 %, or over all σ too if ``multi_iou`` (MaxBoxAccV2)."""
+        return self._report["headline"]
+
+    @property
+    def classification(self) -> float | None:
+        """Share of samples whose highest logit is the true class."""
+        return self._report["classification"]
+
+    def to_dict(self, curves: bool = True) -> dict[str, Any]:
+        """The whole report as JSON-able values; ``curves=False`` leaves the accuracy curves over τ out."""
+        return {key: value for key, value in self._report.items() if curves or key != "curves"}
+
+    def best_taus(self) -> dict[str, dict[str, float | None]]:
+        """{σ: {class: best τ of CorLoc}}, the argument that `at_taus` of another split takes."""
+        per_class = self._report["per_class"]
+        return {
+            str(s): {name: per_class[name]["best_tau"][str(s)] for name in self.classes} for s in self.sigmas
+        }
+
+    def at_taus(self, taus: Mapping[Any, Mapping[str, float | None]]) -> dict[str, Any]:
+        """CorLoc with thresholds that were chosen elsewhere, as on the validation split.
+
+        Args:
+            taus: {σ: {class: τ}}, σ as number or text; a class that is missing or None gets the mean of the
+                others.
+        Returns: {"corloc": {σ: x, "mean": x}, "per_class": {class: {"samples": n, "corloc": {σ: x}}}}.
+        Raises ValueError when a σ is missing or has no τ at all.
+        """
+        given = {str(sigma): by_class for sigma, by_class in taus.items()}
+        table: dict[str, dict[str, float | None]] = {name: {} for name in self.classes}
+        for sigma in self.sigmas:
+            known = {name: tau for name, tau in given.get(str(sigma), {}).items() if tau is not None}
+            if not known:
+                raise ValueError(f"taus has no threshold for sigma {sigma}")
+            fallback = float(np.mean(list(known.values())))
+            for name, rows in zip(self.classes, self._rows, strict=True):
+                hit = self._hits(rows, sigma, np.array([known.get(name, fallback)]))  # [n_c, 1]
+                table[name][str(sigma)] = _percent(hit)
+        return {
+            "corloc": self._means(table),
+            "per_class": {
+                name: {"samples": len(rows), "corloc": table[name]}
+                for name, rows in zip(self.classes, self._rows, strict=True)
+            },
+        }
+
+    def samples_table(self) -> list[dict[str, Any]]:
+        """One entry per sample, by index, at its class's best τ for σ = 50 % (or the σ nearest to it).
+
+        Keys: index, label and predicted (class names), best_iou (0..1), box (x0, y0, x1, y1), tau.
+        """
+        sigma = min(self.sigmas, key=lambda s: abs(s - _HEADLINE_SIGMA))
+        best = self.best_taus()[str(sigma)]
+        s = self._samples
+        table = []
+        for row in range(len(s.index)):
+            name = self.classes[s.label[row]]
+            tau = best[name]
+            level = int(threshold_levels(np.array([tau]), s.peak[row])[0])
+            table.append(
+                {
+                    "index": int(s.index[row]),
+                    "label": name,
+                    "predicted": self.classes[s.predicted[row]],
+                    "best_iou": float(s.iou[row, level]),
+                    "box": s.box[row, level].tolist(),
+                    "tau": tau,
+                }
+            )
+        return table
+
+    def _hits(self, rows: IntArray, sigma: int, taus: FloatArray) -> npt.NDArray[np.bool_]:
+        """Whether the samples ``rows`` [n] are localized at each threshold: bool [n, T]."""
+        levels = threshold_levels(taus, self._samples.peak[rows])  # [n, T]
+        levels = np.clip(levels, 0, self._samples.iou.shape[1] - 1)
+        return np.take_along_axis(self._samples.iou[rows], levels, axis=1) >= sigma / 100
+
+    def _middle_best(self, counts: IntArray) -> float:
+        """The middle one of the thresholds [T] with the highest count."""
+        best = np.flatnonzero(counts == counts.max())
+        return float(self._taus[best[len(best) // 2]])
+
+    def _tables(self) -> dict[str, Any]:
+        samples = self._samples
+        right = samples.rank == 0  # [n]
+        per_class: dict[str, dict[str, Any]] = {}
+        curves: dict[str, Any] = {"taus": self._taus.tolist(), **{str(s): {} for s in self.sigmas}}
+        for name, rows in zip(self.classes, self._rows, strict=True):
+            entry: dict[str, Any] = {
+                "samples": len(rows),
+                "corloc": {},
+                "top1": {},
+                "top5": {},
+                "best_tau": {},
+            }
+            in_top = {"corloc": 10**9, "top1": 1, "top5": 5}
+            for sigma in self.sigmas:
+                key = str(sigma)
+                hits = self._hits(rows, sigma, self._taus)  # [n_c, T]
+                curves[key][name] = (100 * hits.mean(axis=0)).tolist() if len(rows) else None
+                for metric, k in in_top.items():
+                    counted = hits & (samples.rank[rows] < k)[:, None]
+                    entry[metric][key] = 100 * float(counted.mean(axis=0).max()) if len(rows) else None
+                entry["best_tau"][key] = self._middle_best(hits.sum(axis=0)) if len(rows) else None
+            per_class[name] = entry
+        means = {m: self._means({n: e[m] for n, e in per_class.items()}) for m in ("corloc", "top1", "top5")}
+        return {
+            "samples": len(samples.index),
+            "interval": self.interval,
+            "box_v2_metric": self.multi_iou,
+            "headline": means["corloc"]["mean" if self.multi_iou else str(_HEADLINE_SIGMA)],
+            "classification": _percent(right),
+            "classification_per_class": {
+                name: _percent(right[rows]) for name, rows in zip(self.classes, self._rows, strict=True)
+            },
+            **means,
+            "per_class": per_class,
+            "curves": curves,
+        }
+
+    def _means(self, table: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+        """Mean over the classes with samples for every σ, and the mean over all σ."""
+        means = {str(s): _mean([table[name][str(s)] for name in self.classes]) for s in self.sigmas}
+        return {**means, "mean": _mean(list(means.values()))}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _percent(hits: npt.NDArray[np.bool_]) -> float | None:
+    return 100 * float(hits.mean()) if hits.size else None
