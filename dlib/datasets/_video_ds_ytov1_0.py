@@ -1,0 +1,178 @@
+"""YouTube-Objects v1.0 (and everything in its layout): frames and folds from the original archives.
+
+``python -m dlib.datasets._video_ds_ytov1_0 --src ORIGINAL --dst datasets/YouTube-Objects-v1.0``
+
+Reads ``<class>/data/<video>/shots/<shot>/frameNNNN.jpg``, boxes in ``frameNNNN.jpg_sticks.mat``, and the official
+split of the videos in ``<class>/sets/{train,test}.txt``. Class ids follow the alphabetical order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
+from dlib.datasets.build import KnownCounts, build_command
+from dlib.datasets.commands import run_command
+from dlib.datasets.folds import Item, image_size, repair_box
+from dlib.datasets.matfiles import read_sticks
+from dlib.datasets.place_files import place_files
+from dlib.utils.errors import UserError
+
+STICKS = "_sticks.mat"
+KNOWN = KnownCounts(train=2768, val=(325, 347), test=(346, 396))
+VAL_VIDEOS = 5  # per class
+VAL_SHUFFLES, TRAIN_SHUFFLES = 1000, 10_000
+
+
+@dataclass
+class Video:
+    """One video folder: its shots' frames, in name order, and which frames have boxes."""
+
+    folder: Path  # relative to the source
+    shots: dict[str, list[str]] = field(default_factory=dict)  # shot id -> names of its frames
+    boxed: list[str] = field(default_factory=list)  # frame ids
+
+
+def build(
+    src: Path, dst: Path, copy: bool, workers: int
+) -> tuple[list[str], dict[str, list[Item]], list[str]]:
+    """Bring the frames of ``src`` to ``dst``, and work out the splits.
+
+    Returns: class names, items of each split, and notes on annotations that were mended.
+    Raises UserError naming the file that is missing or broken.
+    """
+    classes = find_classes(src)
+    splits: dict[str, list[Item]] = {TRAIN: [], VAL: [], TEST: [], VIDEO_DEMO: []}
+    notes: list[str] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for label, name in enumerate(classes):
+            parts = {
+                s: list(pool.map(lambda f: scan_video(src, f), official_videos(src, name, s)))
+                for s in (TRAIN, TEST)
+            }
+            validation = validation_videos([v for v in parts[TRAIN] if v.boxed], label)
+            chosen = {v.folder for v in validation}
+            rest = [v for v in parts[TRAIN] if v.folder not in chosen]
+            if not any(v.shots for v in rest):
+                raise UserError(
+                    f"{src / name}: no video is left for training; add train videos without boxes"
+                )
+            splits[TRAIN] += [Item(shot, label) for v in rest for shot in v.shots]
+            for split, videos in ((VAL, validation), (TEST, parts[TEST])):
+                boxed = [frame for v in videos for frame in v.boxed]
+                for item, found in pool.map(partial(boxed_item, src, label), boxed):
+                    splits[split].append(item)
+                    notes += found
+            splits[VIDEO_DEMO] += demo_items(src, parts[TEST], label, splits[TEST], pool)
+            used = [*parts[TRAIN], *parts[TEST]]
+            place_files(frame_pairs(src, dst, used), copy, workers, f"{name}: frames")
+    shuffle(splits[TRAIN], seed=0, times=TRAIN_SHUFFLES)
+    return classes, splits, notes
+
+
+def find_classes(src: Path) -> list[str]:
+    """Names of the class folders of ``src``, in alphabetical order."""
+    folders = sorted(path.name for path in src.iterdir() if (path / "data").is_dir()) if src.is_dir() else []
+    if not folders:
+        raise UserError(f"{src}: no folder <class>/data in it; --src is the folder of the unpacked archives")
+    return folders
+
+
+def official_videos(src: Path, name: str, split: str) -> list[Path]:
+    """Folders, relative to ``src``, of the videos that ``<class>/sets/<split>.txt`` lists, in path order."""
+    listing = src / name / "sets" / f"{split}.txt"
+    try:
+        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"{listing}: {error.strerror}; unpack the archive of class {name} again") from error
+    present = {path.name for path in (src / name / "data").iterdir() if path.is_dir()}
+    videos = set()
+    for number, line in enumerate(lines, start=1):
+        words = line.replace("/", " ").replace("\\", " ").split()
+        if not words:
+            continue
+        named = [word for w in words for word in (w, w.zfill(4)) if word in present]
+        if not named:
+            raise UserError(
+                f"{listing}, line {number}: there is no video {line.strip()!r} in {src / name / 'data'}"
+            )
+        videos.add(named[0])
+    return [Path(name, "data", video) for video in sorted(videos)]
+
+
+def scan_video(src: Path, folder: Path) -> Video:
+    """List the frames and annotated frames of one video; shots without frames are left out."""
+    video = Video(folder)
+    shots = src / folder / "shots"
+    for shot in sorted(path for path in shots.iterdir() if path.is_dir()) if shots.is_dir() else ():
+        names = sorted(path.name for path in shot.iterdir())
+        frames = [name for name in names if name.lower().endswith(".jpg")]
+        shot_id = shot.relative_to(src).as_posix()
+        if frames:
+            video.shots[shot_id] = frames
+        for name in names:
+            if name.endswith(STICKS):
+                frame = name.removesuffix(STICKS)
+                if frame not in frames:
+                    raise UserError(f"{shot / name}: its frame {frame} is missing; unpack the archive again")
+                video.boxed.append(f"{shot_id}/{frame}")
+    return video
+
+
+def shuffle(items: list, seed: int, times: int) -> None:
+    """Shuffle in place ``times`` times with Python's ``random`` seeded once (the protocol's way)."""
+    rng = random.Random(seed)
+    for _ in range(times):
+        rng.shuffle(items)
+
+
+def validation_videos(boxed: list[Video], label: int) -> list[Video]:
+    """The protocol's choice among a class's train videos with boxes: the first five after 1000 shuffles."""
+    order = sorted(boxed, key=lambda video: video.folder.as_posix())
+    shuffle(order, seed=label, times=VAL_SHUFFLES)
+    return sorted(order[:VAL_VIDEOS], key=lambda video: video.folder.as_posix())
+
+
+def boxed_item(src: Path, label: int, frame: str) -> tuple[Item, list[str]]:
+    """The line of a boxed frame, and notes on what had to be mended in its boxes."""
+    sticks = src / f"{frame}{STICKS}"
+    boxes = read_sticks(sticks)
+    if not boxes:
+        raise UserError(f"{sticks}: has no box; remove the file or get it again")
+    notes: list[str] = []
+    size = image_size(src / frame)
+    return Item(frame, label, size, tuple(repair_box(box, size, frame, notes) for box in boxes)), notes
+
+
+def demo_items(
+    src: Path, videos: list[Video], label: int, boxed: list[Item], pool: ThreadPoolExecutor
+) -> Iterator[Item]:
+    """Every frame of the test videos; a shot's frames have the size of its first one."""
+    known = {item.id: item for item in boxed}
+    shots = [(shot, names) for video in videos for shot, names in video.shots.items()]
+    sizes = pool.map(lambda shot: image_size(src / shot[0] / shot[1][0]), shots)
+    for (shot, names), size in zip(shots, sizes, strict=True):
+        for name in names:
+            frame = f"{shot}/{name}"
+            yield known.get(frame) or Item(frame, label, size)
+
+
+def frame_pairs(src: Path, dst: Path, videos: list[Video]) -> Iterator[tuple[Path, Path]]:
+    """(original, destination) of every frame."""
+    for video in videos:
+        for shot, names in video.shots.items():
+            for name in names:
+                yield src / shot / name, dst / shot / name
+
+
+def main() -> None:
+    build_command(__name__, __doc__ or "", build, KNOWN)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,87 @@
+"""What flows from the loaders to the networks and the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
+
+
+def normalize(raw: Tensor) -> Tensor:
+    """RGB [B, 3, H, W] in 0..255 -> float32 with ImageNet's mean and standard deviation, same device."""
+    mean = torch.tensor(IMAGENET_MEAN, device=raw.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=raw.device).view(1, 3, 1, 1)
+    return (raw.to(torch.float32) / 255 - mean) / std
+
+
+@dataclass
+class Batch:
+    """B frames.
+
+    Attributes:
+        raw: uint8 [B, 3, H, W], the un-normalized RGB crop.
+        labels: int64 [B], class of the frame.
+        ids: frame ids, paths relative to the dataset's folder.
+        indices: int64 [B], item of the split that the frame comes from (evaluation: the frame itself).
+        sequence: int64 [B], equal for the frames of one shot.
+        order: int64 [B], the frame's place in its shot.
+        keys: int64 [B], random key of (seed, epoch, item, frame), >= 0.
+        cams: float32 [B, H, W] in [0, 1], the frame's stored CAM with the frame's crop and flip, or None.
+        bad_frames: ids of unreadable frames that other frames stand in for, or that were left out.
+    """
+
+    raw: Tensor
+    labels: Tensor
+    ids: list[str]
+    indices: Tensor
+    sequence: Tensor
+    order: Tensor
+    keys: Tensor
+    cams: Tensor | None = None
+    bad_frames: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def images(self) -> Tensor:
+        """float32 [B, 3, H, W], normalized for the network."""
+        return normalize(self.raw)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        names = ("raw", "labels", "indices", "sequence", "order", "keys", "cams")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in self._tensors().items()}
+        return replace(self, **changed)
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+        """The batch with all tensors on ``device``."""
+        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory; the loader calls it."""
+        return self._map(lambda t: t.pin_memory())
+
+    def select(self, index: Tensor) -> Batch:
+        """The samples at ``index`` (int64 positions or bool mask [B]), in that order."""
+        positions = index.nonzero().flatten() if index.dtype == torch.bool else index
+        picked = self._map(lambda t: t[positions.to(t.device)])
+        return replace(picked, ids=[self.ids[i] for i in positions.tolist()])
+
+    @classmethod
+    def cat(cls, batches: Sequence[Batch]) -> Batch:
+        """One batch of all samples in order; CAMs only if every batch has them."""
+        names = set.intersection(*(set(b._tensors()) for b in batches))
+        tensors = {name: torch.cat([getattr(b, name) for b in batches]) for name in names}
+        return cls(
+            ids=[i for b in batches for i in b.ids],
+            bad_frames=[i for b in batches for i in b.bad_frames],
+            **tensors,
+        )

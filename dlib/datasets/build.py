@@ -1,0 +1,153 @@
+"""The command line that the builders share: build, count, compare with the known counts, check."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
+from dlib.datasets.folds import FOLDS_ROOT, Item, image_size, write_folds
+from dlib.datasets.metadata import CLASS_NAMES_YTO, SplitMetadata, read_split
+from dlib.utils.errors import UserError
+
+Builder = Callable[[Path, Path, bool, int], tuple[list[str], dict[str, list[Item]], list[str]]]
+_MAX_NOTES = 20
+
+
+@dataclass(frozen=True)
+class KnownCounts:
+    """What the whole dataset is known to have: train shots; frames and boxes of validation and test."""
+
+    train: int
+    val: tuple[int, int]
+    test: tuple[int, int]
+
+    def of(self, split: str) -> tuple[int, int] | None:
+        return {TRAIN: (self.train, 0), VAL: self.val, TEST: self.test}.get(split)
+
+
+def build_command(module: str, doc: str, build: Builder, known: KnownCounts) -> None:
+    """Parse the command line, build (or with --check only verify) and print the counts."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--src", type=Path, help="folder of the unpacked original archives")
+    parser.add_argument("--dst", type=Path, help="the dataset's folder; v1.0: --src itself if left out")
+    parser.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<name of --dst>)")
+    parser.add_argument("--copy", action="store_true", help="copy the frames instead of linking them")
+    parser.add_argument("--num_workers", type=int, default=min(8, 2 * (os.cpu_count() or 1)), help="threads")
+    parser.add_argument("--check", action="store_true", help="only verify the tree and the folds in --dst")
+    args = parser.parse_args()
+    if args.dst is None and args.src is None:
+        parser.error("--src is needed" if not args.check else "--dst is needed")
+    dst = args.dst or args.src
+    metadata = args.metadata or FOLDS_ROOT / dst.resolve().name
+    if args.check:
+        differing = check_tree(dst, metadata, known, decode=True)
+        if differing:
+            raise UserError(_difference(dst, differing))
+        return
+    if args.src is None:
+        parser.error("--src is needed")
+    build_dataset(build, known, args.src, dst, metadata, args.copy, args.num_workers)
+
+
+def build_dataset(
+    build: Builder, known: KnownCounts, src: Path, dst: Path, metadata: Path, copy: bool, workers: int
+) -> None:
+    """Build the tree ``dst`` and the folds, print what was mended and the counts."""
+    classes, splits, notes = build(src, dst, copy, max(workers, 1))
+    write_folds(metadata, classes, splits)
+    _print_notes(notes)
+    differing = check_tree(dst, metadata, known, decode=False)
+    if differing:
+        print(f"Warning: {_difference(dst, differing)}")
+    print(f"Frames: {dst}\nFolds:  {metadata}")
+
+
+def _difference(dst: Path, splits: list[str]) -> str:
+    return f"{dst}: counts differ from the known ones in {', '.join(splits)}; some source is incomplete"
+
+
+def _print_notes(notes: list[str]) -> None:
+    for note in notes[:_MAX_NOTES]:
+        print(f"Mended: {note}")
+    if len(notes) > _MAX_NOTES:
+        print(f"Mended: {len(notes) - _MAX_NOTES} more")
+
+
+def check_tree(data_dir: Path, metadata_dir: Path, known: KnownCounts | None, decode: bool) -> list[str]:
+    """Verify folds and files, and print the counts per class and split beside the known totals.
+
+    Args:
+        known: counts of the complete dataset, compared if the classes are YouTube-Objects' ten.
+        decode: also open every listed frame and compare its size with the folds.
+    Returns: names of the splits whose totals differ from the known ones.
+    Raises UserError naming the first missing file or wrong line.
+    """
+    splits = {name: read_split(data_dir, metadata_dir, name) for name in (TRAIN, VAL, TEST)}
+    if (metadata_dir / VIDEO_DEMO).is_dir():
+        splits[VIDEO_DEMO] = read_split(data_dir, metadata_dir, VIDEO_DEMO)
+    for name, split in splits.items():
+        if name == TRAIN:
+            _check_shots(data_dir, split)
+        elif decode and name != VIDEO_DEMO:
+            _check_sizes(data_dir, split)
+    classes = splits[TRAIN].class_names
+    official = known if tuple(classes) == CLASS_NAMES_YTO else None
+    counts = {name: _counts(split) for name, split in splits.items()}  # each [C, 2]
+    totals = {name: tuple(int(v) for v in table.sum(0)) for name, table in counts.items()}
+    wanted = {name: official.of(name) if official else None for name in counts}
+    rows = [["class", *map(_heading, counts)]]
+    for label, name in enumerate(classes):
+        rows.append([name, *(_cell(split, *table[label]) for split, table in counts.items())])
+    rows.append(["all", *(_cell(split, *total) for split, total in totals.items())])
+    if official:
+        rows.append(["known", *(_cell(split, *want) if want else "" for split, want in wanted.items())])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print(
+            "  ".join(
+                [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
+            )
+        )
+    return [name for name, want in wanted.items() if want and want != totals[name]]
+
+
+def _heading(split: str) -> str:
+    return f"{split} shots" if split == TRAIN else f"{split} frames / boxes"
+
+
+def _cell(split: str, items: int, boxes: int) -> str:
+    return f"{items}" if split == TRAIN else f"{items} / {boxes}"
+
+
+def _counts(split: SplitMetadata) -> np.ndarray:
+    """Items and boxes of each class, [C, 2]."""
+    table = np.zeros((split.num_classes, 2), np.int64)
+    for name, label in zip(split.ids, split.labels, strict=True):
+        table[label] += (1, len(split.boxes.get(name, ())))
+    return table
+
+
+def _check_shots(data_dir: Path, split: SplitMetadata) -> None:
+    for shot in split.ids:
+        if not any(name.lower().endswith((".jpg", ".jpeg", ".png")) for name in os.listdir(data_dir / shot)):
+            raise UserError(f"{data_dir / shot}: a train shot without frames; build the dataset again")
+
+
+def _check_sizes(data_dir: Path, split: SplitMetadata) -> None:
+    with ThreadPoolExecutor() as pool:
+        for name, size in zip(
+            split.ids, pool.map(lambda n: image_size(data_dir / n), split.ids), strict=True
+        ):
+            if size != split.sizes[name]:
+                raise UserError(
+                    f"{data_dir / name}: is {size[0]}x{size[1]}, the folds say otherwise; build again"
+                )

@@ -1,0 +1,134 @@
+"""``python -m dlib.datasets.download YouTube-Objects-v1.0``: get the archives, unpack them, build the dataset.
+
+Interrupt it as you like; the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlib.configure.config import get_root_wsol_dataset
+from dlib.configure.constants import YTOV1, YTOV2
+from dlib.datasets import _video_ds_ytov1_0, _video_ds_ytov2_2
+from dlib.datasets.build import Builder, KnownCounts, build_dataset
+from dlib.datasets.commands import run_command
+from dlib.datasets.fetch import Patience, fetch, remote_size
+from dlib.datasets.folds import FOLDS_ROOT
+from dlib.datasets.metadata import CLASS_NAMES_YTO
+from dlib.datasets.unpack import unpack
+from dlib.utils.errors import UsageError, UserError
+
+GIB = 2**30
+_RATE = 5 * 2**20  # bytes per second assumed for the estimate of time
+_KEEP_FREE = 2**28
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset comes from: one archive per class and some extra ones below ``url``."""
+
+    url: str
+    extras: tuple[str, ...]
+    build: Builder
+    known: KnownCounts
+
+
+SOURCES = {
+    YTOV1: Source(
+        "https://data.vision.ee.ethz.ch/cvl/youtube-objects/categories",
+        (),
+        _video_ds_ytov1_0.build,
+        _video_ds_ytov1_0.KNOWN,
+    ),
+    YTOV2: Source(
+        "http://calvin-vision.net/bigstuff/youtube-objectsv2",
+        ("Ranges", "GroundTruth"),
+        _video_ds_ytov2_2.build,
+        _video_ds_ytov2_2.KNOWN,
+    ),
+}
+
+
+def download(
+    url: str,
+    names: list[str],
+    root: Path,
+    original: Path,
+    patience: Patience,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Fetch ``<url>/<name>.tar.gz`` to ``<root>`` and unpack each to ``<original>/<name>``.
+
+    Raises UserError if the disk is too small or an archive cannot be had.
+    """
+    wanted = [name for name in names if not (original / name).is_dir()]
+    _announce(url, wanted, root, patience, say)
+    for name in wanted:
+        archive = root / f"{name}.tar.gz"
+        fetch(f"{url}/{name}.tar.gz", archive, patience)
+        unpack(archive, original / name)
+
+
+def _announce(url: str, names: list[str], root: Path, patience: Patience, say: Callable[[str], None]) -> None:
+    """Say what is to come, and refuse if the disk cannot hold it."""
+    if not names:
+        say("All archives are unpacked already.")
+        return
+    sizes = [remote_size(f"{url}/{name}.tar.gz", patience) for name in names]
+    there = sum(
+        p.stat().st_size for n in names for p in root.glob(f"{n}.tar.gz*") if p.suffix in (".gz", ".part")
+    )
+    total = sum(size or 0 for size in sizes)
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    unknown = sum(size is None for size in sizes)
+    more = f" and {unknown} archives of unknown size" if unknown else ""
+    say(
+        f"{len(names)} archives from {url}: {total / GIB:.1f} GiB{more}, of which {there / GIB:.1f} GiB are here. "
+        f"Unpacked they take about as much again; free now: {free / GIB:.1f} GiB. "
+        f"At 5 MiB/s the rest takes {max(total - there, 0) / _RATE / 60:.0f} minutes."
+    )
+    need = max(2 * total - there, 0) + _KEEP_FREE
+    if free < need:
+        raise UserError(
+            f"{root}: {need / GIB:.1f} GiB are needed; free some space or choose another --data_root"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m dlib.datasets.download",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dataset", choices=sorted(SOURCES))
+    parser.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
+    parser.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<dataset>)")
+    parser.add_argument("--url", help="another place that has the archives")
+    parser.add_argument("--classes", help="only these classes, with commas between (default: all ten)")
+    parser.add_argument("--num_workers", type=int, default=8, help="threads of the builder (%(default)s)")
+    parser.add_argument("--retries", type=int, default=8, help="attempts without progress (%(default)s)")
+    parser.add_argument("--delete_archives", action="store_true", help="delete the archives at the end")
+    args = parser.parse_args()
+    source = SOURCES[args.dataset]
+    classes = [name.strip() for name in args.classes.split(",")] if args.classes else list(CLASS_NAMES_YTO)
+    unknown = sorted(set(classes) - set(CLASS_NAMES_YTO))
+    if unknown:
+        raise UsageError(f"--classes: no class {unknown[0]!r}; there are {', '.join(CLASS_NAMES_YTO)}")
+    root = get_root_wsol_dataset(args.data_root)
+    archives, original = root / f"{args.dataset}-archives", root / f"{args.dataset}-original"
+    url = (args.url or source.url).rstrip("/")
+    download(url, [*classes, *source.extras], archives, original, Patience(retries=args.retries))
+    folds = args.metadata or FOLDS_ROOT / args.dataset
+    build_dataset(source.build, source.known, original, root / args.dataset, folds, False, args.num_workers)
+    if args.delete_archives:
+        shutil.rmtree(archives, ignore_errors=True)
+    print(f"The original files stay in {original}; the dataset's frames are links to the same bytes.")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,157 @@
+"""Downloading a file over an unreliable line: resume, retries, no half file under its name, a checksum record."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dlib.utils.errors import UserError
+
+_CHUNK = 1 << 18
+_HEADERS = {"User-Agent": "colo-cam-download/1", "Accept-Encoding": "identity"}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on: ``retries`` in a row without a new byte, waiting ``backoff``·2^k seconds before each."""
+
+    retries: int = 8
+    backoff: float = 1.0
+    timeout: float = 60.0
+
+
+def remote_size(url: str, patience: Patience) -> int | None:
+    """Size of a remote file in bytes, if the server tells it."""
+    try:
+        request = urllib.request.Request(url, headers=_HEADERS, method="HEAD")
+        with urllib.request.urlopen(request, timeout=patience.timeout) as answer:
+            length = answer.headers.get("Content-Length")
+            return int(length) if length and length.isdigit() else None
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def fetch(url: str, target: Path, patience: Patience | None = None, progress: bool = True) -> None:
+    """Download ``url`` to ``target``; nothing is done if the file is there and agrees with its record.
+
+    The bytes go to ``<target>.part`` and continue there after an interruption, if the server still has the same
+    file. ``<target>.json`` records URL, size and SHA-256.
+    Raises UserError if the server refuses, or if there is no progress any more.
+    """
+    patience = patience or Patience()
+    record = target.with_name(f"{target.name}.json")
+    if target.is_file() and _agrees(target, record):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    failures = 0
+    with tqdm(desc=target.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress) as bar:
+        while True:
+            before = _size(part)
+            try:
+                if _fetch_rest(url, part, patience.timeout, bar):
+                    break
+                problem = "the connection ended early"
+            except urllib.error.HTTPError as error:
+                if error.code < 500 and error.code not in (408, 416, 429):
+                    raise UserError(f"{url}: the server answers {error.code} {error.reason}") from error
+                problem = f"the server answers {error.code}"
+            except (OSError, http.client.HTTPException) as error:
+                problem = str(error) or type(error).__name__
+            failures = 0 if _size(part) > before else failures + 1
+            if failures > patience.retries:
+                raise UserError(f"{url}: no progress after {failures} attempts ({problem}); try again later")
+            time.sleep(patience.backoff * 2 ** min(failures, 6))
+    facts = {"url": url, "size": _size(part), "sha256": sha256(part)}
+    record.write_text(json.dumps(facts, indent=1) + "\n")
+    os.replace(part, target)
+    _tag_file(part).unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _agrees(target: Path, record: Path) -> bool:
+    try:
+        facts = json.loads(record.read_text())
+        return facts["size"] == _size(target) and facts["sha256"] == sha256(target)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _tag_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.tag")
+
+
+def _fetch_rest(url: str, part: Path, timeout: float, bar: Any) -> bool:
+    """One request for what is missing in ``part``. Returns: whether the file is complete now."""
+    have = _size(part)
+    tag_file = _tag_file(part)
+    headers = dict(_HEADERS)
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        tag = tag_file.read_text() if tag_file.is_file() else ""
+        if tag:
+            headers["If-Range"] = tag
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is left to send, or the part is too long
+            whole = error.headers.get("Content-Range", "").rpartition("/")[2]
+            if whole == str(have):
+                return True
+            part.unlink()
+        raise
+    with answer:
+        start, total = _extent(answer)
+        if start != have:  # the server sends the whole file, or the file changed
+            start, have = 0, 0
+            if answer.status == 206:
+                part.unlink()
+                return False
+        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        tag_file.write_text("" if tag.startswith("W/") else tag)
+        bar.total = total
+        bar.n = have
+        with part.open("r+b" if have else "wb") as file:
+            file.seek(have)
+            while block := answer.read(_CHUNK):
+                file.write(block)
+                have += len(block)
+                bar.update(len(block))
+            file.flush()
+            os.fsync(file.fileno())
+    return total is None or have == total
+
+
+def _extent(answer: Any) -> tuple[int, int | None]:
+    """First byte and total size of what the server sends."""
+    length = answer.headers.get("Content-Length")
+    if answer.status == 206:
+        unit, _, extent = answer.headers.get("Content-Range", "").partition(" ")
+        span, _, total = extent.partition("/")
+        first = span.partition("-")[0]
+        if unit == "bytes" and first.isdigit():
+            return int(first), int(total) if total.isdigit() else None
+        return -1, None
+    return 0, int(length) if length and length.isdigit() else None

@@ -1,0 +1,98 @@
+"""Writing the metadata files of a dataset's splits (the folds); shared by all builders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from dlib.datasets.metadata import BOXES_FILE, CLASSES_FILE, IDS_FILE, LABELS_FILE, SIZES_FILE
+from dlib.utils.errors import UserError
+
+Box = tuple[float, float, float, float]
+FOLDS_ROOT = Path("folds/wsol-done-right-splits")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of a split: a shot (train; without size) or a frame (width, height) with its known boxes."""
+
+    id: str
+    label: int
+    size: tuple[int, int] | None = None
+    boxes: tuple[Box, ...] = ()
+
+
+def write_folds(folder: Path, class_names: Sequence[str], splits: dict[str, list[Item]]) -> None:
+    """Write ``<folder>/<split>/*.txt`` and ``class_id.yaml``; files that are right already stay untouched.
+
+    A frame without known box gets the box 0,0,0,0. Each file is replaced at once, so that an interrupted run
+    leaves no half file.
+    Raises UserError if a split has no item.
+    """
+    for split, items in splits.items():
+        if not items:
+            raise UserError(
+                f"{folder / split}: the split would be empty; more videos (with boxes) are needed"
+            )
+    for split, items in splits.items():
+        sized = [item for item in items if item.size is not None]
+        lines = {
+            IDS_FILE: [item.id for item in items],
+            LABELS_FILE: [f"{item.id},{item.label}" for item in items],
+            SIZES_FILE: [f"{item.id},{item.size[0]},{item.size[1]}" for item in sized if item.size],
+            BOXES_FILE: [_box_line(item.id, box) for item in sized for box in item.boxes or [(0, 0, 0, 0)]],
+        }
+        for name, texts in lines.items():
+            write_text(folder / split / name, "".join(f"{text}\n" for text in texts))
+    classes = {name: index for index, name in enumerate(class_names)}
+    write_text(folder / CLASSES_FILE, yaml.safe_dump(classes, sort_keys=False, allow_unicode=True))
+
+
+def _box_line(name: str, box: Iterable[float]) -> str:
+    return ",".join([name, *(f"{value:.10g}" for value in box)])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file in one step, unless it has this content already."""
+    data = text.encode()
+    if path.is_file() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_bytes(data)
+    os.replace(part, path)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) from the file's header. Raises UserError if it is no image."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: no readable image; get the file again or remove it") from error
+
+
+def repair_box(box: Sequence[float], size: tuple[int, int], where: str, notes: list[str]) -> Box:
+    """A box with ordered corners inside the frame; what had to be mended is added to ``notes``.
+
+    Negative values become 0 without a note: they are common in YouTube-Objects and its protocol says so.
+    Raises UserError naming ``where`` if nothing is left of the box.
+    """
+    x0, y0, x1, y1 = (max(float(value), 0.0) for value in box)
+    if x1 < x0 or y1 < y0:
+        notes.append(f"{where}: swapped corners")
+        x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+    width, height = size
+    if x1 > width - 1 or y1 > height - 1:
+        notes.append(f"{where}: a box of {x1:g}, {y1:g} reaches beyond the frame of {width}x{height}")
+        x1, y1 = min(x1, width - 1.0), min(y1, height - 1.0)
+    if not (x1 > x0 and y1 > y0):
+        raise UserError(
+            f"{where}: the box {', '.join(f'{v:g}' for v in box)} is empty inside its frame; mend it"
+        )
+    return (x0, y0, x1, y1)

@@ -1,0 +1,166 @@
+"""Importing one of the user's videos: its frames, sorted into shots, with their boxes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from dlib.datasets.annotations import Annotations
+from dlib.datasets.cuts import CutDetector
+from dlib.datasets.folds import Item, repair_box, write_text
+from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
+from dlib.utils.errors import UserError
+
+_RECORD = "imported.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the frames of a video depend on, besides the video."""
+
+    fps: float = 10.0  # frames kept per second; 0: all
+    short_side: int = 256  # larger frames are made smaller; 0: as they are
+    quality: int = 92
+    cut_threshold: float = 0.35
+    min_shot: int = 4  # in frames of the video
+
+
+@dataclass
+class Imported:
+    """One video in the dataset's tree."""
+
+    label: int
+    folder: str  # id of the video's folder
+    source: str  # <class>/<file or folder>
+    shots: dict[str, dict[str, list[int]]] = field(
+        default_factory=dict
+    )  # shot id -> frame name -> width, height
+    boxes: dict[str, list[list[float]]] = field(
+        default_factory=dict
+    )  # frame id -> boxes in the kept frame's pixels
+    notes: list[str] = field(default_factory=list)
+
+    def frames(self) -> list[Item]:
+        """All frames with their sizes and boxes, as lines of a split."""
+        items = []
+        for shot, names in self.shots.items():
+            for name, (width, height) in names.items():
+                boxes = self.boxes.get(f"{shot}/{name}", [])
+                corners = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes)
+                items.append(Item(f"{shot}/{name}", self.label, (width, height), corners))
+        return items
+
+
+def import_video(
+    path: Path, label: int, folder: str, dst: Path, options: Options, annotations: Annotations
+) -> Imported:
+    """Bring the video ``path`` into ``dst / folder``, unless it is there with the same source, options and boxes.
+
+    Raises UnusableVideo if no frame can be had of it, UserError if a box does not fit its frame.
+    """
+    source = f"{path.parent.name}/{path.name}"
+    record = dst / folder / _RECORD
+    key = _fingerprint(path, options, annotations.of_video(source))
+    try:
+        stored = json.loads(record.read_text(encoding="utf-8"))
+        if stored["key"] == key and stored["video"]["source"] == source:
+            return Imported(**{**stored["video"], "label": label})
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not imported yet, or not completely
+    shutil.rmtree(dst / folder, ignore_errors=True)
+    video = Imported(label, folder, source)
+    try:
+        _write_frames(path, dst, video, options, annotations)
+    except (UnusableVideo, UserError):
+        shutil.rmtree(dst / folder, ignore_errors=True)
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: {error}; nothing of it was imported") from error
+    write_text(record, json.dumps({"key": key, "video": asdict(video)}))
+    return video
+
+
+def _fingerprint(path: Path, options: Options, boxes: object) -> str:
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return json.dumps([stamps, asdict(options), boxes])
+
+
+def _write_frames(path: Path, dst: Path, video: Imported, options: Options, annotations: Annotations) -> None:
+    """Decode, keep frames at the wanted rate and all boxed ones, and sort them into shots."""
+    flat = dst / video.folder / ".frames"
+    flat.mkdir(parents=True)
+    cuts = CutDetector(options.cut_threshold, min_length=options.min_shot)
+    reader = VideoReader(path)
+    seen: list[int] = []
+    sizes: dict[int, list[int]] = {}  # of the kept frames, by index
+    boxed: dict[int, list[list[float]]] = {}
+    due = -math.inf  # frames are kept on a grid of times, so that a varying frame rate evens out
+    for frame in reader:
+        cuts.add(frame.image)
+        seen.append(frame.index)
+        boxes = annotations.of_frame(video.source, frame)
+        timely = not options.fps or frame.time >= due - 1e-6
+        if timely or boxes:
+            sizes[frame.index] = _save(flat / _frame_name(frame.index), frame, options)
+            if boxes:
+                boxed[frame.index] = _kept_boxes(frame, boxes, sizes[frame.index], video)
+        if timely and options.fps:
+            due = (math.floor(frame.time * options.fps + 1e-6) + 1) / options.fps
+    starts = [0, *(seen[cut] for cut in cuts.cuts()), seen[-1] + 1]
+    for start, end in itertools.pairwise(starts):
+        _place_shot(dst, video, {i: s for i, s in sizes.items() if start <= i < end}, boxed, flat)
+    flat.rmdir()
+    if reader.damaged:
+        video.notes.append(f"{path}: {reader.damaged} frames or packets cannot be decoded; the rest is used")
+    if len(boxed) < len(annotations.of_video(video.source)):
+        lost = len(annotations.of_video(video.source)) - len(boxed)
+        video.notes.append(f"{path}: {lost} frames that have boxes are not in it")
+
+
+def _place_shot(
+    dst: Path, video: Imported, sizes: dict[int, list[int]], boxed: dict[int, list[list[float]]], flat: Path
+) -> None:
+    if not sizes:
+        return
+    shot = f"{video.folder}/shots/{len(video.shots) + 1:03d}"
+    (dst / shot).mkdir(parents=True)
+    video.shots[shot] = {_frame_name(index): size for index, size in sizes.items()}
+    for index in sizes:
+        name = _frame_name(index)
+        os.replace(flat / name, dst / shot / name)
+        if index in boxed:
+            video.boxes[f"{shot}/{name}"] = boxed[index]
+
+
+def _frame_name(index: int) -> str:
+    return f"frame{index:06d}.jpg"
+
+
+def _save(path: Path, frame: Frame, options: Options) -> list[int]:
+    """Write the frame, smaller if it is too large; returns its width and height."""
+    image = Image.fromarray(frame.image)
+    scale = min(1.0, options.short_side / min(image.size)) if options.short_side else 1.0
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    image.save(path, "JPEG", quality=options.quality)
+    return list(size)
+
+
+def _kept_boxes(
+    frame: Frame, boxes: list[list[float]], size: list[int], video: Imported
+) -> list[list[float]]:
+    """Boxes in the pixels of the kept frame."""
+    height, width = frame.image.shape[:2]
+    ratio = (size[0] / width, size[1] / height) * 2
+    where = f"{video.source}, frame {frame.name}"
+    scaled = [[value * r for value, r in zip(box, ratio, strict=True)] for box in boxes]
+    return [list(repair_box(box, (size[0], size[1]), where, video.notes)) for box in scaled]

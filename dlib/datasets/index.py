@@ -1,0 +1,220 @@
+"""The frames of every shot, kept small in memory and in a cache file.
+
+A dataset of 700,000 frames takes about 12 MB: all names stand in one byte array. Listing 15,000 folders takes
+long on network disks, so that the result is stored and read back as long as the folders do not change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from dlib.datasets.metadata import is_plain
+from dlib.utils.errors import UserError
+
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+MIN_CACHED_SHOTS = 500  # below, listing the folders takes no time
+_FORMAT = 1
+_RACY_NS = 2_000_000_000  # a folder changed this shortly ago may change again without a new time stamp
+
+
+PackedNames = tuple[bytes, np.ndarray]  # a shot's frame names one after the other, and their lengths
+
+
+class ShotIndex:
+    """Frame names of S shots, in name order, as flat arrays."""
+
+    def __init__(self, shots: Sequence[str], names: np.ndarray, ends: np.ndarray, starts: np.ndarray) -> None:
+        """
+        Args:
+            shots: S shot ids.
+            names: uint8, all frame names one after the other.
+            ends: int64 [F + 1], frame f's name is ``names[ends[f]:ends[f + 1]]``.
+            starts: int64 [S + 1], shot s has the frames ``starts[s] … starts[s + 1] - 1``.
+        """
+        self.shots, self.names, self.ends, self.starts = shots, names, ends, starts
+
+    def __len__(self) -> int:
+        return len(self.shots)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of frames of each shot, int64 [S]."""
+        return np.diff(self.starts)
+
+    def count(self, shot: int) -> int:
+        """Number of frames of one shot."""
+        return int(self.starts[shot + 1] - self.starts[shot])
+
+    def name(self, shot: int, frame: int) -> str:
+        """File name of a frame."""
+        at = int(self.starts[shot]) + frame
+        return os.fsdecode(self.names[self.ends[at] : self.ends[at + 1]].tobytes())
+
+    def frame_id(self, shot: int, frame: int) -> str:
+        """Path of a frame relative to the dataset's folder."""
+        return f"{self.shots[shot]}/{self.name(shot, frame)}"
+
+    def packed(self, shot: int) -> PackedNames:
+        """All names of a shot as they are stored."""
+        ends = self.ends[self.starts[shot] : self.starts[shot + 1] + 1]
+        return self.names[ends[0] : ends[-1]].tobytes(), np.diff(ends)
+
+    def frame_names(self, shot: int) -> list[str]:
+        """File names of a shot's frames, in order."""
+        return [self.name(shot, frame) for frame in range(self.count(shot))]
+
+
+def build_index(data_dir: Path, shots: Sequence[str], cache: Path | None = None) -> ShotIndex:
+    """Index of the shots' folders; listed anew only where a folder changed since ``cache`` was written.
+
+    Args:
+        data_dir: the dataset's folder.
+        shots: shot ids, folders relative to it.
+        cache: file to read and to write; None: always list all. A damaged or foreign file is replaced.
+    Raises UserError naming the shot if a folder is missing, has no frames, or has a frame that is a link out
+    of the dataset's folder.
+    """
+    key = hashlib.sha256(
+        "\n".join([os.path.realpath(data_dir), *shots]).encode("utf-8", "replace")
+    ).hexdigest()
+    stamps = _time_stamps(data_dir, shots)
+    old = _read_cache(cache, key, len(shots)) if cache else None
+    if old is None:
+        changed = np.ones(len(shots), dtype=bool)
+    else:
+        index, old_stamps = ShotIndex(shots, *old[:3]), old[3]
+        changed = old_stamps != stamps
+        if not changed.any():
+            return index
+    listed = dict(_list_shots(data_dir, shots, np.flatnonzero(changed)))
+    for shot in np.flatnonzero(~changed).tolist():
+        listed[shot] = index.packed(shot)
+    fresh = _join(shots, [listed[shot] for shot in range(len(shots))])
+    if cache:
+        stamps[time.time_ns() - stamps < _RACY_NS] = -1
+        _write_cache(cache, key, fresh, stamps)
+    return fresh
+
+
+def cache_file(metadata_folder: Path, data_dir: Path) -> Path | None:
+    """Where a split's index is kept: beside its metadata, else in the user's cache folder, else nowhere."""
+    tag = hashlib.sha256(
+        f"{os.path.realpath(metadata_folder)}\n{os.path.realpath(data_dir)}".encode()
+    ).hexdigest()
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "colo-cam"
+    for path in (metadata_folder.absolute() / ".frame_index.npz", user_cache / f"frame_index-{tag[:16]}.npz"):
+        if not path.is_absolute():  # no home folder is known
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(path.parent, os.W_OK):
+            return path
+    return None
+
+
+def _time_stamps(data_dir: Path, shots: Sequence[str]) -> np.ndarray:
+    stamps = np.empty(len(shots), dtype=np.int64)
+    for i, shot in enumerate(shots):
+        try:
+            stamps[i] = os.stat(os.path.join(data_dir, shot)).st_mtime_ns
+        except OSError as error:
+            raise UserError(
+                f"shot {shot!r}: {os.path.join(data_dir, shot)}: {error.strerror}; build the dataset again"
+            ) from error
+    return stamps
+
+
+def _list_shots(data_dir: Path, shots: Sequence[str], wanted: np.ndarray) -> list[tuple[int, PackedNames]]:
+    root = os.path.realpath(data_dir)
+
+    def chunk(part: np.ndarray) -> list[tuple[int, PackedNames]]:
+        return [(i, _list_shot(root, shots[i])) for i in part.tolist()]
+
+    with ThreadPoolExecutor(8) as pool:  # waiting for the disk, not for the processor
+        parts = list(pool.map(chunk, np.array_split(wanted, max(1, len(wanted) // 64))))
+    return [item for part in parts for item in part]
+
+
+def _list_shot(root: str, shot: str) -> PackedNames:
+    folder = os.path.join(root, shot)
+    names = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.lower().endswith(FRAME_SUFFIXES) or entry.name.startswith("."):
+                    continue
+                if not is_plain(entry.name):
+                    raise UserError(f"shot {shot!r}: file name {entry.name!r} is no plain text; rename it")
+                if entry.is_symlink() and os.path.commonpath([os.path.realpath(entry.path), root]) != root:
+                    raise UserError(f"{entry.path}: the frame is a link that leaves the data folder")
+                if not entry.is_dir():
+                    names.append(entry.name)
+    except OSError as error:
+        raise UserError(f"shot {shot!r}: {folder}: {error.strerror}") from error
+    if not names:
+        raise UserError(
+            f"shot {shot!r}: no frames ({', '.join(FRAME_SUFFIXES)}) in {folder}; leave it out or mend it"
+        )
+    encoded = [os.fsencode(name) for name in sorted(names)]
+    return b"".join(encoded), np.array([len(name) for name in encoded], dtype=np.int64)
+
+
+def _join(shots: Sequence[str], listed: list[PackedNames]) -> ShotIndex:
+    names = np.frombuffer(b"".join(text for text, _ in listed), dtype=np.uint8)
+    lengths = np.concatenate([lengths for _, lengths in listed])
+    counts = np.array([len(lengths) for _, lengths in listed], dtype=np.int64)
+    return ShotIndex(shots, names, _cumulative(lengths), _cumulative(counts))
+
+
+def _cumulative(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _read_cache(
+    path: Path, key: str, shots: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """(names, ends, starts, stamps), or None if the file is absent, damaged, or of another dataset."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["key"]) != f"{_FORMAT} {key}":
+                return None
+            names, ends, starts, stamps = (file[k] for k in ("names", "ends", "starts", "stamps"))
+    except Exception:  # numpy and zipfile raise many types on damaged files; the index is then built anew
+        return None
+    whole = (
+        names.dtype == np.uint8
+        and all(a.dtype == np.int64 and a.ndim == 1 and len(a) > 0 for a in (ends, starts, stamps))
+        and len(starts) == shots + 1
+        and len(stamps) == shots
+        and (starts[0], starts[-1]) == (0, len(ends) - 1)
+        and (ends[0], ends[-1]) == (0, len(names))
+        and bool((np.diff(starts) > 0).all() and (np.diff(ends) > 0).all())
+        and not (names == ord("/")).any()
+    )
+    return (names, ends, starts, stamps) if whole else None
+
+
+def _write_cache(path: Path, key: str, index: ShotIndex, stamps: np.ndarray) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                key=np.array(f"{_FORMAT} {key}"),
+                names=index.names,
+                ends=index.ends,
+                starts=index.starts,
+                stamps=stamps,
+            )
+        temporary.replace(path)
+    except OSError:  # a full or read-only disk only costs listing the folders again
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,196 @@
+"""Look at a dataset before training: ``python -m dlib.datasets.inspect --dataset NAME``.
+
+Prints counts, frame sizes, lengths of shots, sizes of boxes, unreadable frames and frames that stand in two splits, and
+writes a contact sheet for each class and split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from dlib.configure.config import Config, dataset_dir, metadata_dir
+from dlib.configure.constants import SPLITS, TRAIN
+from dlib.datasets.build import check_tree
+from dlib.datasets.commands import run_command
+from dlib.datasets.duplicates import Hashes, near_duplicates, picture_hash
+from dlib.datasets.images import read_image
+from dlib.datasets.index import build_index
+from dlib.datasets.metadata import SplitMetadata, read_split
+from dlib.utils.errors import UserError
+
+_THUMB, _COLUMNS, _ROWS = 160, 6, 4
+_SHOWN = 10
+
+
+@dataclass
+class Findings:
+    """What was found in one split."""
+
+    metadata: SplitMetadata
+    frames: list[str]  # the frames that were opened
+    shot_lengths: list[int]
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+    hashes: Hashes = field(default_factory=lambda: Hashes([], np.zeros((0, 128), np.int8)))
+
+
+def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, workers: int) -> Findings:
+    """Open a split's frames: all boxed ones, or ``per_shot`` of each train shot (0: all)."""
+    frames, lengths = list(metadata.ids), []
+    if metadata.split == TRAIN:
+        index = build_index(data_dir, metadata.ids)
+        frames = []
+        for shot in range(len(index)):
+            count = index.count(shot)
+            lengths.append(count)
+            picked = (
+                range(count) if not per_shot else sorted(set(np.linspace(0, count - 1, per_shot, dtype=int)))
+            )
+            frames += [index.frame_id(shot, int(i)) for i in picked]
+    findings = Findings(metadata, frames, lengths)
+    names, values = [], []
+    with ThreadPoolExecutor(workers) as pool:
+        opened = pool.map(lambda name: _open(data_dir / name), frames)
+        progress = tqdm(opened, total=len(frames), desc=metadata.split, unit="frame")
+        for name, (size, code, problem) in zip(frames, progress, strict=True):
+            if problem:
+                findings.unreadable.append(problem)
+                continue
+            findings.sizes[size] += 1
+            if code is not None:
+                names.append(name)
+                values.append(code)
+    if values:
+        findings.hashes = Hashes(names, np.stack(values))
+    return findings
+
+
+def _open(path: Path) -> tuple[tuple[int, int], NDArray[np.int8] | None, str]:
+    """Size, hash and, for an unreadable frame, what is wrong with it."""
+    try:
+        image = read_image(path)
+    except UserError as error:
+        return (0, 0), None, str(error)
+    return image.size, picture_hash(np.asarray(image)), ""
+
+
+def contact_sheet(data_dir: Path, metadata: SplitMetadata, label: int, seed: int = 0) -> Image.Image | None:
+    """Up to 24 frames of a class, spread over the split, with their boxes; None if none can be read."""
+    ids = [name for name, its in zip(metadata.ids, metadata.labels, strict=True) if its == label]
+    rng = np.random.default_rng(seed)
+    picked = sorted(rng.permutation(len(ids))[: _COLUMNS * _ROWS])
+    tiles = []
+    for name in (ids[i] for i in picked):
+        if metadata.split == TRAIN:
+            shot = build_index(data_dir, [name])
+            name = shot.frame_id(0, shot.count(0) // 2)
+        try:
+            image = read_image(data_dir / name)
+        except UserError:
+            continue
+        tiles.append(_tile(image, metadata.boxes.get(name, np.zeros((0, 4)))))
+    if not tiles:
+        return None
+    rows = (len(tiles) + _COLUMNS - 1) // _COLUMNS
+    sheet = Image.new("RGB", (min(len(tiles), _COLUMNS) * (_THUMB + 4), rows * (_THUMB + 4)), "white")
+    for i, tile in enumerate(tiles):
+        sheet.paste(tile, (i % _COLUMNS * (_THUMB + 4) + 2, i // _COLUMNS * (_THUMB + 4) + 2))
+    return sheet
+
+
+def _tile(image: Image.Image, boxes: NDArray[np.float64]) -> Image.Image:
+    scale = _THUMB / max(image.size)
+    tile = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    draw = ImageDraw.Draw(tile)
+    for box in boxes:
+        draw.rectangle([float(v) * scale for v in box], outline=(255, 64, 0), width=2)
+    return tile
+
+
+def describe(findings: Findings) -> list[str]:
+    """Lines of text about a split."""
+    metadata = findings.metadata
+    lines = [f"{metadata.split}: {len(findings.frames)} frames opened"]
+    common = ", ".join(f"{w}x{h} ({n})" for (w, h), n in findings.sizes.most_common(5))
+    more = f" and {len(findings.sizes) - 5} other sizes" if len(findings.sizes) > 5 else ""
+    lines.append(f"  frame sizes: {common or 'none'}{more}")
+    if findings.shot_lengths:
+        lines.append(f"  frames per shot: {_spread(findings.shot_lengths, '{:.0f}')}")
+    shares = [
+        float((x1 - x0) * (y1 - y0) / (metadata.sizes[name][0] * metadata.sizes[name][1]))
+        for name, boxes in metadata.boxes.items()
+        for x0, y0, x1, y1 in boxes
+    ]
+    if shares:
+        lines.append(f"  boxes, share of the frame: {_spread(shares, '{:.1%}')}")
+        without = len(metadata.ids) - len(metadata.boxes)
+        lines += [f"  frames without box: {without}"] if without else []
+    lines.append(f"  unreadable frames: {len(findings.unreadable)}")
+    lines += [f"    {problem}" for problem in findings.unreadable[:_SHOWN]]
+    return lines
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    low, middle, high = np.percentile(values, [0, 50, 100])
+    return ", ".join(f"{n} {form.format(v)}" for n, v in (("least", low), ("median", middle), ("most", high)))
+
+
+def _report_duplicates(findings: list[Findings]) -> None:
+    for a, b in itertools.combinations(findings, 2):
+        pairs = near_duplicates(a.hashes, b.hashes)
+        both = f"{a.metadata.split} and {b.metadata.split}"
+        print(f"{both}: {len(pairs)} frames of {b.metadata.split} look like one of {a.metadata.split}")
+        for one, other, bits in pairs[:_SHOWN]:
+            print(f"    {one}  {other}  ({bits} of 128 bits differ)")
+
+
+def main() -> None:
+    defaults = Config()
+    parser = argparse.ArgumentParser(
+        prog="python -m dlib.datasets.inspect",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
+    parser.add_argument("--metadata_root", default=defaults.metadata_root, help="(%(default)s)")
+    parser.add_argument("--out", type=Path, help="folder of the contact sheets (exps/inspect-<dataset>)")
+    parser.add_argument(
+        "--per_shot", type=int, default=3, help="frames opened of each train shot, 0: all (%(default)s)"
+    )
+    parser.add_argument("--num_workers", type=int, default=8, help="threads (%(default)s)")
+    args = parser.parse_args()
+    cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
+    data_dir, folds = dataset_dir(cfg), metadata_dir(cfg)
+    out = args.out or Path("exps") / f"inspect-{args.dataset}"
+    out.mkdir(parents=True, exist_ok=True)
+    check_tree(data_dir, folds, None, decode=False)
+    cv2.setNumThreads(1)  # the frames themselves are read in parallel
+    findings = []
+    for split in SPLITS:
+        metadata = read_split(data_dir, folds, split)
+        findings.append(inspect_split(data_dir, metadata, args.per_shot, max(args.num_workers, 1)))
+        for label, name in enumerate(metadata.class_names):
+            sheet = contact_sheet(data_dir, metadata, label)
+            if sheet is not None:
+                sheet.save(out / f"{split}-{name.replace('/', '_')}.jpg", quality=90)
+    for one in findings:
+        print("\n".join(describe(one)))
+    _report_duplicates(findings)
+    print(f"Contact sheets: {out}")
+
+
+if __name__ == "__main__":
+    run_command(main)

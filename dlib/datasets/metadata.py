@@ -1,0 +1,289 @@
+"""Reading and checking the folds: ids, labels, frame sizes, boxes and class names of one split."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from dlib.configure.constants import TRAIN, YTOV1, YTOV2
+from dlib.utils.errors import UserError
+
+CLASS_NAMES_YTO = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
+IDS_FILE, LABELS_FILE = "image_ids.txt", "class_labels.txt"
+SIZES_FILE, BOXES_FILE = "image_sizes.txt", "localization.txt"
+CLASSES_FILE = "class_id.yaml"
+
+_INTEGER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,12}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
+
+
+@dataclass(frozen=True)
+class SplitMetadata:
+    """One split of a dataset, checked.
+
+    Attributes:
+        split: train, val, test or another folder of the folds.
+        ids: shots (train) or frames, paths relative to the dataset's folder, in the order of the file.
+        labels: int64 [len(ids)].
+        sizes: (width, height) of each frame; empty for train.
+        boxes: float64 [n, 4] x0, y0, x1, y1 in pixels of the stored frame; frames of unknown box are absent.
+        class_names: name of class 0, 1, …
+        folder: where the split's files are.
+    """
+
+    split: str
+    ids: list[str]
+    labels: np.ndarray
+    sizes: dict[str, tuple[int, int]]
+    boxes: dict[str, np.ndarray]
+    class_names: list[str]
+    folder: Path
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def keep_per_class(self, count: int, seed: int) -> SplitMetadata:
+        """At most ``count`` items of each class, drawn with ``seed``, in the old order; 0 keeps all."""
+        if count < 0:
+            raise ValueError(f"count must be >= 0, got {count}")
+        if count == 0:
+            return self
+        rng = np.random.default_rng(seed & 0xFFFFFFFF)
+        shuffled = rng.permutation(len(self.ids))
+        picked = [shuffled[self.labels[shuffled] == c][:count] for c in range(self.num_classes)]
+        kept = np.sort(np.concatenate(picked))
+        return replace(self, ids=[self.ids[i] for i in kept], labels=self.labels[kept])
+
+
+def read_split(
+    data_dir: Path, metadata_dir: Path, split: str, num_classes: int | None = None, check_files: bool = True
+) -> SplitMetadata:
+    """Reads ``<metadata_dir>/<split>`` and checks it.
+
+    Args:
+        data_dir: the dataset's folder, which ids are relative to.
+        metadata_dir: folder of the splits and of ``class_id.yaml``.
+        split: name of the split's folder; ids of ``train`` are shots, all others' are frames.
+        num_classes: expected number of classes; None: as the metadata says.
+        check_files: also check that every id exists and does not leave ``data_dir`` through a link.
+    Raises UserError with file, line and reason at the first fault.
+    """
+    folder = metadata_dir / split
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder of metadata; give the right --metadata_root or build the folds"
+        )
+    ids = _read_ids(folder / IDS_FILE)
+    lines = {name: line for line, name in ids}
+    names = _class_names(data_dir, metadata_dir, split, num_classes)
+    labels = _read_labels(folder / LABELS_FILE, lines, len(names))
+    sizes = _read_sizes(folder / SIZES_FILE, lines, required=split != TRAIN)
+    boxes = _read_boxes(folder / BOXES_FILE, lines, sizes)
+    if check_files:
+        _check_files(data_dir, folder / IDS_FILE, ids, shots=split == TRAIN)
+    ordered = np.array([labels[name] for name in lines], dtype=np.int64)
+    return SplitMetadata(split, list(lines), ordered, sizes, boxes, names, folder)
+
+
+def scaled_boxes(metadata: SplitMetadata, frame_id: str, crop_size: int) -> np.ndarray:
+    """Boxes int64 [n, 4] of a frame in pixels of the crop_size² input, truncated; n = 0: no known box."""
+    if frame_id not in metadata.boxes:
+        return np.zeros((0, 4), dtype=np.int64)
+    width, height = metadata.sizes[frame_id]
+    scale = np.array([width, height, width, height], dtype=np.float64)
+    return (metadata.boxes[frame_id] * float(crop_size) / scale).astype(np.int64)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file name fits into UTF-8 text files, logs and messages of one line."""
+    return len(name.splitlines()) == 1 and not any(
+        c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in name
+    )
+
+
+def _fault(path: Path, line: int, reason: str) -> UserError:
+    # Quoted text may hold control characters, which would break the one line.
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in reason)
+    return UserError(f"{path}, line {line}: {shown}")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number, text) of each line; a byte order mark, CRLF and empty lines at the end are dropped."""
+    if not path.is_file():
+        needed = f"{IDS_FILE}, {LABELS_FILE}, {SIZES_FILE} and {BOXES_FILE}"
+        raise UserError(f"{path}: no such file; every split needs {needed}")
+    data = _read_bytes(path)
+    data = data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    for number, raw in enumerate(data.split(b"\n") if data else [], start=1):
+        try:
+            text = raw.removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _fault(path, number, "not UTF-8 text") from error
+        if not text.strip():
+            raise _fault(path, number, "empty line")
+        yield number, text
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def _read_ids(path: Path) -> list[tuple[int, str]]:
+    ids: list[tuple[int, str]] = []
+    first: dict[str, int] = {}
+    for line, text in _lines(path):
+        _check_id(path, line, text)
+        if text in first:
+            raise _fault(path, line, f"{text!r} stands already in line {first[text]}")
+        first[text] = line
+        ids.append((line, text))
+    if not ids:
+        raise UserError(f"{path}: the split is empty; build the folds again")
+    return ids
+
+
+def _check_id(path: Path, line: int, name: str) -> None:
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts:
+        raise _fault(path, line, f"id {name!r} leaves the data folder; ids are paths relative to it")
+    if any(part in ("", ".") for part in parts) or not is_plain(name):
+        raise _fault(path, line, f"id {name!r} is no plain relative path")
+
+
+def _records(path: Path, fields: int, known: dict[str, int]) -> Iterator[tuple[int, str, list[str]]]:
+    """(line, id, last fields) of each line; the id is all before the last fields and may hold commas."""
+    for line, text in _lines(path):
+        name, *values = text.rsplit(",", fields)
+        if len(values) != fields or not name:
+            raise _fault(
+                path, line, f"expected an id and {fields} value(s) with commas between, got {text!r}"
+            )
+        if name not in known:
+            raise _fault(path, line, f"id {name!r} is not listed in {IDS_FILE}")
+        yield line, name, [value.strip() for value in values]
+
+
+def _read_labels(path: Path, ids: dict[str, int], classes: int) -> dict[str, int]:
+    labels: dict[str, int] = {}
+    for line, name, (value,) in _records(path, 1, ids):
+        if not _INTEGER.fullmatch(value):
+            raise _fault(path, line, f"class {value!r} is no whole number >= 0")
+        if int(value) >= classes:
+            raise _fault(path, line, f"class {value} is out of range: there are {classes} classes, from 0 on")
+        if name in labels:
+            raise _fault(path, line, f"id {name!r} has a label already")
+        labels[name] = int(value)
+    _check_complete(path, ids, labels, "label")
+    return labels
+
+
+def _check_complete(path: Path, ids: dict[str, int], found: dict, what: str) -> None:
+    for name, line in ids.items():
+        if name not in found:
+            raise _fault(path.with_name(IDS_FILE), line, f"id {name!r} has no {what} in {path.name}")
+
+
+def _read_sizes(path: Path, ids: dict[str, int], required: bool) -> dict[str, tuple[int, int]]:
+    sizes: dict[str, tuple[int, int]] = {}
+    for line, name, values in _records(path, 2, ids):
+        if not all(_INTEGER.fullmatch(v) and int(v) > 0 for v in values):
+            raise _fault(path, line, f"width and height must be whole numbers > 0, got {','.join(values)}")
+        if name in sizes:
+            raise _fault(path, line, f"id {name!r} has a size already")
+        sizes[name] = (int(values[0]), int(values[1]))
+    if required:
+        _check_complete(path, ids, sizes, "size")
+    return sizes
+
+
+def _read_boxes(path: Path, ids: dict[str, int], sizes: dict[str, tuple[int, int]]) -> dict[str, np.ndarray]:
+    found: dict[str, list[list[float]]] = {}
+    for line, name, values in _records(path, 4, ids):
+        if not all(_NUMBER.fullmatch(v) for v in values):
+            raise _fault(path, line, f"a box is four numbers x0,y0,x1,y1, got {','.join(values)}")
+        x0, y0, x1, y1 = box = [float(v) for v in values]
+        if not any(box):
+            continue  # box unknown
+        if name not in sizes:
+            raise _fault(path, line, f"id {name!r} has a box but no size in {SIZES_FILE}")
+        width, height = sizes[name]
+        text = ",".join(values)
+        if x1 <= x0 or y1 <= y0:
+            raise _fault(path, line, f"box {text} is empty: x1 must be > x0 and y1 > y0")
+        if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+            raise _fault(path, line, f"box {text} leaves its frame of {width}x{height} pixels")
+        found.setdefault(name, []).append(box)
+    return {name: np.array(boxes, dtype=np.float64) for name, boxes in found.items()}
+
+
+def _class_names(data_dir: Path, metadata_dir: Path, split: str, num_classes: int | None) -> list[str]:
+    path = metadata_dir / CLASSES_FILE
+    if path.is_file():
+        names = _read_class_file(path)
+    elif {data_dir.name, metadata_dir.name} & {YTOV1, YTOV2}:
+        names = list(CLASS_NAMES_YTO)
+    else:
+        names = [str(c) for c in range(num_classes or _count_classes(metadata_dir, split))]
+    if num_classes is not None and num_classes != len(names):
+        raise UserError(f"{path}: the metadata has {len(names)} classes, --num_classes is {num_classes}")
+    return names
+
+
+def _read_class_file(path: Path) -> list[str]:
+    try:
+        classes = yaml.safe_load(_read_bytes(path))
+    except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not a YAML file of lines 'name: id'") from error
+    if not isinstance(classes, dict) or not classes:
+        raise UserError(f"{path}: expected lines 'name: id'")
+    for name, value in classes.items():
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise UserError(f"{path}: class name {name!r} is no plain text; put it in quotes")
+        if type(value) is not int:
+            raise UserError(f"{path}: the id of class {name!r} is no whole number")
+    missing = set(range(len(classes))) - set(classes.values())
+    if missing:
+        raise UserError(f"{path}: ids must be 0..{len(classes) - 1}, each once; {min(missing)} is missing")
+    return sorted(classes, key=lambda name: classes[name])
+
+
+def _count_classes(metadata_dir: Path, split: str) -> int:
+    """1 + the highest class in the split and in train, where no file names the classes."""
+    highest = 0
+    for folder in {TRAIN, split}:
+        path = metadata_dir / folder / LABELS_FILE
+        if folder == split or path.exists():
+            values = [text.rsplit(",", 1)[-1].strip() for _, text in _lines(path)]
+            highest = max([highest, *(int(v) for v in values if _INTEGER.fullmatch(v))])
+    return highest + 1
+
+
+def _check_files(data_dir: Path, path: Path, ids: list[tuple[int, str]], shots: bool) -> None:
+    root = os.path.realpath(data_dir)
+    inside: dict[str, bool] = {}  # whether a folder's real path lies inside the root
+    for line, name in ids:
+        full = os.path.join(root, name)
+        folder = os.path.dirname(full)
+        if folder not in inside:
+            inside[folder] = _is_inside(folder, root)
+        if not inside[folder] or (os.path.islink(full) and not _is_inside(full, root)):
+            raise _fault(path, line, f"id {name!r} leaves the data folder through a link")
+        if not (os.path.isdir(full) if shots else os.path.isfile(full)):
+            kind = "shot folder" if shots else "frame"
+            raise _fault(path, line, f"there is no {kind} {os.path.join(data_dir, name)}")
+
+
+def _is_inside(path: str, root: str) -> bool:
+    return os.path.commonpath([os.path.realpath(path), root]) == root

@@ -1,0 +1,226 @@
+"""Shots and frames as samples. What a sample looks like depends on (seed, epoch, item, frame) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from dlib.configure.constants import TRAIN
+from dlib.datasets.batch import Batch
+from dlib.datasets.images import read_image
+from dlib.datasets.index import MIN_CACHED_SHOTS, build_index, cache_file
+from dlib.datasets.metadata import SplitMetadata
+from dlib.datasets.sampling import allowed_frames, check_sampling, sample_frames
+from dlib.datasets.transforms import draw_colors, draw_crop_flip, resize_cam, resize_image
+from dlib.utils.errors import UserError
+
+
+class FrameRequest(NamedTuple):
+    """One frame to load: in training with the crop and flip of (epoch, item, frame), or whole."""
+
+    epoch: int
+    item: int
+    frame: int
+    whole: bool = False
+
+
+class _Sample(NamedTuple):
+    raw: Tensor  # uint8 [3, H, W]
+    cam: Tensor | None  # float32 [H, W]
+    frame_id: str
+    item: int
+    frame: int
+    key: int
+
+
+class CamReader(Protocol):
+    """Where the stored CAM [h, w] of a frame comes from."""
+
+    def read(self, frame_id: str) -> Tensor: ...
+
+
+class VideoDataset:
+    """A split as items: shots, of which each epoch draws frames (train), or single frames (val, test)."""
+
+    def __init__(
+        self,
+        metadata: SplitMetadata,
+        data_dir: Path,
+        *,
+        train: bool,
+        crop_size: int = 224,
+        resize_size: int = 256,
+        n_frames: int = 1,
+        style: str = "random",
+        dist: str = "uniform",
+        std: float = 1.0,
+        frame_limit: float = 1.0,
+        seed: int = 0,
+        cams: CamReader | None = None,
+        skip_bad_frames: bool = False,
+        color: float = 0.0,
+        scale_min: float = 1.0,
+    ) -> None:
+        """
+        Args:
+            metadata: a split; its ids must be shots if ``train``, which only split ``train`` has.
+            data_dir: the dataset's folder.
+            train: draw frames of shots and augment them; else every item is a whole frame.
+            crop_size, resize_size: side of the output and of the frame before the crop, in pixels.
+            n_frames, style, dist, std, frame_limit: see ``sample_frames``.
+            seed: of all draws.
+            cams: if given, training frames come with their CAM.
+            skip_bad_frames: another frame of the shot stands in for an unreadable one (train only).
+            color: strength 0..1 of random brightness, contrast and saturation (train only); 0: none.
+            scale_min: least share of the frame's area that the random crop takes (train only); 1: crop_size.
+        Raises ValueError for impossible arguments, UserError if a shot has no frames.
+        """
+        check_sampling(n_frames, style, dist, std)
+        allowed_frames(1, frame_limit)
+        if train != (metadata.split == TRAIN):
+            raise ValueError(f"train={train} does not go with split {metadata.split!r}")
+        if not 1 <= crop_size <= resize_size and train:
+            raise ValueError(f"crop_size must be in 1..resize_size, got {crop_size} and {resize_size}")
+        if not (0 <= color <= 1 and 0 < scale_min <= 1):
+            raise ValueError(f"color must be in 0..1 and scale_min in (0, 1], got {color} and {scale_min}")
+        self.metadata, self.data_dir, self.train = metadata, Path(data_dir), train
+        self.crop_size, self.resize_size = crop_size, resize_size
+        self.n_frames, self.style, self.dist, self.std = n_frames, style, dist, std
+        self.frame_limit, self.seed, self.epoch = frame_limit, seed, 0
+        self.cams, self.skip_bad_frames = cams, skip_bad_frames
+        self.color, self.scale_min = color, scale_min
+        self.index = None
+        if train:
+            big = len(metadata.ids) >= MIN_CACHED_SHOTS
+            cache = cache_file(metadata.folder, self.data_dir) if big else None
+            self.index = build_index(self.data_dir, metadata.ids, cache)
+
+    def __len__(self) -> int:
+        return len(self.metadata.ids)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch of ``dataset[i]``; loaders name the epoch in each request instead."""
+        self.epoch = epoch
+
+    def __getitem__(self, item: int) -> Batch:
+        """The frames of one item in the current epoch, [n, 3, crop_size, crop_size], 1 <= n <= n_frames."""
+        if not 0 <= item < len(self):
+            raise IndexError(item)
+        return self.load([FrameRequest(self.epoch, item, frame) for frame in self.draw(self.epoch, item)])
+
+    def rng(self, epoch: int, item: int, *more: int) -> np.random.Generator:
+        """The generator of an item (and of a frame of it) in an epoch."""
+        return np.random.default_rng([self.seed & 0xFFFFFFFF, epoch, item, *more])
+
+    def draw(self, epoch: int, item: int) -> list[int]:
+        """The frames that an epoch takes from an item; [0] where items are frames."""
+        if self.index is None:
+            return [0]
+        count = self.index.count(item)
+        rng = self.rng(epoch, item)
+        return sample_frames(count, self.n_frames, self.frame_limit, self.style, self.dist, self.std, rng)
+
+    def frame_id(self, item: int, frame: int) -> str:
+        """Path of a frame relative to the dataset's folder."""
+        return self.metadata.ids[item] if self.index is None else self.index.frame_id(item, frame)
+
+    def allowed(self, item: int) -> list[int]:
+        """The frames of an item that training may draw."""
+        return [0] if self.index is None else allowed_frames(self.index.count(item), self.frame_limit)
+
+    def allowed_ids(self) -> list[str]:
+        """Ids of all frames that training may draw: those that need a CAM."""
+        return [self.frame_id(item, frame) for item in range(len(self)) for frame in self.allowed(item)]
+
+    def all_ids(self) -> list[str]:
+        """Ids of all frames of the split."""
+        counts = [1 if self.index is None else self.index.count(item) for item in range(len(self))]
+        return [self.frame_id(item, frame) for item, count in enumerate(counts) for frame in range(count)]
+
+    def locate(self, frame_ids: Sequence[str]) -> list[tuple[int, int]]:
+        """(item, frame) of each frame id. Raises KeyError for an id that the split does not have."""
+        items = {name: item for item, name in enumerate(self.metadata.ids)}
+        if self.index is None:
+            return [(items[name], 0) for name in frame_ids]
+        places: dict[str, dict[str, int]] = {}
+        found = []
+        for frame_id in frame_ids:
+            shot, name = frame_id.rsplit("/", 1)
+            if shot not in places:
+                places[shot] = {n: i for i, n in enumerate(self.index.frame_names(items[shot]))}
+            found.append((items[shot], places[shot][name]))
+        return found
+
+    def load(self, requests: Sequence[FrameRequest]) -> Batch:
+        """The requested frames as one batch.
+
+        An unreadable frame raises UserError with its path; with ``skip_bad_frames`` the nearest readable one
+        of its shot stands in for it (a whole frame is left out instead), and its id is in ``bad_frames``.
+        """
+        bad: list[str] = []
+        samples = [sample for request in requests if (sample := self._sample(request, bad)) is not None]
+        shape = (len(samples), 3, self.crop_size, self.crop_size)
+        raw = torch.stack([s.raw for s in samples]) if samples else torch.empty(shape, dtype=torch.uint8)
+        cams = [s.cam for s in samples if s.cam is not None]
+        items = torch.tensor([s.item for s in samples], dtype=torch.int64)  # [B]
+        return Batch(
+            raw=raw,  # [B, 3, H, W]
+            labels=torch.from_numpy(self.metadata.labels[items.numpy()]),  # [B]
+            ids=[s.frame_id for s in samples],
+            indices=items,
+            sequence=items.clone(),
+            order=torch.tensor([s.frame for s in samples], dtype=torch.int64),
+            keys=torch.tensor([s.key for s in samples], dtype=torch.int64),
+            cams=torch.stack(cams) if cams else None,  # [B, H, W]
+            bad_frames=bad,
+        )
+
+    def _sample(self, request: FrameRequest, bad: list[str]) -> _Sample | None:
+        found = self._read(request, bad)
+        if found is None:
+            return None
+        frame, image = found
+        frame_id = self.frame_id(request.item, frame)
+        # All draws belong to the requested frame, so that a stand-in changes nothing else.
+        rng = self.rng(request.epoch, request.item, request.frame, 1)
+        key = int(rng.integers(2**63))
+        if not self.train or request.whole:
+            raw = resize_image(image, self.crop_size)
+            return _Sample(raw, None, frame_id, request.item, frame, key)
+        window = draw_crop_flip(self.resize_size, self.crop_size, rng, self.scale_min)
+        raw = window.apply(resize_image(image, self.resize_size), self.crop_size)
+        if self.color > 0:
+            # The frames of a shot change alike: terms over several frames compare their colours.
+            raw = draw_colors(self.color, self.rng(request.epoch, request.item, 0, 2)).apply(raw)
+        cam = None
+        if self.cams is not None:
+            cam = window.apply(resize_cam(self.cams.read(frame_id), self.resize_size), self.crop_size)
+        return _Sample(raw, cam, frame_id, request.item, frame, key)
+
+    def _read(self, request: FrameRequest, bad: list[str]) -> tuple[int, Image] | None:
+        """(frame, picture) of the request or of its stand-in; None if a whole frame is left out."""
+        frame_id = self.frame_id(request.item, request.frame)
+        try:
+            return request.frame, read_image(self.data_dir / frame_id)
+        except UserError:
+            if not (self.skip_bad_frames and self.train):
+                raise
+        bad.append(frame_id)
+        if request.whole:
+            return None
+        allowed = set(self.allowed(request.item))
+        others = [f for f in range(self.index.count(request.item) if self.index else 0) if f != request.frame]
+        for frame in sorted(others, key=lambda f: (f not in allowed, abs(f - request.frame), f)):
+            try:
+                return frame, read_image(self.data_dir / self.frame_id(request.item, frame))
+            except UserError:
+                bad.append(self.frame_id(request.item, frame))
+        raise UserError(
+            f"shot {self.metadata.ids[request.item]!r}: not one readable frame; leave the shot out"
+        )

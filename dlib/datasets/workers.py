@@ -1,0 +1,181 @@
+"""Reading planned minibatches, in this process or in worker processes."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.context import BaseContext
+from typing import Any
+from weakref import WeakSet
+
+import torch
+import torch.multiprocessing as mp
+from torch.utils.data import DataLoader
+
+from dlib.datasets.batch import Batch
+from dlib.datasets.video_dataset import FrameRequest, VideoDataset
+from dlib.utils.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Plan = list[list[FrameRequest]]
+
+
+class _Reader:
+    """The dataset as workers see it: a request list in, a batch or the text of a user's mistake out."""
+
+    def __init__(self, dataset: VideoDataset) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, requests: Sequence[FrameRequest]) -> Batch | str:
+        try:
+            return self.dataset.load(requests)
+        except UserError as error:  # as text: an exception would come back as a page of traceback
+            return str(error)
+
+
+class _PlanSampler:
+    """Hands the rest of the current plan to a ``DataLoader``."""
+
+    def __init__(self) -> None:
+        self.plan: Plan = []
+
+    def __iter__(self) -> Iterator[list[FrameRequest]]:
+        return iter(self.plan)
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _init_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    # Stop signals reach the whole process group; the main process decides when its workers end.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(name, signal.SIG_IGN)
+    # torch's own watch looks at the parent process, which is the fork server: that lives as long as its workers.
+    threading.Thread(target=_end_with_main, daemon=True).start()
+
+
+def _end_with_main() -> None:
+    """Ends this worker when the process that reads its batches is gone, also by SIGKILL."""
+    main = multiprocessing.parent_process()
+    if main is not None:
+        main.join()
+        os._exit(1)
+
+
+def _context(num_workers: int) -> BaseContext | None:
+    """Start method of the workers.
+
+    Forking a process that already runs threads (OpenMP, CUDA) can hang, and spawning imports torch in each
+    worker. The fork server has imported torch once and has no threads.
+    """
+    if num_workers == 0:
+        return None
+    if "forkserver" not in mp.get_all_start_methods():
+        return mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "dlib.datasets.workers"])
+    return context
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning about more workers than processors: they help where the disk is slow."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
+
+
+def _end_workers(iterators: WeakSet) -> None:
+    """Ends the workers of ``DataLoader`` iterators; those that do not answer are killed."""
+    for iterator in list(iterators):
+        iterator._shutdown_workers()
+        for worker in iterator._workers:
+            if worker.is_alive():
+                worker.kill()  # SIGTERM is ignored
+
+
+class PlannedLoader:
+    """Reads planned minibatches, in this process or in workers, and reports unreadable frames."""
+
+    def __init__(
+        self, dataset: VideoDataset, num_workers: int, pin_memory: bool = False, keep_workers: bool = False
+    ) -> None:
+        self.dataset = dataset
+        self.bad_frames: set[str] = set()  # unreadable frames met so far
+        self._sampler = _PlanSampler()
+        self._iterators: WeakSet = WeakSet()  # those with workers
+        self._at_exit = partial(_end_workers, self._iterators)
+        with _quiet():
+            self._loader: DataLoader = DataLoader(
+                _Reader(dataset),  # type: ignore[arg-type]
+                batch_sampler=self._sampler,
+                num_workers=num_workers,
+                collate_fn=_unchanged,
+                pin_memory=pin_memory,
+                persistent_workers=keep_workers and num_workers > 0,
+                worker_init_fn=_init_worker,
+                multiprocessing_context=_context(num_workers),
+                generator=torch.Generator(),  # else each epoch's start would advance the global random state
+            )
+
+    def read(self, plan: Plan) -> Iterator[Batch]:
+        """The minibatches of ``plan``; ones whose frames were all left out are passed over.
+
+        Starting to read ends an earlier reading of the same loader that was left halfway.
+        Raises UserError for an unreadable frame or CAM, and if a worker process dies.
+        """
+        self._sampler.plan = plan
+        try:
+            for batch in self._batches():
+                if isinstance(batch, str):
+                    raise UserError(batch)
+                self._report(batch.bad_frames)
+                if len(batch):
+                    yield batch
+        except (RuntimeError, EOFError, ConnectionError) as error:  # the last two: it died while handing over
+            if self._loader.num_workers == 0 or (
+                isinstance(error, RuntimeError) and "DataLoader worker" not in str(error)
+            ):
+                raise
+            self.close()
+            reason = " ".join(str(error).splitlines()[:1]) or "it ended while handing over a batch"
+            raise UserError(
+                f"a data loading process died ({reason}); is memory or /dev/shm full? try fewer --num_workers"
+            ) from error
+
+    def _batches(self) -> Iterator[Batch | str]:
+        with _quiet():
+            iterator = iter(self._loader)
+        if self._loader.num_workers:
+            self._iterators.add(iterator)
+            # The interpreter would wait for the workers for ever. Exit functions run last in, first out:
+            # ours must stand behind those that the iterator has just registered.
+            atexit.unregister(self._at_exit)
+            atexit.register(self._at_exit)
+        return iterator
+
+    def _report(self, frames: list[str]) -> None:
+        for frame in frames:
+            if frame not in self.bad_frames:
+                self.bad_frames.add(frame)
+                log.warning("unreadable frame %s skipped (%d so far)", frame, len(self.bad_frames))
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        _end_workers(self._iterators)
+        self._iterators.clear()
+        self._loader._iterator = None
