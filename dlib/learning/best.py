@@ -1,0 +1,101 @@
+"""The best weights so far by localization and by classification, in the folders that a user promotes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlib.configure.config import Config, model_tag
+from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
+from dlib.learning.checkpoints import CheckpointFolder, save_tensors
+from dlib.metrics import LocalizationReport
+from dlib.models import CamClassifier, best_model_state, model_settings
+from dlib.utils.distributed import is_main
+from dlib.utils.files import write_atomically, write_text
+
+Record = dict[str, float]  # epoch, step, value
+
+
+class BestModels:
+    """Keeps one set of weights per criterion; the first epoch wins on ties."""
+
+    def __init__(self, cfg: Config, folder: Path, checkpoints: CheckpointFolder, classes: list[str]) -> None:
+        self._cfg = cfg
+        self._folder = folder
+        self._checkpoints = checkpoints
+        self._classes = classes
+        self.records: dict[str, Record] = {}
+
+    def update(self, report: LocalizationReport, epoch: int, step: int, model: CamClassifier) -> list[str]:
+        """Compare a validation with the best so far; save ``model`` where it is better.
+
+        Epochs before ``best_start_ep`` do not take part.
+
+        Returns the criteria by which it is.
+        """
+        if epoch < self._cfg.best_start_ep:
+            return []
+        values = {BEST_LOCALIZATION: report.headline, BEST_CLASSIFICATION: report.classification}
+        improved = []
+        for criterion, value in values.items():
+            value = -1.0 if value is None else value
+            if criterion in self.records and value <= self.records[criterion]["value"]:
+                continue
+            self.records[criterion] = {"epoch": epoch, "step": step, "value": value}
+            improved.append(criterion)
+            if is_main():
+                self._save(criterion, step, model)
+        return improved
+
+    def folder(self, criterion: str) -> Path:
+        return self._folder / model_tag(self._cfg, criterion)
+
+    def weights(self, criterion: str) -> Path:
+        return self._checkpoints.best_weights(criterion, int(self.records[criterion]["step"]))
+
+    def state(self) -> dict[str, Record]:
+        return {criterion: dict(record) for criterion, record in self.records.items()}
+
+    def restore(self, state: dict[str, Record]) -> None:
+        """Go back to the records of a checkpoint, and to the files that belong to them."""
+        self.records = {criterion: dict(record) for criterion, record in state.items()}
+        if not is_main():
+            return
+        for criterion in CRITERIA:
+            if criterion in self.records:
+                step = int(self.records[criterion]["step"])
+                self._publish(criterion, step, self._checkpoints.best_weights(criterion, step).read_bytes())
+
+    def _save(self, criterion: str, step: int, model: CamClassifier) -> None:
+        folder = self.folder(criterion)
+        path = folder / f"{step}_best_model.pth"
+        save_tensors(path, best_model_state(model))
+        write_text(folder / "config_model.yaml", yaml.safe_dump(self._settings(model), sort_keys=False))
+        self._checkpoints.keep_best(path, criterion, step)
+        self._remove_others(criterion, step)
+
+    def _publish(self, criterion: str, step: int, content: bytes) -> None:
+        path = self.folder(criterion) / f"{step}_best_model.pth"
+        if not path.exists():
+            write_atomically(path, lambda stream: stream.write(content))
+        self._remove_others(criterion, step)
+
+    def _remove_others(self, criterion: str, step: int) -> None:
+        for other in self.folder(criterion).glob("*_best_model.pth"):
+            if other.name != f"{step}_best_model.pth":
+                other.unlink()
+
+    def _settings(self, model: CamClassifier) -> dict[str, Any]:
+        """What prediction needs to know to use the weights alone."""
+        cfg = self._cfg
+        return {
+            **model_settings(model),
+            "task": cfg.task,
+            "method": cfg.method,
+            "dataset": cfg.dataset,
+            "classes": self._classes,
+            "crop_size": cfg.crop_size,
+            "box_v2_metric": cfg.box_v2_metric,
+        }

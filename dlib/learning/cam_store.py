@@ -1,0 +1,96 @@
+"""The stored CAMs that seeds are drawn from: computed where missing, in one batched pass, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from dlib.cams.store import CamStore
+from dlib.configure.config import Config
+from dlib.datasets.loaders import frame_loader
+from dlib.datasets.video_dataset import VideoDataset
+from dlib.models import CamClassifier
+from dlib.tasks import SeederTask
+from dlib.tasks.pretrained import cam_store_folder, seeder_folder
+from dlib.utils import distributed
+from dlib.utils.errors import UserError
+from dlib.utils.files import read_json, write_json
+from dlib.utils.logging import logger, progress
+from dlib.utils.signals import StopRequest
+
+_ORIGIN = "origin.json"
+
+
+def fill_cam_store(cfg: Config, seeder: SeederTask, dataset: VideoDataset, stop: StopRequest) -> CamStore:
+    """The store of ``seeder``'s CAMs of all train frames; computes those that are not there yet.
+
+    A store that this program made with other weights is computed anew; one that came from elsewhere (it does not
+    say with which weights) is used as it is.
+    """
+    folder = cam_store_folder(cfg)
+    store = CamStore(folder)
+    if distributed.is_main():
+        _claim(folder, store, _fingerprint(seeder.model, cfg))
+    distributed.barrier()
+    ids = dataset.all_ids()
+    missing = store.missing(ids)
+    distributed.barrier()
+    if not missing:
+        logger.info(f"CAMs of the train frames: {folder} is complete")
+        return store
+    logger.info(f"CAMs of the train frames: computing {len(missing)} into {folder}")
+    size = cfg.eval_batch_size or cfg.batch_size
+    loader = frame_loader(dataset, _own_share(ids, set(missing), size), size, num_workers=cfg.num_workers)
+    seeder.model.eval()
+    for batch in stop.watch(progress(loader, "CAM store", total=len(loader))):
+        batch = batch.to(seeder.device)
+        cams, _ = seeder.low_resolution_cams(seeder.images(batch), batch.labels)  # [B, h, w]
+        for frame_id, cam in zip(batch.ids, cams.cpu(), strict=True):
+            try:
+                store.write(frame_id, cam)
+            except ValueError as error:
+                raise UserError(f"{error}: the weights in {seeder_folder(cfg)} give no CAM") from error
+    stop.check()
+    return store
+
+
+def _own_share(ids: list[str], missing: set[str], size: int) -> list[str]:
+    """This process's frames: of the batches that all frames make, those in which a frame is missing.
+
+    A frame is always computed in the same batch, also when the rest was stored before a run was killed: the last
+    bits of a CAM can depend on the batch around it.
+    """
+    batches = [ids[at : at + size] for at in range(0, len(ids), size)]
+    wanted = [batch for batch in batches if not missing.isdisjoint(batch)]
+    return [
+        frame_id for batch in wanted[distributed.rank() :: distributed.world_size()] for frame_id in batch
+    ]
+
+
+def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str]) -> None:
+    origin = folder / _ORIGIN
+    if origin.exists():
+        if read_json(origin) == fingerprint:
+            return
+        logger.warning(
+            f"{folder} was made by another classifier or at another size; its CAMs are computed anew"
+        )
+        store.clear()
+    elif any(folder.glob("*.pt")):
+        logger.info(f"{folder} does not say which classifier made it; it is used as it is")
+        return
+    write_json(origin, fingerprint)
+
+
+def _fingerprint(model: CamClassifier, cfg: Config) -> dict[str, str]:
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return {
+        "weights_sha256": digest.hexdigest(),
+        "method": cfg.seed_cam_method or cfg.method,
+        "crop_size": str(cfg.crop_size),
+    }

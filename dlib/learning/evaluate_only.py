@@ -1,0 +1,82 @@
+"""``--eval_only``: measure a finished experiment, or weights in the authors' format, once more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dlib.configure.config import Config
+from dlib.configure.table import FLAGS
+from dlib.learning.data import read_frames
+from dlib.learning.evaluation import evaluate
+from dlib.learning.results import as_text, with_validation_thresholds
+from dlib.localizer import find_weights
+from dlib.models import load_best_model, read_model_settings
+from dlib.tasks import TASK_CLASSES
+from dlib.utils import distributed
+from dlib.utils.errors import UserError
+from dlib.utils.files import read_json, write_json
+from dlib.utils.logging import logger, start_logging
+from dlib.utils.signals import StopRequest
+
+
+def evaluate_only(cfg: Config) -> None:
+    """Print the localization report of ``--fd_exp`` on ``--split`` of any dataset with the same classes.
+
+    ``--fd_exp`` is an experiment's folder (its ``config.yml`` says what was trained; ``--eval_checkpoint_type``
+    which weights) or a folder of weights alone, described by its ``config_model.yaml``, where there is one, and by
+    the other flags. Flags on the command line win. ``eval_<dataset>_<split>_<criterion>.json`` is written into
+    ``--fd_exp``.
+
+    Raises UserError for missing weights or data, and for a dataset with other classes than the model's.
+    """
+    folder = Path(cfg.fd_exp or "")
+    weights = find_weights(folder, cfg.eval_checkpoint_type)
+    described = read_model_settings(weights) if (weights / "config_model.yaml").exists() else {}
+    cfg = settings_of(cfg, folder, described)
+    device = distributed.device_of_process(cfg.device, cfg.cudaid, cfg.local_rank)
+    with distributed.process_group(cfg.dist_backend, cfg.local_world_size, cfg.init_method, device):
+        start_logging(None, distributed.is_main(), cfg.verbose, cfg.progress)
+        dataset = read_frames(cfg, cfg.split)
+        check_classes(described.get("classes"), dataset.metadata.class_names, cfg.dataset)
+        task = TASK_CLASSES[cfg.task](cfg, dataset.metadata.class_names, device, initialize=False)
+        load_best_model(task.model, weights)
+        report = evaluate(task, dataset, cfg, cfg.cam_curve_interval, StopRequest(device), cfg.split)
+        if not distributed.is_main():
+            return
+        results = folder / "results.json"
+        validation = read_json(results)["val"].get(cfg.eval_checkpoint_type) if results.exists() else None
+        entry = with_validation_thresholds(report, validation)
+        path = folder / f"eval_{cfg.dataset}_{cfg.split}_{cfg.eval_checkpoint_type}.json"
+        write_json(path, entry)
+        logger.info(as_text(f"{weights.name} on {cfg.dataset} {cfg.split}", entry))
+        logger.info(f"written to {path}")
+
+
+def settings_of(cfg: Config, folder: Path, described: dict[str, Any]) -> Config:
+    """The flags that the model was trained with, and over them those given on the command line.
+
+    Args:
+        described: content of ``config_model.yaml``; used where ``folder`` has no ``config.yml``.
+    """
+    given = {name: getattr(cfg, name) for name in cfg.explicit}
+    given |= {"fd_exp": str(folder), "eval_only": True}
+    saved = folder / "config.yml"
+    if saved.exists():
+        return Config.from_yaml(saved).replace(**given)
+    known = {name: value for name, value in described.items() if name in FLAGS and name != "num_classes"}
+    return Config.from_values({**known, **given}, cfg.explicit)
+
+
+def check_classes(model: Any, dataset: list[str], name: str) -> None:
+    """UserError unless the dataset's classes are the model's, in the same order; no list of names passes.
+
+    Weights without a list of classes are checked by their number alone, when they are loaded.
+    """
+    if not isinstance(model, list) or model == dataset:
+        return
+    differing = sorted(set(map(str, model)) ^ set(dataset))
+    reason = f"they differ in {', '.join(differing[:5])}" if differing else "their order differs"
+    raise UserError(
+        f"--dataset {name}: its classes are not the model's ({reason}); the model has {', '.join(map(str, model))}"
+    )

@@ -1,0 +1,81 @@
+"""One pass over a split: CAMs, boxes, CorLoc, classification; the same numbers for any number of processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dlib.configure.config import Config
+from dlib.datasets.batch import Batch
+from dlib.datasets.loaders import eval_loader
+from dlib.datasets.metadata import scaled_boxes
+from dlib.datasets.video_dataset import FrameRequest, VideoDataset
+from dlib.metrics import BoxEvaluator, LocalizationReport
+from dlib.tasks import Task
+from dlib.utils import distributed
+from dlib.utils.logging import progress
+from dlib.utils.signals import StopRequest
+
+CamArray = npt.NDArray[np.float32]
+
+
+def evaluate(
+    task: Task, dataset: VideoDataset, cfg: Config, interval: float, stop: StopRequest, label: str
+) -> LocalizationReport:
+    """Localization and classification of ``task``'s model on all samples of ``dataset``.
+
+    Args:
+        task: its model is put in eval mode and back.
+        dataset: a split of single frames with boxes.
+        interval: distance of the thresholds τ.
+        stop: ends the evaluation early by raising Interrupted.
+        label: name of the progress bar.
+    """
+    loader = eval_loader(
+        dataset,
+        batch_size=cfg.eval_batch_size or cfg.batch_size,
+        num_workers=cfg.num_workers,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+    # Contours are searched in threads while the network computes: OpenCV releases the interpreter's lock.
+    evaluator = BoxEvaluator(
+        dataset.metadata.class_names,
+        interval,
+        multi_contour=cfg.box_v2_metric,
+        workers=min(4, os.cpu_count() or 1),
+    )
+    training = task.model.training
+    task.model.eval()
+    for batch in stop.watch(progress(loader, label, total=len(loader))):
+        batch = batch.to(task.device)
+        cams, logits = task.cams(batch)
+        boxes = [scaled_boxes(dataset.metadata, frame_id, dataset.crop_size) for frame_id in batch.ids]
+        evaluator.update(cams, batch.labels, logits, boxes, batch.indices)
+    task.model.train(training)
+    stop.check()
+    state = evaluator.state()
+    evaluator.merge(distributed.gather_objects(state))
+    evaluator.close()
+    return evaluator.compute()
+
+
+def cams_of(
+    task: Task, dataset: VideoDataset, indices: Sequence[int], batch_size: int
+) -> dict[int, CamArray]:
+    """CAMs float32 [H, W] of single samples, by their index in the split; for pictures."""
+    task.model.eval()
+    found: dict[int, CamArray] = {}
+    for start in range(0, len(indices), batch_size):
+        batch = whole_frames(dataset, indices[start : start + batch_size]).to(task.device)
+        for index, cam in zip(batch.indices.tolist(), task.cams(batch)[0].cpu().numpy(), strict=True):
+            found[index] = cam
+    return found
+
+
+def whole_frames(dataset: VideoDataset, indices: Sequence[int]) -> Batch:
+    """The frames of an evaluation split with these indices, as one batch on the CPU."""
+    return dataset.load([FrameRequest(0, index, 0, whole=True) for index in indices])

@@ -1,0 +1,240 @@
+"""One experiment from its flags to ``passed.txt``: read ``Experiment.run`` from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+from dlib.configure.config import Config, experiment_name
+from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
+from dlib.learning.best import BestModels
+from dlib.learning.checkpoints import CheckpointFolder
+from dlib.learning.data import Data, build_train_loader, load_data
+from dlib.learning.evaluation import evaluate
+from dlib.learning.folder import ExperimentFolder, command_line
+from dlib.learning.messages import CollapseWarning, epoch_summary, say_epoch, say_validation, say_what_runs
+from dlib.learning.pictures import draw_progress, draw_seeds, draw_test, draw_train_progress
+from dlib.learning.plan import show_plan
+from dlib.learning.results import Results, as_text
+from dlib.learning.seeding import Seeding
+from dlib.learning.tensorboard import open_event_log
+from dlib.learning.trainer import Trainer
+from dlib.models import load_best_model
+from dlib.tasks import TASK_CLASSES, CoLoCam, Task
+from dlib.utils import distributed
+from dlib.utils.errors import UserError
+from dlib.utils.logging import logger, start_logging
+from dlib.utils.reproducibility import seed_all, use_deterministic_algorithms
+from dlib.utils.signals import Interrupted, StopRequest
+from dlib.utils.timing import readable
+
+
+def run(cfg: Config) -> None:
+    """Run, or go on with, the experiment that the flags describe.
+
+    Raises UserError for what the user can mend, Interrupted when a signal asked the run to stop.
+    """
+    device = distributed.device_of_process(cfg.device, cfg.cudaid, cfg.local_rank)
+    with distributed.process_group(cfg.dist_backend, cfg.local_world_size, cfg.init_method, device):
+        start_logging(None, distributed.is_main(), cfg.verbose, cfg.progress)
+        folder = ExperimentFolder.of(cfg)
+        if distributed.broadcast_object(folder.passed):
+            logger.info(
+                f"finished before: {folder.path / 'passed.txt'} is there; another --exp_id starts a new run"
+            )
+            return
+        data = load_data(cfg)
+        if cfg.dry_run:
+            show_plan(cfg, data, device)
+            return
+        with locked(folder, cfg):
+            Experiment(cfg, folder, data, device).run()
+
+
+@contextmanager
+def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
+    """Hold the folder for this run, and let its ``log.txt`` hear what is said meanwhile."""
+    if not distributed.is_main():
+        yield
+        return
+    folder.lock()
+    start_logging(folder.path, True, cfg.verbose, cfg.progress)
+    try:
+        yield
+    finally:
+        start_logging(None, True, cfg.verbose, cfg.progress)
+        folder.unlock()
+
+
+class Experiment:
+    """The parts of one run and the order in which they act."""
+
+    def __init__(self, cfg: Config, folder: ExperimentFolder, data: Data, device: torch.device) -> None:
+        self.cfg, self.folder, self.path, self.data = cfg, folder, folder.path, data
+        self.stop = StopRequest(device)
+        log = folder.path / "log.jsonl" if distributed.is_main() else None
+        self.events = open_event_log(log, cfg.tensorboard)
+        self.collapse = CollapseWarning(self.events)
+        environment = folder.describe(cfg, device) if distributed.is_main() else {"device": ""}
+        say_what_runs(cfg, data, environment, folder.path)
+        seed_all(cfg.seed)
+        use_deterministic_algorithms(cfg.deterministic)
+        self.task: Task = TASK_CLASSES[cfg.task](cfg, data.classes, device)
+        self.seeding = Seeding(cfg, self.task, data, self.stop) if isinstance(self.task, CoLoCam) else None
+        loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
+        self.trainer = Trainer(cfg, self.task, loader, self.events)
+        self.checkpoints = CheckpointFolder(
+            folder.path / "checkpoints", cfg.keep_last_n_checkpoints, experiment_name(cfg)
+        )
+        self.best = BestModels(cfg, folder.path, self.checkpoints, data.classes)
+        self.results = Results(folder.path, cfg, data.classes, environment, command_line())
+        self.results.content["parameters"] = sum(p.numel() for p in self.task.model.parameters())
+
+    def run(self) -> None:
+        """Train, validating after every epoch (and before the first), then test the best weights."""
+        if not self._resume():
+            self._begin()
+        if not self.trainer.position.trained:
+            self._train(self.trainer.position.epoch)
+        if not self.trainer.position.validated:
+            self._validate()
+        while not self._finished():
+            self._train(self.trainer.position.epoch + 1)
+            self._validate()
+        self._test()
+
+    def _begin(self) -> None:
+        environment = self.results.content["environment"]
+        config = self.cfg.to_dict()
+        self.events.forget_after(-1, validated=False)
+        self.events.write(
+            "start", task=self.cfg.task, config=config, command=command_line(), environment=environment
+        )
+        if isinstance(self.task, CoLoCam) and self.task.needs_cams() and distributed.is_main():
+            draw_seeds(self.task, self.data.train, self.path)
+
+    def _train(self, epoch: int) -> None:
+        start = time.perf_counter()
+        for step in self.trainer.train_epoch(epoch):
+            stopping = self.stop.agreed()
+            if stopping or step % self.cfg.checkpoint_save == 0:
+                start = self._count_seconds("train_s", start)
+                self._save()
+            if stopping:
+                raise Interrupted(
+                    f"{self.stop.reason}: step {step} is saved, the same command goes on from there"
+                )
+        self._count_seconds("train_s", start)
+        self._save()
+
+    def _conclude_epoch(self) -> None:
+        """Say how the epoch went: after its checkpoint, and again in a run that goes on from that one."""
+        summary = epoch_summary(self.trainer, {"seed_purity": self.seeding.purity()} if self.seeding else {})
+        self.events.write("epoch", **summary)
+        say_epoch(self.cfg, summary)
+        self.collapse.look(summary)
+
+    def _validate(self) -> None:
+        position = self.trainer.position
+        if position.epoch > 0:
+            self._conclude_epoch()
+        start = time.perf_counter()
+        with self._weights_to_keep():
+            interval = self.cfg.val_cam_curve_interval
+            report = evaluate(self.task, self.data.val, self.cfg, interval, self.stop, "validation")
+            improved = self.best.update(report, position.epoch, position.step, self.task.model)
+            if BEST_LOCALIZATION in improved:
+                self.task.on_new_best()
+        for criterion in improved:
+            self.results.set_validation(criterion, report)
+        best = self.best.state()
+        self.results.add_validation(position.epoch, position.step, report, self.trainer.epoch_means(), best)
+        position.validated = True
+        self._count_seconds("validation_s", start)
+        plain = report.to_dict(curves=False)
+        self.events.write("validation", epoch=position.epoch, step=position.step, report=plain, best=best)
+        say_validation(position.epoch, report, improved)
+        self._save()
+        if distributed.is_main():
+            self.results.write()
+            draw_progress(self.cfg, self.path, curves=False)
+            if self.cfg.plot_tr_cam_progress:
+                draw_train_progress(self.cfg, self.task, self.data.train, position.epoch, self.path)
+
+    def _test(self) -> None:
+        start = time.perf_counter()
+        if self.seeding is not None:
+            self.results.content["classifier_test"] = self.seeding.test_report()
+        for criterion in CRITERIA:
+            load_best_model(self.task.model, self.best.weights(criterion))
+            report = evaluate(
+                self.task, self.data.test, self.cfg, self.cfg.cam_curve_interval, self.stop, "test"
+            )
+            if distributed.is_main():
+                entry = self.results.add_test(criterion, report)
+                self.events.write("test", criterion=criterion, report={**entry, "curves": None})
+                logger.info("\n" + as_text(criterion, entry))
+                draw_test(
+                    self.cfg, self.task, self.seeding, self.data.test, report, self.best.folder(criterion)
+                )
+        self._count_seconds("test_s", start)
+        total = self.results.times["total_s"]
+        self.events.write("end", seconds=total)
+        if distributed.is_main():
+            self.results.write()
+            draw_progress(self.cfg, self.path, curves=True)
+            entry = self.results.content["test"][BEST_LOCALIZATION]
+            self.folder.pass_(as_text(BEST_LOCALIZATION, entry))
+            logger.info(f"done in {readable(total)}: {self.path}")
+        distributed.barrier()
+
+    def _finished(self) -> bool:
+        epoch = self.trainer.position.epoch
+        patience = self.cfg.early_stop_patience
+        best = self.best.records.get(BEST_LOCALIZATION)
+        if patience > 0 and best and epoch - best["epoch"] >= patience:
+            logger.info(f"no better validation localization for {patience} epochs: training ends early")
+            return True
+        return epoch >= self.cfg.max_epochs
+
+    def _save(self) -> None:
+        if distributed.is_main():
+            state = {**self.trainer.state(), "best": self.best.state(), "results": self.results.history()}
+            self.checkpoints.save(self.trainer.position.step, state)
+        distributed.barrier()
+
+    def _resume(self) -> bool:
+        """Go back to the newest intact checkpoint; False when there is none."""
+        found = distributed.broadcast_object(self.checkpoints.newest() if distributed.is_main() else None)
+        if found is None:
+            return False
+        path, state = found
+        try:
+            self.trainer.load_state(state)
+            self.best.restore(state["best"])
+            self.results.restore(state["results"])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"{path} does not fit the flags of this run ({reason}): give the flags that it was started with "
+                f"({self.path / 'config.yml'}), or another --exp_id"
+            ) from error
+        if self.best.records:
+            self.task.restore_best(self.best.weights(BEST_LOCALIZATION))
+        position = self.trainer.position
+        self.events.forget_after(position.step, position.validated)
+        self.events.write("resume", at_step=position.step, checkpoint=str(path))
+        logger.info(f"resuming from {path}: epoch {position.epoch}, step {position.step}")
+        return True
+
+    def _weights_to_keep(self) -> AbstractContextManager[None]:
+        average = self.trainer.average
+        return average.applied_to(self.task.model) if average else nullcontext()
+
+    def _count_seconds(self, kind: str, start: float) -> float:
+        now = time.perf_counter()
+        self.results.add_seconds(kind, now - start)
+        return now

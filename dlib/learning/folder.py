@@ -1,0 +1,117 @@
+"""The experiment's folder: who may write in it, and what it says about the run that filled it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+
+from dlib.configure.config import Config, experiment_dir
+from dlib.utils import environment
+from dlib.utils.errors import UserError
+from dlib.utils.files import write_text
+from dlib.utils.logging import logger
+
+_PASSED = "passed.txt"
+
+
+class ExperimentFolder:
+    """One experiment's folder, locked for one run at a time.
+
+    The lock is the operating system's: it goes with the process that holds it, however that process ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @classmethod
+    def of(cls, cfg: Config) -> ExperimentFolder:
+        return cls(experiment_dir(cfg))
+
+    def lock(self) -> None:
+        """Claim the folder, and remove half-written files of a run that was killed.
+
+        Raises UserError when another run holds it, or it cannot be written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self.path}: {error.strerror}; check --exps_root and its permissions"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise UserError(
+                f"another run ({holder}) is writing to {self.path}: wait for it, or give another --exp_id"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        self._lock = descriptor
+        for half_written in self.path.rglob(".*.tmp"):
+            half_written.unlink(missing_ok=True)
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def passed(self) -> bool:
+        return (self.path / _PASSED).exists()
+
+    def pass_(self, summary: str) -> None:
+        """Mark the experiment as finished; the last thing that a run writes."""
+        write_text(self.path / _PASSED, summary + "\n")
+
+    def describe(self, cfg: Config, device: torch.device) -> dict[str, str]:
+        """Write what is run and on what; returns the environment. A resumed run names the flags that changed."""
+        config = self.path / "config.yml"
+        if config.exists():
+            self._name_changes(config, cfg)
+        write_text(config, cfg.to_yaml())
+        write_text(self.path / "code" / "cmd.sh", command_line() + "\n")
+        found = environment.describe(device)
+        write_text(self.path / "environment.yml", yaml.safe_dump(found, sort_keys=False))
+        return found
+
+    def _name_changes(self, config: Path, cfg: Config) -> None:
+        try:
+            before = yaml.safe_load(config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            before = None
+        if not isinstance(before, dict):
+            logger.warning(f"{config} cannot be read; it is written anew")
+            return
+        changed = [
+            f"--{name} {value} (was {before[name]})"
+            for name, value in cfg.to_dict().items()
+            if name in before and before[name] != value
+        ]
+        if changed:
+            logger.warning("this experiment was started with other flags; now: " + ", ".join(changed))
+
+
+def command_line() -> str:
+    """The command that started this process, quoted for a shell; under torchrun with its own part."""
+    words = [sys.executable, *sys.argv]
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        nodes = int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"])
+        words = [
+            "torchrun",
+            f"--nnodes={nodes}",
+            f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}",
+            f"--master_port={os.environ['MASTER_PORT']}",
+            *sys.argv,
+        ]
+    return shlex.join(words)

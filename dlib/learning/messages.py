@@ -1,0 +1,106 @@
+"""What a run says about itself while it works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlib.configure.checks import config_warnings
+from dlib.configure.config import Config
+from dlib.learning.data import Data
+from dlib.learning.trainer import Trainer
+from dlib.metrics import LocalizationReport
+from dlib.utils.logging import EventLog, logger
+
+COLLAPSED_FRAMES = 0.5  # of the frames: from here on the maps count as collapsed
+_COLLAPSE = "the maps collapse"
+
+
+def say_what_runs(cfg: Config, data: Data, environment: dict[str, str], folder: Any) -> None:
+    """The first lines of a run: task, data, device, and flags that do not do what one may think."""
+    logger.info(f"{cfg.task} with {cfg.encoder_name}, {cfg.method}, {cfg.spatial_pooling} -> {folder}")
+    logger.info(
+        f"{cfg.dataset}: {len(data.classes)} classes, {len(data.train)} train shots, {len(data.val)} validation "
+        f"and {len(data.test)} test frames"
+    )
+    logger.info(f"device: {environment['device']}")
+    if environment["device"].startswith("CPU"):
+        logger.info("no CUDA card is used: --cudaid has no effect and --amp True computes in float32")
+    for warning in config_warnings(cfg):
+        logger.warning(warning)
+
+
+def epoch_summary(trainer: Trainer, diagnostics: dict[str, Any]) -> dict[str, Any]:
+    """The ``epoch`` event of ``log.jsonl``: means, rates, and where the time went."""
+    means = trainer.epoch_means()
+    sums = trainer.position.sums
+    seconds = {name.partition("/")[2]: value for name, value in sums.items() if name.startswith("seconds/")}
+    total = sum(seconds.values()) or 1.0
+    norms = {
+        name.removeprefix("grad_norm/"): value
+        for name, value in means.get("diagnostics", {}).items()
+        if name.startswith("grad_norm/")
+    }
+    plain = {
+        name: value
+        for name, value in means.get("diagnostics", {}).items()
+        if not name.startswith("grad_norm/")
+    }
+    if norms:
+        plain["grad_norms"] = norms
+    return {
+        "epoch": trainer.position.epoch,
+        "step": trainer.position.step,
+        "train": {name: means.get(name) for name in ("loss", "terms", "raw", "accuracy")},
+        "lr": [group["lr"] for group in trainer.optimizer.param_groups],
+        "images_per_s": sums["images"] / max(sums["elapsed"], 1e-9),
+        "seconds": seconds,
+        "shares": {name: value / total for name, value in seconds.items()},
+        "diagnostics": {**plain, **diagnostics},
+    }
+
+
+def say_epoch(cfg: Config, summary: dict[str, Any]) -> None:
+    train = summary["train"]
+    if train["loss"] is None:
+        logger.info(f"epoch {summary['epoch']}/{cfg.max_epochs}: no step had a finite loss")
+        return
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in (train["terms"] or {}).items())
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in sorted(summary["shares"].items()))
+    logger.info(
+        f"epoch {summary['epoch']}/{cfg.max_epochs}: loss {train['loss']:.4f} ({terms}), lr {summary['lr'][0]:.2g}, "
+        f"{summary['images_per_s']:.1f} images/s (time: {shares})"
+    )
+
+
+def say_validation(epoch: int, report: LocalizationReport, improved: list[str]) -> None:
+    best = f"; new {' and '.join(improved).replace('_', ' ')}" if improved else ""
+    logger.info(
+        f"validation after epoch {epoch}: CorLoc {_percent(report.headline)}, "
+        f"classification {_percent(report.classification)}{best}"
+    )
+
+
+class CollapseWarning:
+    """Says once that the maps have become all foreground or all background, and what to change."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+
+    def look(self, summary: dict[str, Any]) -> None:
+        diagnostics = summary["diagnostics"]
+        collapsed = diagnostics.get("collapsed_share")
+        if collapsed is None or collapsed <= COLLAPSED_FRAMES or self._events.has_warned(_COLLAPSE):
+            return
+        side = "foreground" if diagnostics["fg_share_mean"] > 0.5 else "background"
+        message = (
+            f"{_COLLAPSE}: {collapsed:.0%} of the frames are nearly all {side} (mean foreground share "
+            f"{diagnostics['fg_share_mean']:.0%}); lower --rgb_jcrf_clc_lambda or start it later with "
+            "--rgb_jcrf_clc_start_ep, draw seeds from the region with --sl_clc_roi_mask region and a smaller "
+            "--sl_clc_max_p; doc/small_data.md has a recipe"
+        )
+        logger.warning(message)
+        self._events.write("warning", epoch=summary["epoch"], step=summary["step"], message=message)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -1,0 +1,61 @@
+"""Optimizers and learning-rate schedules (spec of the flags ``opt__*``)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from dlib.configure.config import Config
+
+
+def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+    """SGD or Adam over ``groups``, each with its own base ``lr``; fused kernels where the device has them."""
+    groups = [{**group, "params": list(group["params"])} for group in groups]
+    # The fused kernels exist for CPU and CUDA; one pass over memory instead of one per operation.
+    fused = device.type in ("cpu", "cuda")
+    if cfg.opt__name_optimizer == "adam":
+        return torch.optim.Adam(
+            groups,
+            lr=cfg.opt__lr,
+            betas=(cfg.opt__beta1, cfg.opt__beta2),
+            eps=cfg.opt__eps_adam,
+            weight_decay=cfg.opt__weight_decay,
+            amsgrad=cfg.opt__amsgrad,
+            fused=fused,
+        )
+    return torch.optim.SGD(
+        groups,
+        lr=cfg.opt__lr,
+        momentum=cfg.opt__momentum,
+        dampening=cfg.opt__dampening,
+        weight_decay=cfg.opt__weight_decay,
+        nesterov=cfg.opt__nesterov,
+        fused=fused,
+    )
+
+
+def learning_rate(cfg: Config, base: float, epochs_done: int) -> float:
+    """Learning rate of a group with base rate ``base`` after ``epochs_done`` epochs.
+
+    ``mystep``: base · gamma^(epochs_done // step_size), at least ``opt__min_lr``; ``step``: the same without the
+    floor; ``cosine``: half a cosine from base to ``opt__min_lr`` over ``opt__t_max`` epochs.
+    """
+    if not cfg.opt__lr_scheduler:
+        return base
+    if cfg.opt__name_lr_scheduler == "cosine":
+        done = min(epochs_done / cfg.opt__t_max, 1.0)
+        return cfg.opt__min_lr + (base - cfg.opt__min_lr) * (1.0 + math.cos(math.pi * done)) / 2.0
+    stepped = base * cfg.opt__gamma ** (epochs_done // cfg.opt__step_size)
+    return max(stepped, cfg.opt__min_lr) if cfg.opt__name_lr_scheduler == "mystep" else stepped
+
+
+def set_learning_rate(
+    cfg: Config, optimizer: torch.optim.Optimizer, bases: list[float], epochs_done: int
+) -> list[float]:
+    """Give every group its rate for the coming epoch; returns the rates."""
+    rates = [learning_rate(cfg, base, epochs_done) for base in bases]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    return rates

@@ -1,0 +1,96 @@
+"""The pictures and pages of an experiment, drawn from what it wrote and from its best weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dlib.configure.config import Config
+from dlib.datasets.metadata import scaled_boxes
+from dlib.datasets.video_dataset import FrameRequest, VideoDataset
+from dlib.learning.evaluation import cams_of, whole_frames
+from dlib.learning.seeding import Seeding
+from dlib.metrics import LocalizationReport
+from dlib.tasks import CoLoCam, Task
+from dlib.utils.logging import logger
+from dlib.visualization.curves import write_curves
+from dlib.visualization.gallery import choose_samples, gallery_samples, write_gallery, write_seed_examples
+from dlib.visualization.overlays import overlay
+from dlib.visualization.report import write_report
+
+_SEED_EXAMPLES = 12
+_TRAIN_CAMS = 10
+
+
+def draw_progress(cfg: Config, folder: Path, curves: bool) -> None:
+    """Report (and curves) from the logs so far. A fault in drawing is said, but never ends a training."""
+    try:
+        if curves:
+            write_curves(folder)
+        if cfg.report:
+            write_report(folder)
+    except Exception as error:
+        logger.warning(f"curves or report could not be drawn: {type(error).__name__}: {error}")
+
+
+def draw_test(
+    cfg: Config,
+    task: Task,
+    seeding: Seeding | None,
+    test: VideoDataset,
+    report: LocalizationReport,
+    folder: Path,
+) -> None:
+    """Overlays of chosen test frames under ``folder/test/vizu/50``, and the gallery that the report shows."""
+    if cfg.vizu_n == 0:
+        return
+    metadata = test.metadata
+    truth = [scaled_boxes(metadata, frame_id, test.crop_size) for frame_id in metadata.ids]
+    rows = [row for row in report.samples_table() if len(truth[row["index"]])]
+    samples = gallery_samples(rows, metadata.ids, truth, metadata.class_names)
+    # Four groups (best, median, worst, random) and the failures share the pictures of a class.
+    chosen = choose_samples(samples, per_group=max(1, cfg.vizu_n // 5), seed=cfg.seed)
+    indices = sorted(chosen)
+    batch_size = cfg.eval_batch_size or cfg.batch_size
+    write_gallery(
+        folder / "test" / "vizu" / "50",
+        samples,
+        lambda index: whole_frames(test, [index]).raw[0].permute(1, 2, 0).numpy(),
+        cams_of(task, test, indices, batch_size),
+        cams_of(seeding.seeder, test, indices, batch_size) if seeding else None,
+        chosen=chosen,
+        cam_name=cfg.task if seeding else cfg.method,
+    )
+
+
+def draw_train_progress(cfg: Config, task: Task, train: VideoDataset, epoch: int, folder: Path) -> None:
+    """CAMs of some train frames, the same ones after every epoch, as ``train_cams/<item>/<epoch>.png``."""
+    count = min(cfg.plot_tr_cam_progress_n or _TRAIN_CAMS, len(train))
+    items = np.linspace(0, len(train) - 1, count).astype(int).tolist()
+    batch = train.load([FrameRequest(0, item, train.allowed(item)[0], whole=True) for item in items])
+    task.model.eval()
+    cams = task.cams(batch.to(task.device))[0].cpu().numpy()  # [B, H, W]
+    for item, raw, cam in zip(items, batch.raw.permute(0, 2, 3, 1).numpy(), cams, strict=True):
+        path = folder / "train_cams" / f"{item:05d}" / f"{epoch:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        overlay(raw, cam, None, (), f"epoch {epoch}").save(path)
+
+
+def draw_seeds(task: CoLoCam, train: VideoDataset, folder: Path) -> None:
+    """Frames of the first epoch with their CAM, ROI and seeds, spread over the train shots."""
+    items = np.linspace(0, len(train) - 1, min(_SEED_EXAMPLES, len(train))).astype(int)
+    train.set_epoch(1)
+    for_pictures = [train[int(item)] for item in items]
+    batch = type(for_pictures[0]).cat(for_pictures)
+    if batch.cams is None:
+        return
+    labels = task.pseudo_labels(batch.cams, batch.keys, epoch=1)
+    write_seed_examples(
+        folder / "seeds",
+        batch.ids,
+        batch.raw.permute(0, 2, 3, 1).numpy(),
+        batch.cams.numpy(),
+        labels["seeds"].numpy(),
+        labels["roi_boxes"].numpy(),
+    )

@@ -1,0 +1,132 @@
+"""What a run measured, in files: ``results.json``, ``thresholds-*.yaml``, ``performance_log_*.txt``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlib.configure.config import Config
+from dlib.metrics import LocalizationReport
+from dlib.utils.files import write_json, write_text
+
+Report = dict[str, Any]
+
+
+class Results:
+    """Grows during the run and is written whole after every change."""
+
+    def __init__(
+        self, folder: Path, cfg: Config, classes: list[str], environment: dict[str, str], command: str
+    ) -> None:
+        self._folder = folder
+        self.content: dict[str, Any] = {
+            "task": cfg.task,
+            "dataset": cfg.dataset,
+            "encoder": cfg.encoder_name,
+            "method": cfg.method,
+            "pooling": cfg.spatial_pooling,
+            "seed": cfg.seed,
+            "exp_id": cfg.exp_id,
+            "box_v2_metric": cfg.box_v2_metric,
+            "classes": classes,
+            "command": command,
+            "epochs": [],
+            "best": {},
+            "val": {},
+            "test": {},
+            "classifier_test": None,
+            "times": {},
+            "parameters": 0,
+            "environment": environment,
+            "device": environment["device"],
+        }
+
+    @property
+    def times(self) -> dict[str, float]:
+        return self.content["times"]
+
+    def add_seconds(self, kind: str, seconds: float) -> None:
+        self.times[kind] = self.times.get(kind, 0.0) + seconds
+        self.times["total_s"] = self.times.get("total_s", 0.0) + seconds
+
+    def history(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {name: self.content[name] for name in ("epochs", "best", "val", "times")}
+
+    def restore(self, history: dict[str, Any]) -> None:
+        self.content.update(history)
+
+    def add_validation(
+        self, epoch: int, step: int, report: LocalizationReport, train: dict[str, Any], best: dict[str, Any]
+    ) -> None:
+        self.content["epochs"].append(
+            {"epoch": epoch, "step": step, "val": report.to_dict(curves=False), "train": train}
+        )
+        self.content["best"] = best
+
+    def set_validation(self, criterion: str, report: LocalizationReport) -> None:
+        """The validation of the weights that are now best, with the thresholds that it chose."""
+        self.content["val"][criterion] = report.to_dict()
+
+    def add_test(self, criterion: str, report: LocalizationReport) -> Report:
+        """The test of the best weights, also at validation's thresholds; returns the whole entry."""
+        entry = with_validation_thresholds(report, self.content["val"].get(criterion))
+        self.content["test"][criterion] = entry
+        write_text(self._folder / f"performance_log_{criterion}.txt", as_text(criterion, entry))
+        taus = {
+            name: numbers["best_tau"]["50"]
+            for name, numbers in self.content["val"].get(criterion, entry)["per_class"].items()
+        }
+        write_text(self._folder / f"thresholds-{criterion}.yaml", yaml.safe_dump(taus, allow_unicode=True))
+        return entry
+
+    def write(self) -> None:
+        write_json(self._folder / "results.json", self.content)
+
+
+def with_validation_thresholds(report: LocalizationReport, validation: Report | None) -> Report:
+    """The report's numbers, and CorLoc at the thresholds that ``validation`` chose, where there is one."""
+    entry = report.to_dict()
+    if validation is not None:
+        taus = {
+            sigma: {name: numbers["best_tau"][sigma] for name, numbers in validation["per_class"].items()}
+            for sigma in ("30", "50", "70")
+        }
+        entry["at_val_taus"] = report.at_taus(taus)
+    return entry
+
+
+def as_text(title: str, report: Report) -> str:
+    """A report as a table for people, percentages with one digit."""
+    lines = [f"{title}: {report['samples']} frames, CorLoc headline {_percent(report['headline'])}", ""]
+    lines.append(
+        f"{'class':<16}{'frames':>7}{'CorLoc30':>10}{'50':>7}{'70':>7}{'top-1':>8}{'top-5':>8}{'class.':>8}"
+    )
+    for name, numbers in report["per_class"].items():
+        cells = [numbers["corloc"][sigma] for sigma in ("30", "50", "70")]
+        cells += [numbers["top1"]["50"], numbers["top5"]["50"], report["classification_per_class"][name]]
+        lines.append(f"{name:<16}{numbers['samples']:>7}" + _row(cells))
+    cells = [report["corloc"][sigma] for sigma in ("30", "50", "70")]
+    cells += [report["top1"]["50"], report["top5"]["50"], report["classification"]]
+    lines.append(f"{'mean':<16}{report['samples']:>7}" + _row(cells))
+    if "at_val_taus" in report:
+        chosen = report["at_val_taus"]["corloc"]
+        lines.append(
+            "at validation's thresholds".ljust(23)
+            + "".join(
+                f"{_percent(chosen[sigma]):>{width}}" for sigma, width in (("30", 10), ("50", 7), ("70", 7))
+            )
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[float | None]) -> str:
+    return "".join(
+        f"{_percent(cell):>{width}}" for cell, width in zip(cells, (10, 7, 7, 8, 8, 8), strict=True)
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -1,0 +1,219 @@
+"""The training loop: minibatches in, updated weights and one log line per step out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dlib.configure.config import Config
+from dlib.datasets.batch import Batch
+from dlib.datasets.loaders import TrainLoader
+from dlib.learning.averaging import WeightAverage
+from dlib.learning.optimizers import build_optimizer, set_learning_rate
+from dlib.tasks import StepResult, Task
+from dlib.utils import distributed
+from dlib.utils.errors import UserError
+from dlib.utils.logging import EventLog, logger, progress
+from dlib.utils.reproducibility import seed_all
+from dlib.utils.timing import StepClock
+
+MAX_SKIPPED_IN_ROW = 10
+
+
+@dataclass
+class Position:
+    """Where a run stands; part of every checkpoint."""
+
+    epoch: int = 0  # the epoch under way or just finished; 0 before training
+    step_in_epoch: int = 0  # minibatches of that epoch that are done
+    step: int = 0  # minibatches of the whole run that are done
+    trained: bool = True  # that epoch's training is complete
+    validated: bool = False  # and its validation too
+    skipped_in_row: int = 0  # minibatches in a row whose loss was not finite
+    sums: dict[str, float] = field(default_factory=dict)  # this epoch's sums over minibatches
+    counts: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains a task's model, epoch by epoch; knows nothing of what the losses are."""
+
+    def __init__(self, cfg: Config, task: Task, loader: TrainLoader, events: EventLog) -> None:
+        self.cfg = cfg
+        self.task = task
+        self.loader = loader
+        self.events = events
+        self.position = Position()
+        groups = task.parameter_groups()
+        self._base_rates = [float(group["lr"]) for group in groups]
+        self.optimizer = build_optimizer(cfg, groups, task.device)
+        # Only float16 needs its losses scaled; bfloat16 has float32's range.
+        scaled = cfg.amp and task.device.type == "cuda" and cfg.amp_dtype != "bfloat16"
+        self.scaler = torch.amp.GradScaler(task.device.type, enabled=scaled)
+        self.average = WeightAverage(task.model, cfg.ema_decay) if cfg.ema_decay > 0 else None
+        task.network = wrap_for_training(cfg, task)
+
+    def train_epoch(self, epoch: int) -> Iterator[int]:
+        """Train one epoch from where ``position`` stands; yields the step number after every minibatch."""
+        position = self.position
+        if position.epoch != epoch:
+            self.position = position = Position(epoch=epoch, step=position.step, trained=False)
+        rates = set_learning_rate(self.cfg, self.optimizer, self._base_rates, epoch - 1)
+        self.task.model.train()
+        self.task.start_epoch(epoch)
+        clock = StepClock()
+        self.loader.set_epoch(epoch)
+        batches, total = self.loader.iterate(epoch, position.step_in_epoch), len(self.loader)
+        bar = progress(
+            batches, f"epoch {epoch}/{self.cfg.max_epochs}", total=total, start=position.step_in_epoch
+        )
+        source = iter(bar)
+        while True:
+            start = time.perf_counter()
+            with clock.measure("data"):
+                batch = next(source, None)
+            if batch is None:
+                break
+            batch = batch.to(self.task.device)
+            result = self._step(batch, epoch, clock)
+            position.step_in_epoch += 1
+            position.step += 1
+            self._log_step(result, batch, rates, clock, time.perf_counter() - start)
+            bar.set_postfix_str(f"loss {float(result.loss.detach()):.4f}", refresh=False)
+            yield position.step
+        self.task.model.check_frozen()
+        position.trained = True
+        self.task.end_epoch()
+
+    def epoch_means(self) -> dict[str, Any]:
+        """Means over the epoch's minibatches, grouped as ``log.jsonl`` has them."""
+        position = self.position
+        grouped: dict[str, Any] = defaultdict(dict)
+        for key, value in position.sums.items():
+            kind, _, name = key.partition("/")
+            mean = value / position.counts[key]
+            if name:
+                grouped[kind][name] = mean
+            else:
+                grouped[kind] = mean
+        return dict(grouped)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold to go on exactly.
+
+        Random states are not among it: every random number of a step is derived from seed, epoch, step and sample.
+        """
+        return {
+            "model": self.task.model.state_dict(),
+            "losses": self.task.loss_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
+            "position": dict(vars(self.position)),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.task.model.load_state_dict(state["model"])
+        self.task.load_loss_state(state["losses"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average and state["average"]:
+            self.average.load_state_dict(state["average"])
+        self.position = Position(**state["position"])
+
+    def _step(self, batch: Batch, epoch: int, clock: StepClock) -> StepResult:
+        position = self.position
+        seed_all(self.cfg.seed, epoch, position.step_in_epoch, distributed.rank())
+        diagnose = position.step_in_epoch % 8 == 0
+        result = self.task.training_step(batch, epoch, clock, diagnose)
+        if not self._agree_on_finite(result):
+            return result
+        with clock.measure("network"):
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(result.loss).backward()
+            if self.cfg.grad_clip > 0:
+                self.scaler.unscale_(self.optimizer)
+                trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+                nn.utils.clip_grad_norm_(trained, self.cfg.grad_clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            if self.average:
+                self.average.update(self.task.model)
+        return result
+
+    def _agree_on_finite(self, result: StepResult) -> bool:
+        """Whether every process has a finite loss; all of them skip the step otherwise."""
+        finite = torch.isfinite(result.loss.detach()).float()
+        if distributed.mean_over_processes(finite) == 1.0:
+            self.position.skipped_in_row = 0
+            return True
+        self.position.skipped_in_row += 1
+        bad = [name for name, value in result.terms.items() if not math.isfinite(float(value.detach()))]
+        message = (
+            f"step {self.position.step + 1} is skipped: its loss is not finite ({', '.join(bad) or 'sum'})"
+        )
+        logger.warning(message)
+        self.events.write("warning", step=self.position.step + 1, message=message)
+        if self.position.skipped_in_row >= MAX_SKIPPED_IN_ROW:
+            raise UserError(
+                f"{MAX_SKIPPED_IN_ROW} steps in a row had a loss that is not finite ({', '.join(bad) or 'sum'}): "
+                "lower --opt__lr or the weight of that term; the last checkpoint is intact"
+            )
+        return False
+
+    def _log_step(
+        self, result: StepResult, batch: Batch, rates: list[float], clock: StepClock, elapsed: float
+    ) -> None:
+        seconds = clock.take()
+        seconds["other"] = max(elapsed - sum(seconds.values()), 0.0) + seconds.get("other", 0.0)
+        terms = {name: float(value.detach()) for name, value in result.terms.items()}
+        raw = {name: float(value.detach()) for name, value in result.raw.items()}
+        loss = float(result.loss.detach())
+        self._add("loss", loss)
+        for kind, values in (("terms", terms), ("raw", raw), ("diagnostics", result.diagnostics)):
+            for name, value in values.items():
+                self._add(f"{kind}/{name}", float(value))
+        for name, value in seconds.items():
+            self._add(f"seconds/{name}", value)
+        self._add("images", float(len(batch)))
+        self._add("elapsed", elapsed)
+        if result.correct is not None:
+            self._add("accuracy", float(result.correct), len(batch))
+        if self.position.step % self.cfg.log_every == 0:
+            self.events.write(
+                "step",
+                epoch=self.position.epoch,
+                step=self.position.step,
+                loss=loss,
+                terms=terms,
+                raw=raw,
+                lr=rates,
+                images_per_s=len(batch) / elapsed,
+                seconds=seconds,
+            )
+
+    def _add(self, key: str, value: float, count: float = 1.0) -> None:
+        # One step with a loss that is not finite must not hide the whole epoch's mean.
+        if math.isfinite(value):
+            self.position.sums[key] = self.position.sums.get(key, 0.0) + value
+            self.position.counts[key] = self.position.counts.get(key, 0.0) + count
+
+
+def wrap_for_training(cfg: Config, task: Task) -> nn.Module:
+    """The task's model as training calls it: synchronized over processes, compiled if asked for."""
+    network: nn.Module = task.model
+    if distributed.is_running():
+        if cfg.sync_bn and task.device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        device_ids = [task.device.index] if task.device.type == "cuda" else None
+        network = DistributedDataParallel(network, device_ids=device_ids)
+    if cfg.compile:
+        network.compile()
+    return network
