@@ -1,0 +1,187 @@
+"""Export a trained model for programs without this one.
+
+    python -m dlib.export --fd_exp EXPERIMENT --format onnx --out model.onnx
+
+Input ``images``: float32 [B, 3, H, W], RGB 0..255, of any batch size; H and W are the experiment's crop size.
+Outputs: ``logits`` [B, classes] and ``maps``: for CoLo-CAM the CAM [B, H, W] in 0..1; for a classifier one map per
+class [B, classes, h, w] before normalization: the head's own, or for WGAP the linear CAM of its weights, with
+--method LayerCAM of the positive ones (LayerCAM's map of this head but for a factor). The file is checked against
+the model before the command ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
+from dlib.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dlib.localizer import SavedModel
+
+FORMATS = {"onnx": ".onnx", "torchscript": ".pt"}
+_TOLERANCE = 1e-3  # of the largest absolute output; other kernels add up in another order
+
+
+def portable(saved: SavedModel) -> nn.Module:
+    """A module from images [B, 3, H, W] in 0..255 to (logits, maps) as this page's head says."""
+    import torch
+    from torch import nn
+
+    from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
+    from dlib.models import UnetCoLoCAM
+    from dlib.poolings import WGAP
+
+    class Portable(nn.Module):
+        mean: Tensor
+        std: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = saved.model
+            self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+            self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            images = (images - self.mean) / self.std
+            if isinstance(self.model, UnetCoLoCAM):
+                output = self.model(images)
+                return output.logits, output.maps.softmax(dim=1)[:, 1]
+            features = self.model.cam_features(images)  # [B, K, h, w]
+            logits = self.model.logits_from_features(features)
+            if not isinstance(self.model.classification_head, WGAP):
+                return logits, self.model.class_maps(features)
+            weights = self.model.classification_head.fc.weight  # [C, K]
+            if saved.method == "LayerCAM":
+                weights = weights.relu()
+            return logits, nn.functional.conv2d(features, weights[:, :, None, None])
+
+    return Portable().eval()
+
+
+def export(folder: Path, format_: str, out: Path | None, criterion: str = BEST_LOCALIZATION) -> Path:
+    """Write the model of an experiment and compare its outputs; returns the file's path.
+
+    Args:
+        folder: an experiment, or a folder of its weights.
+        format_: onnx or torchscript.
+        out: file to write; None: ``model.onnx`` or ``model.pt`` beside the weights.
+    Raises UserError when a package is missing, the file cannot be written, or its outputs differ.
+    """
+    import torch
+
+    from dlib.localizer import read_saved_model
+
+    if format_ == "onnx":
+        for package in ("onnx", "onnxscript"):
+            if importlib.util.find_spec(package) is None:
+                raise UserError(f"--format onnx needs the package {package}: pip install onnx onnxscript")
+    saved = read_saved_model(folder, criterion, torch.device("cpu"))
+    path = out or saved.weights / f"model{FORMATS[format_]}"
+    network = portable(saved)
+    generator = torch.Generator().manual_seed(0)
+    # Two images: a batch of one would be taken for a fixed size.
+    images = 255 * torch.rand(2, 3, saved.crop_size, saved.crop_size, generator=generator)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _write_onnx(network, images, path) if format_ == "onnx" else _write_script(network, images, path)
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written ({error.strerror})") from error
+    _compare(network, torch.cat([images, images.flip(-1)[:1]]), path, format_)
+    return path
+
+
+def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
+    import torch
+
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        torch.onnx.export(
+            network,
+            (images,),
+            str(path),
+            input_names=["images"],
+            output_names=["logits", "maps"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+
+
+def _write_script(network: nn.Module, images: Tensor, path: Path) -> None:
+    import torch
+
+    # Exporting first makes plain numbers of all sizes but the batch's, which some heads need.
+    batch = {"images": {0: torch.export.Dim("batch", min=1)}}
+    plain = torch.export.export(network, (images,), dynamic_shapes=batch).module()
+    with path.open("wb") as file:
+        torch.jit.save(torch.jit.trace(plain, images), file)
+
+
+def _compare(network: nn.Module, images: Tensor, path: Path, format_: str) -> None:
+    """UserError where the file's outputs for ``images`` are not the model's."""
+    import torch
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = network(images)
+        found = _outputs(images, path, format_)
+    for name, ours, theirs in zip(("logits", "maps"), expected, found, strict=False):
+        worst = float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-6))
+        if not worst <= _TOLERANCE:
+            raise UserError(f"{path}: its {name} differ from the model's by {worst:.1e} of their range")
+
+
+def _outputs(images: Tensor, path: Path, format_: str) -> list[Tensor]:
+    """What the file makes of ``images``; nothing where no program can run it here."""
+    import torch
+
+    if format_ == "onnx":
+        if importlib.util.find_spec("onnxruntime") is None:
+            print("not compared with the model: onnxruntime is not installed")
+            return []
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return [torch.from_numpy(value) for value in session.run(None, {"images": images.numpy()})]
+    with path.open("rb") as file:
+        return list(torch.jit.load(file)(images))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dlib.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--fd_exp", type=Path, required=True, help="experiment folder, or one of its weights")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="onnx", help="file format (onnx)")
+    parser.add_argument("--out", type=Path, help="file to write (model.onnx or model.pt beside the weights)")
+    parser.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
+    args = parser.parse_args(arguments)
+    try:
+        path = export(args.fd_exp, args.format, args.out, args.criterion)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"written to {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

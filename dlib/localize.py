@@ -1,0 +1,129 @@
+"""Find objects in a video, a folder of frames, a picture or a camera's view.
+
+    python -m dlib.localize --fd_exp EXPERIMENT --input VIDEO --out FOLDER
+
+Written to FOLDER: overlay.mp4 (overlay.png for a picture), boxes.json, boxes.csv and, if asked for, masks/*.png.
+Boxes are x0, y0, x1, y1 in pixels of the original frame, both corners inside the box.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
+from dlib.configure.flag import str2bool
+from dlib.utils.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; imports no torch, so that --help answers at once."""
+    p = argparse.ArgumentParser(
+        prog="python -m dlib.localize",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--fd_exp", type=Path, required=True, help="experiment folder, or a folder of its weights")
+    p.add_argument("--input", required=True, help="video, folder of frames, picture, or number of a camera")
+    p.add_argument("--out", type=Path, required=True, help="folder to write to")
+    p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
+    p.add_argument("--label", help="class in the video, where it is known; else predicted frame by frame")
+    p.add_argument("--tau", type=float, help="threshold; else the class's own, as validation chose it")
+    p.add_argument("--masks", type=_truth, default=False, metavar="BOOL", help="write masks too (False)")
+    p.add_argument("--smooth", type=int, default=0, help="median of boxes over so many frames (0: off)")
+    p.add_argument("--fps", type=_rate, help="frames per second of a folder of frames (10)")
+    p.add_argument("--max_frames", type=int, default=0, help="stop after so many frames (0: all)")
+    p.add_argument("--batch_size", type=int, default=8, help="frames in one pass (8); 1 for a camera")
+    p.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto)"
+    )
+    return p
+
+
+def localize(args: argparse.Namespace) -> dict[str, Any]:
+    """Write all files of ``args``; returns frames, seconds, classes (with counts) and damaged frames.
+
+    Ctrl-C ends the files properly with the frames so far.
+    """
+    from dlib.localizer import Localizer
+    from dlib.localizer.output import Writer
+    from dlib.localizer.source import open_source
+    from dlib.utils.logging import progress
+
+    localizer = Localizer(
+        args.fd_exp, args.criterion, args.device, args.batch_size, args.tau, args.smooth, args.label
+    )
+    classes: Counter[str] = Counter()
+    frames, writer, start = 0, None, time.perf_counter()
+    with open_source(args.input, args.fps) as source:
+        if source.kind == "camera":
+            localizer.batch_size = 1  # waiting for more frames would show the past
+        head = {
+            "input": source.name,
+            "model": str(localizer.saved.weights),
+            "classes": localizer.classes,
+            "fps": float(source.rate),
+            "smooth": args.smooth,
+        }
+        try:
+            for frame, result in progress(localizer.stream(source), "localizing", total=source.count):
+                if writer is None:
+                    # Opened here, so that an unreadable input leaves nothing behind.
+                    writer = Writer(args.out, head, source.rate, args.masks, source.kind == "image")
+                writer.write(frame, result)
+                classes[result.label] += 1
+                frames += 1
+                if frames == args.max_frames:
+                    break
+        except KeyboardInterrupt:
+            print("stopped by Ctrl-C; the frames so far are written", file=sys.stderr)
+        finally:
+            if writer is not None:
+                writer.close()
+        damaged = source.damaged
+    return {"frames": frames, "seconds": time.perf_counter() - start, "classes": classes, "damaged": damaged}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parser().parse_args(arguments)
+    try:
+        done = localize(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if done["damaged"]:
+        print(f"warning: {done['damaged']} damaged frames were left out", file=sys.stderr)
+    named = ", ".join(
+        f"{name} {count / done['frames']:.0%}" for name, count in done["classes"].most_common(3)
+    )
+    rate = done["frames"] / max(done["seconds"], 1e-9)
+    print(f"{done['frames']} frames in {done['seconds']:.1f}s ({rate:.1f} frames per second): {named}")
+    print(f"written to {args.out}")
+    return 0
+
+
+def _truth(text: str) -> bool:
+    try:
+        return str2bool(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from error
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames per second") from error
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected above 0 and at most 1000")
+    return rate
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The model of an experiment with all that prediction needs beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from dlib.cams import build_cam_extractor, upsample_cams
+from dlib.models import STDClassifier, UnetCoLoCAM, load_saved_model, read_model_settings
+from dlib.utils.errors import UserError
+from dlib.utils.files import read_json
+
+_NEEDED = ("classes", "crop_size", "method")
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained model.
+
+    Attributes:
+        model: in eval mode.
+        classes: names in the order of the logits.
+        crop_size: side of the square that the network sees.
+        method: CAM method of a classifier.
+        taus: threshold of each class; empty when nothing says it.
+        weights: folder that the weights come from.
+    """
+
+    model: STDClassifier | UnetCoLoCAM
+    classes: list[str]
+    crop_size: int
+    method: str
+    taus: dict[str, float]
+    weights: Path
+
+    @torch.no_grad()
+    def maps_and_logits(self, images: Tensor, label: int | None = None) -> tuple[Tensor, Tensor]:
+        """Maps [B, H, W] in 0..1 of class ``label`` (None: each image's predicted one) and logits [B, C].
+
+        Args:
+            images: [B, 3, H, W], normalized, on the model's device.
+        """
+        if isinstance(self.model, UnetCoLoCAM):
+            output = self.model(images)
+            return output.maps.float().softmax(dim=1)[:, 1], output.logits.float()
+        features = self.model.cam_features(images)  # [B, K, h, w]
+        logits = self.model.logits_from_features(features).float()  # [B, C]
+        classes = logits.argmax(dim=1) if label is None else torch.full_like(logits[:, 0], label).long()
+        extractor = build_cam_extractor(_FeaturesKnown(self.model, features), self.method)
+        return upsample_cams(extractor(images, classes), (images.shape[2], images.shape[3])), logits
+
+
+class _FeaturesKnown(nn.Module):
+    """A classifier that has the features of its first images already: naming the class needed them."""
+
+    def __init__(self, model: STDClassifier, features: Tensor) -> None:
+        super().__init__()
+        self._model = model
+        self._features: Tensor | None = features
+        self.classification_head = model.classification_head
+        self.logits_from_features = model.logits_from_features
+        self.class_maps = model.class_maps
+        self.train(model.training)
+
+    def cam_features(self, images: Tensor) -> Tensor:
+        features, self._features = self._features, None
+        return self._model.cam_features(images) if features is None else features
+
+
+def find_weights(folder: Path, criterion: str) -> Path:
+    """The folder of best weights inside an experiment, or ``folder`` itself when it holds weights.
+
+    Raises UserError if there is no such folder, or two of them.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--fd_exp {folder}: no such folder; give an experiment's folder or one with weights")
+    found = sorted(path for path in folder.glob(f"*-cp_{criterion}-boxv2_*") if path.is_dir())
+    if len(found) > 1:
+        raise UserError(f"--fd_exp {folder}: holds {len(found)} models by {criterion}; give one's folder")
+    if found:
+        return found[0]
+    if any((folder / name).exists() for name in ("config_model.yaml", "encoder.pt")) or any(
+        folder.glob("*_best_model.pth")
+    ):
+        return folder
+    raise UserError(f"--fd_exp {folder}: holds no best model by {criterion}; has the experiment begun?")
+
+
+def read_saved_model(folder: Path, criterion: str, device: torch.device) -> SavedModel:
+    """The best model by ``criterion`` of an experiment, or the one in a folder of weights.
+
+    Raises UserError for a missing or damaged file.
+    """
+    weights = find_weights(folder, criterion)
+    settings = read_model_settings(weights)
+    missing = [name for name in _NEEDED if name not in settings]
+    if missing:
+        raise UserError(
+            f"{weights / 'config_model.yaml'} lacks {', '.join(missing)}: add lines such as "
+            "'classes: [cat, dog]', 'crop_size: 224', 'method: LayerCAM'"
+        )
+    model = load_saved_model(weights)
+    classes = [str(name) for name in settings["classes"]]
+    if len(classes) != settings["num_classes"]:
+        raise UserError(f"{weights / 'config_model.yaml'}: num_classes does not fit the list of classes")
+    taus = _thresholds(weights if weights == folder else folder, criterion)
+    return SavedModel(
+        model.to(device), classes, int(settings["crop_size"]), str(settings["method"]), taus, weights
+    )
+
+
+def _thresholds(folder: Path, criterion: str) -> dict[str, float]:
+    """τ per class at IoU 50, as validation chose it: of a finished run, else of the validations so far."""
+    path = folder / f"thresholds-{criterion}.yaml"
+    values: Any = {}
+    if path.exists():
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UserError(f"{path}: not readable YAML; end the experiment again or give --tau") from error
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: expected lines 'class: threshold'; or give --tau")
+    elif (folder / "results.json").exists():
+        per_class = (read_json(folder / "results.json")["val"].get(criterion) or {}).get("per_class", {})
+        values = {name: numbers["best_tau"]["50"] for name, numbers in per_class.items()}
+    numbers = {str(name): tau for name, tau in values.items() if tau is not None}
+    if not all(isinstance(tau, (int, float)) and 0 <= tau < 1 for tau in numbers.values()):
+        raise UserError(f"{path}: thresholds must be numbers from 0 up to 1; or give --tau")
+    return numbers

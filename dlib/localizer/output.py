@@ -1,0 +1,164 @@
+"""What localization writes: overlay video or pictures, boxes as JSON and CSV, masks. Nothing is kept in memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dlib.localizer.predict import Localization
+from dlib.localizer.source import Frame
+from dlib.metrics.boxes import quantize_maps
+from dlib.utils.errors import UserError
+from dlib.visualization.overlays import PREDICTED_COLOR, heat_map
+
+# H.264 plays in every browser; VP9 in all but old ones.
+_ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("libx264", {"crf": "20", "preset": "veryfast"}),
+    ("libopenh264", {}),
+    ("libvpx-vp9", {"crf": "30"}),
+)
+_TICKS = 90_000  # per second: times of frames at any rate
+_HEAT = heat_map(np.linspace(0, 1, 256)[None])[0]  # [256, 3], the colour of each level
+_OPACITY = (0.35 + 0.35 * np.linspace(0, 1, 256)).astype(np.float32)  # [256]
+CSV_HEAD = ("frame", "name", "time", "class", "score", "tau", "x0", "y0", "x1", "y1")
+
+
+def draw(frame: Frame, result: Localization, caption: bool = True) -> NDArray[np.uint8]:
+    """The frame [H, W, 3] under its heat map, with box, class and score."""
+    level = quantize_maps(result.full_map())  # [H, W]
+    alpha = _OPACITY[level][..., None]  # [H, W, 1]
+    mixed = frame.image + alpha * (_HEAT[level].astype(np.float32) - frame.image)
+    picture = np.ascontiguousarray(np.rint(mixed).astype(np.uint8))
+    height, width = level.shape
+    thick = max(2, min(height, width) // 180)
+    if result.box is not None:
+        x0, y0, x1, y1 = result.box
+        cv2.rectangle(picture, (x0, y0), (x1, y1), PREDICTED_COLOR, thick)
+    if caption:
+        scale = max(min(height, width) / 500, 0.35)
+        text = f"{result.label} {result.score:.0%}".encode("ascii", "replace").decode()
+        at = (thick * 4, round(24 * scale) + thick * 2)
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick + 2, cv2.LINE_AA)
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, PREDICTED_COLOR, thick, cv2.LINE_AA)
+    return picture
+
+
+class VideoWriter:
+    """An mp4 that browsers play, without sound; the size is the first frame's, the times are the frames' own.
+
+    H.264 with 4:2:0 colours needs even sides: an odd one gets its last row or column twice.
+    """
+
+    def __init__(self, path: Path, rate: Fraction) -> None:
+        import av
+
+        self._rate, self._size, self._last = rate, (0, 0), -1
+        self.path = path
+        self._codec, self._options = next(
+            (name, options) for name, options in _ENCODERS if name in av.codecs_available
+        )
+        try:
+            self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        except (av.FFmpegError, OSError) as error:
+            raise UserError(f"{path}: cannot be written ({error}); give another --out") from error
+        self._stream: Any = None
+
+    def write(self, picture: NDArray[np.uint8], seconds: float) -> None:
+        """Add a frame [H, W, 3]; one of another size than the first is resized to it."""
+        import av
+
+        if self._stream is None:
+            self._begin(picture.shape[1], picture.shape[0])
+        if picture.shape[1::-1] != self._size:
+            picture = np.asarray(Image.fromarray(picture).resize(self._size))
+        bottom, right = self._size[1] % 2, self._size[0] % 2
+        picture = np.pad(picture, ((0, bottom), (0, right), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.time_base = Fraction(1, _TICKS)
+        self._last = frame.pts = max(round(seconds * _TICKS), self._last + 1)
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+
+    def _begin(self, width: int, height: int) -> None:
+        self._size = (width, height)
+        self._stream = self._container.add_stream(self._codec, rate=self._rate, options=dict(self._options))
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, _TICKS)
+
+
+class Writer:
+    """All files of one localization, written frame by frame."""
+
+    def __init__(self, folder: Path, head: dict[str, Any], rate: Fraction, masks: bool, single: bool) -> None:
+        self._folder, self._masks, self._single = folder, masks, single
+        with _writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if masks:
+                (folder / "masks").mkdir(exist_ok=True)
+            with ExitStack() as files:
+                self._json = files.enter_context((folder / "boxes.json").open("w", encoding="utf-8"))
+                self._csv = files.enter_context(
+                    (folder / "boxes.csv").open("w", encoding="utf-8", newline="")
+                )
+                self._video = None if single else VideoWriter(folder / "overlay.mp4", rate)
+                self._files = files.pop_all()
+        self._rows = csv.writer(self._csv)
+        self._rows.writerow(CSV_HEAD)
+        self._json.write(json.dumps(head, indent=1)[:-2] + ',\n "frames": [')
+        self._count = 0
+
+    def write(self, frame: Frame, result: Localization) -> None:
+        """Add one frame. Raises UserError when the disk is full."""
+        box = result.box
+        entry = {
+            "frame": result.index,
+            "name": result.name,
+            "time": round(result.time, 6),
+            "class": result.label,
+            "score": round(result.score, 6),
+            "tau": result.tau,
+            "box": None if box is None else list(box),
+        }
+        with _writable(self._folder):
+            self._json.write((",\n  " if self._count else "\n  ") + json.dumps(entry))
+            self._rows.writerow([*list(entry.values())[:-1], *(box or ("", "", "", ""))])
+            picture = draw(frame, result)
+            if self._video is None:
+                Image.fromarray(picture).save(self._folder / "overlay.png")
+            else:
+                self._video.write(picture, frame.time)
+            if self._masks:
+                mask = Image.fromarray(result.mask().astype(np.uint8) * 255)
+                name = f"{result.index:06d}" if result.name.isdecimal() else result.name
+                mask.save(self._folder / "masks" / f"{name}.png")
+        self._count += 1
+
+    def close(self) -> None:
+        """End every file, also after an interruption."""
+        with self._files, _writable(self._folder):
+            self._json.write("\n ]\n}\n")
+            if self._video is not None:
+                self._video.close()
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # PyAV's errors are of this kind too
+        raise UserError(f"--out {folder}: cannot be written ({error.strerror or error})") from error

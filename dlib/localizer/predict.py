@@ -1,0 +1,186 @@
+"""Frames in, localizations out, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from dlib.configure.constants import BEST_LOCALIZATION
+from dlib.datasets.batch import normalize
+from dlib.datasets.transforms import resize_image
+from dlib.localizer.model import read_saved_model
+from dlib.localizer.smoothing import smooth_boxes
+from dlib.localizer.source import Frame, Source, open_source
+from dlib.metrics.boxes import boxes_from_map, quantize_maps
+from dlib.utils.distributed import pick_device
+from dlib.utils.errors import UsageError, UserError
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Localization:
+    """What the model says of one frame.
+
+    Attributes:
+        index: position of the frame in its source, from 0.
+        name: the picture's name, or the index of a video's frame.
+        time: seconds from the start.
+        label: the class, predicted or given; score: its probability.
+        tau: threshold that made the box.
+        box: x0, y0, x1, y1 in pixels of the frame, both corners inside the box; None: the map is empty.
+        map: float32 [S, S] in 0..1, S the network's crop size; it covers the whole frame.
+        size: width and height of the frame.
+    """
+
+    index: int
+    name: str
+    time: float
+    label: str
+    score: float
+    tau: float
+    box: Box | None
+    map: NDArray[np.float32]
+    size: tuple[int, int]
+
+    def full_map(self) -> NDArray[np.float32]:
+        """The map at the frame's size, float32 [H, W]."""
+        return np.asarray(cv2.resize(self.map, self.size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Pixels [H, W] above the threshold, all regions of them; the box is the largest region's."""
+        level = int(self.tau * quantize_maps(self.map).max())
+        return quantize_maps(self.full_map()) > level
+
+
+class Localizer:
+    """A trained model that finds objects in images and videos.
+
+    Args:
+        experiment: an experiment's folder, or a folder of its best weights (as in ``pretrained/``).
+        criterion: which best model of the experiment: best_localization or best_classification.
+        device: auto, cpu or cuda.
+        batch_size: frames in one forward pass.
+        tau: threshold for every class; None: the predicted class's, as validation chose it (the mean of the
+            others' for a class that validation has no frame of).
+        smooth: a box becomes the median of the boxes of so many frames around it; 0 or 1: off.
+        label: the class, where it is known; None: predicted frame by frame.
+    Raises UserError for a folder without a usable model, UsageError for a wrong argument.
+    """
+
+    def __init__(
+        self,
+        experiment: str | Path,
+        criterion: str = BEST_LOCALIZATION,
+        device: str = "auto",
+        batch_size: int = 8,
+        tau: float | None = None,
+        smooth: int = 0,
+        label: str | None = None,
+    ) -> None:
+        if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
+            raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
+        self.device = pick_device(device, "0", 0)
+        self.saved = read_saved_model(Path(experiment), criterion, self.device)
+        self.classes = self.saved.classes
+        self.batch_size, self.smooth = batch_size, smooth
+        if label is not None and label not in self.classes:
+            raise UsageError(f"--label {label}: the model knows {', '.join(self.classes)}")
+        self._label = None if label is None else self.classes.index(label)
+        self._taus = self._thresholds(tau)
+
+    def localize(
+        self, source: str | Path | int | NDArray[np.uint8] | Image.Image | Sequence[object]
+    ) -> list[Localization]:
+        """Localizations of all frames of a source, in order.
+
+        Args:
+            source: a path (video, picture or folder of frames), a camera's number, one image or a sequence of
+                images: uint8 arrays [H, W, 3] RGB, or PIL pictures.
+        Raises UserError for unreadable files, TypeError or ValueError for other objects.
+        """
+        if isinstance(source, (str, Path, int)):
+            with open_source(source) as frames:
+                return [result for _, result in self.stream(frames)]
+        images = [source] if isinstance(source, (np.ndarray, Image.Image)) else list(source)
+        numbered = (Frame(i, str(i), float(i), _pixels(image)) for i, image in enumerate(images))
+        return [result for _, result in self.stream(numbered)]
+
+    def stream(self, frames: Source | Iterable[Frame]) -> Iterator[tuple[Frame, Localization]]:
+        """Every frame with its localization, in order; holds one batch and the window of ``smooth``."""
+        return smooth_boxes(self._predictions(iter(frames)), self.smooth)
+
+    def _predictions(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Localization]]:
+        while batch := list(islice(frames, self.batch_size)):
+            yield from zip(batch, self._predict(batch), strict=True)
+
+    def _predict(self, batch: list[Frame]) -> list[Localization]:
+        size = self.saved.crop_size
+        raw = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
+        maps, logits = self.saved.maps_and_logits(normalize(raw.to(self.device)), self._label)
+        scores = logits.softmax(dim=1).cpu()  # [B, C]
+        return [
+            self._localization(frame, cam, score)
+            for frame, cam, score in zip(batch, maps.cpu().numpy(), scores, strict=True)
+        ]
+
+    def _localization(self, frame: Frame, cam: NDArray[np.float32], scores: torch.Tensor) -> Localization:
+        best = int(scores.argmax()) if self._label is None else self._label
+        height, width = frame.image.shape[:2]
+        tau = self._taus[best]
+        (box,) = boxes_from_map(cam, tau)[0]
+        return Localization(
+            index=frame.index,
+            name=frame.name,
+            time=frame.time,
+            label=self.classes[best],
+            score=float(scores[best]),
+            tau=tau,
+            box=frame_box(box, cam.shape[0], (width, height)),
+            map=cam,
+            size=(width, height),
+        )
+
+    def _thresholds(self, tau: float | None) -> list[float]:
+        known = [self.saved.taus[name] for name in self.classes if name in self.saved.taus]
+        if tau is None and not known:
+            raise UserError(
+                f"{self.saved.weights}: no thresholds beside these weights (thresholds-*.yaml of the experiment); "
+                "give the experiment's folder, or --tau"
+            )
+        if tau is not None:
+            return [tau] * len(self.classes)
+        mean = sum(known) / len(known)
+        return [self.saved.taus.get(name, mean) for name in self.classes]
+
+
+def frame_box(box: NDArray[np.int64], side: int, size: tuple[int, int]) -> Box | None:
+    """A box of a map [side, side] in pixels of the frame (width, height); None for the box of an empty map.
+
+    The metric's right and lower edge are the first pixel outside the region, clipped to the last of the map.
+    """
+    x0, y0, x1, y1 = (int(value) for value in box)
+    if (x0, y0, x1, y1) == (0, 0, 0, 0):
+        return None
+    edges = []
+    for low, high, length in ((x0, x1, size[0]), (y0, y1, size[1])):
+        end = length if high == side - 1 else round(high * length / side)
+        start = min(round(low * length / side), length - 1)
+        edges.append((start, max(end - 1, start)))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
+def _pixels(image: object) -> NDArray[np.uint8]:
+    array = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ValueError(f"an image must be uint8 [H, W, 3], got {array.dtype} {list(array.shape)}")
+    return array

@@ -1,0 +1,145 @@
+"""What is localized in: a video file, a folder of frames, one picture, a camera."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from dlib.datasets.images import FORMATS, MAX_PIXELS
+from dlib.datasets.videos import PICTURE_SUFFIXES, Frame, UnusableVideo, VideoReader
+from dlib.utils.errors import UserError
+
+FOLDER_RATE = Fraction(10)  # frames per second of a folder of frames
+_CAMERA_RATE = Fraction(25)  # of a camera that does not tell its own
+
+__all__ = ["Frame", "Source", "open_source"]
+
+
+@dataclass
+class Source:
+    """Frames one after the other, once.
+
+    Attributes:
+        name: for messages.
+        kind: video, folder, image or camera.
+        rate: frames per second.
+        count: number of frames, where it is known beforehand.
+    """
+
+    name: str
+    kind: str
+    rate: Fraction
+    count: int | None
+    _frames: Callable[[], Iterator[Frame]]
+    _damaged: Callable[[], int] = lambda: 0
+
+    @property
+    def damaged(self) -> int:
+        """How many frames or packets could not be decoded so far."""
+        return self._damaged()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Raises UserError when nothing can be decoded."""
+        try:
+            yield from self._frames()
+        except UnusableVideo as error:
+            raise UserError(f"{self.name}: {error}; give a video, a picture or a folder of frames") from error
+
+
+@contextmanager
+def open_source(source: str | Path | int, rate: Fraction | None = None) -> Iterator[Source]:
+    """Open a path or a camera (its number, also as text).
+
+    Args:
+        rate: frames per second of a folder of frames; None: 10. Videos and cameras have their own.
+    Raises UserError for what does not exist or is no picture and no video.
+    """
+    path = Path(source) if not isinstance(source, int) else None
+    if path is None or (str(source).isdecimal() and not path.exists()):
+        with _camera(int(source)) as camera:  # type: ignore[arg-type]
+            yield camera
+    elif path.is_dir():
+        yield _folder(path, rate or FOLDER_RATE)
+    elif not path.is_file():
+        raise UserError(
+            f"{path}: no such file or folder; give a video, a picture, a folder or a camera's number"
+        )
+    elif path.suffix.lower() in PICTURE_SUFFIXES:
+        yield Source(str(path), "image", Fraction(1), 1, lambda: iter([_picture(path)]))
+    else:
+        yield _video(path)
+
+
+def _folder(path: Path, rate: Fraction) -> Source:
+    count = sum(file.suffix.lower() in PICTURE_SUFFIXES for file in path.iterdir())
+    if count == 0:
+        raise UserError(f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)}); give a folder of frames")
+    reader = VideoReader(path)
+
+    def frames() -> Iterator[Frame]:
+        for frame in reader:
+            yield replace(frame, time=float(frame.index / rate))
+
+    return Source(str(path), "folder", rate, count, frames, lambda: reader.damaged)
+
+
+def _video(path: Path) -> Source:
+    import av
+
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            streams = container.streams.video
+            rate = (streams[0].average_rate or streams[0].guessed_rate) if streams else None
+            count = (streams[0].frames or None) if streams else None
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path}: not a readable video ({reason}); give another file") from error
+    reader = VideoReader(path)
+    return Source(
+        str(path), "video", rate or _CAMERA_RATE, count, lambda: iter(reader), lambda: reader.damaged
+    )
+
+
+def _picture(path: Path) -> Frame:
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"more than {MAX_PIXELS} pixels")
+            image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable picture ({error}); give another file") from error
+    return Frame(0, path.stem, 0.0, image)
+
+
+@contextmanager
+def _camera(number: int) -> Iterator[Source]:
+    # OpenCV would add lines of its own to the message below.
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    capture = cv2.VideoCapture(number)
+    cv2.utils.logging.setLogLevel(level)
+    try:
+        if not capture.isOpened():
+            raise UserError(f"camera {number} cannot be opened; give another number, or a file")
+        told = capture.get(cv2.CAP_PROP_FPS)
+        rate = Fraction(told).limit_denominator(1001) if 1 <= told <= 1000 else _CAMERA_RATE
+
+        def frames() -> Iterator[Frame]:
+            start, index = time.perf_counter(), 0
+            while (answer := capture.read())[0]:
+                image = np.ascontiguousarray(
+                    answer[1][..., ::-1], dtype=np.uint8
+                )  # OpenCV's order is blue, green, red
+                yield Frame(index, str(index), time.perf_counter() - start, image)
+                index += 1
+
+        yield Source(f"camera {number}", "camera", rate, None, frames)
+    finally:
+        capture.release()

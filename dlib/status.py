@@ -1,0 +1,74 @@
+"""``python -m dlib.status``: one line for each experiment below a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from dlib.configure.constants import BEST_LOCALIZATION
+from dlib.utils.errors import UserError
+from dlib.visualization.records import Experiment, duration, read_experiment
+
+QUIET_S = 600  # a log without news for so long belongs to a run that has stopped
+
+
+def find_experiments(root: Path) -> list[Path]:
+    """Experiment folders below ``root``, by path. Raises UserError if ``root`` is no folder."""
+    if not root.is_dir():
+        raise UserError(f"--exps_root {root}: no such folder; give the folder that runs write to.")
+    found = {path.parent for name in ("log.jsonl", "results.json") for path in root.rglob(name)}
+    return sorted(found)
+
+
+def state_of(experiment: Experiment, now: float) -> str:
+    """passed, running (the log is fresh) or unfinished."""
+    if experiment.finished:
+        return "passed"
+    log = experiment.folder / "log.jsonl"
+    return "running" if log.is_file() and now - log.stat().st_mtime < QUIET_S else "unfinished"
+
+
+def status_rows(root: Path, now: float) -> list[list[str]]:
+    """Cells of the table, head first: state, epochs, time left, best CorLoc, task, method, experiment."""
+    rows = [["state", "epoch", "time left", "best CorLoc", "task", "method", "experiment"]]
+    for folder in find_experiments(root):
+        experiment = read_experiment(folder, max_steps=1)
+        state = state_of(experiment, now)
+        best = experiment.best(BEST_LOCALIZATION)
+        rows.append(
+            [
+                state,
+                f"{experiment.epoch}/{experiment.max_epochs or '?'}",
+                "–" if state == "passed" else duration(experiment.seconds_left),
+                f"{best['value']:.1f} @ {best['epoch']}" if best else "–",
+                str(experiment.setting("task", "–")),
+                str(experiment.setting("method", "–")),
+                str(folder.relative_to(root)),
+            ]
+        )
+    return rows
+
+
+def text_table(rows: list[list[str]]) -> str:
+    """Rows as aligned text; the last column is left as long as it is."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m dlib.status", description="List experiments.")
+    parser.add_argument("--exps_root", type=Path, default=Path("exps"), help="folder of experiments (exps)")
+    root: Path = parser.parse_args(arguments).exps_root
+    try:
+        rows = status_rows(root, time.time())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(text_table(rows) if len(rows) > 1 else f"{root}: no experiments yet.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""What a study file asks for, checked whole before the first run starts."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlib.configure import flags_colocam as colocam
+from dlib.configure.config import Config
+from dlib.configure.constants import COLOCAM, STD_CL, pooling_of_method
+from dlib.configure.flag import flags_of, nearest, shorten
+from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
+from dlib.configure.table import FLAGS
+from dlib.utils.errors import UsageError
+
+Flags = dict[str, Any]
+
+_KEYS = ("base", "classifier", "seeds", "variants", "grid")
+# The driver sets these itself.
+_OWN = {
+    "MYSEED",
+    "exp_id",
+    "exps_root",
+    "cams_root",
+    "debug_subfolder",
+    "fd_exp",
+    "split",
+    "config",
+    "dry_run",
+}
+# What a variant and the classifier that it builds on must have in common.
+_SHARED = ("dataset", "encoder_name", "method", "spatial_pooling", "box_v2_metric", "support_background")
+_GROUPS = (
+    colocam.SeedFlags,
+    colocam.CrfFlags,
+    colocam.JointCrfFlags,
+    colocam.SizeFlags,
+    colocam.BarrierFlags,
+)
+_COLOCAM_ONLY = {flag.name for group in _GROUPS for flag in flags_of(group)}
+_COLOCAM_ONLY |= {"task", "arch", "freeze_cl", "freeze_decoder_bn", "eval_only"}
+# Studies end with a table; pictures of each run cost time.
+_DEFAULTS: Flags = {"vizu_n": 0, "report": False}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table. ``classifier`` names the classifier that it builds on; empty: none."""
+
+    name: str
+    flags: Flags
+    classifier: str = ""
+
+    @property
+    def evaluates_only(self) -> bool:
+        """Reads its classifier's CAMs out with its own method, without any training."""
+        return bool(self.flags.get("eval_only"))
+
+
+@dataclass(frozen=True)
+class Study:
+    """Variants × seeds, and the classifiers that they share, by name."""
+
+    seeds: tuple[int, ...]
+    variants: tuple[Variant, ...]
+    classifiers: dict[str, Flags]
+
+
+def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -> Study:
+    """The study in a YAML file.
+
+    Args:
+        more: flags of the command line, which win over all of the file's.
+        only: names of the variants to keep; none: all.
+    Raises UsageError with file and line for unknown keys, unknown flags and wrong values, and with the variant's
+    name for flags that do not go together.
+    """
+    sections = _read(path)
+    base, own = (_flags(sections.get(key), path) for key in ("base", "classifier"))
+    forced, has_classifier = command_line_flags(more), "classifier" in sections
+    named = {name: _flags(node, path) for name, node in _mapping(sections.get("variants"), path).items()}
+    if not named and "grid" not in sections:
+        raise UsageError(f"{path}: needs 'variants', 'grid' or both")
+    if unknown := [name for name in only if name not in named]:
+        raise UsageError(f"{path}: no variant {unknown[0]!r}; it has {', '.join(named)}")
+    named = {name: flags for name, flags in named.items() if name in only or not only}
+    variants, classifiers = [], dict[str, Flags]()
+    for (name, flags), point in itertools.product(
+        (named or {"": {}}).items(), _grid(sections.get("grid"), path)
+    ):
+        title = " ".join([name] * bool(name) + [f"{flag}={value}" for flag, value in point.items()])
+        changed = {**flags, **point, **forced}
+        complete, needed = {**_DEFAULTS, **base, **changed}, ""
+        if complete.get("eval_only"):
+            complete = {n: v for n, v in complete.items() if n not in _COLOCAM_ONLY} | {"eval_only": True}
+        complete.setdefault("task", COLOCAM if has_classifier and not complete.get("eval_only") else STD_CL)
+        if has_classifier and (complete["task"] == COLOCAM or complete.get("eval_only")):
+            needed, settings = _classifier({**_DEFAULTS, **base, **own, **forced}, changed, complete)
+            classifiers[needed] = settings
+            _check(settings, f"{path}: {needed} of {title!r}")
+        _check(complete | ({"fd_exp": needed} if complete.get("eval_only") else {}), f"{path}: {title!r}")
+        variants.append(Variant(title, complete, needed))
+    return Study(_seeds(sections.get("seeds"), path), tuple(variants), classifiers)
+
+
+def command_line_flags(words: Sequence[str]) -> Flags:
+    """Typed flags of ``--name value`` and ``--name=value`` words. Raises UsageError."""
+    flags, left = Flags(), list(words)
+    while left:
+        name, equals, text = left.pop(0).removeprefix("--").partition("=")
+        if not equals and not left:
+            raise UsageError(f"--{name}: a value is missing")
+        flags[name] = _convert(name, text if equals else left.pop(0))
+    return flags
+
+
+def folder_name(title: str) -> str:
+    """A name for files: at most 50 plain characters, different for different titles."""
+    plain = re.sub(r"[^A-Za-z0-9._=+-]+", "_", title)
+    if plain == title and len(plain) <= 50 and not plain.startswith("."):
+        return plain
+    return f"{plain[:40].lstrip('.')}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
+
+
+def _classifier(settings: Flags, changed: Flags, complete: Flags) -> tuple[str, Flags]:
+    """Name and flags of the classifier for a variant; one per pooling head for all that only read it out."""
+    settings = {name: value for name, value in settings.items() if name not in _COLOCAM_ONLY} | {
+        "task": STD_CL
+    }
+    needed = {name: changed[name] for name in _SHARED if name in changed}
+    method, wanted = (flags.get("method", FLAGS["method"].default) for flags in (settings, complete))
+    if complete.get("eval_only") and pooling_of_method(method) == pooling_of_method(wanted):
+        needed.pop("method", None)
+    needed = {
+        name: value for name, value in needed.items() if settings.get(name, FLAGS[name].default) != value
+    }
+    return "-".join(["classifier", *(str(value) for value in needed.values())]), {**settings, **needed}
+
+
+def _check(flags: Flags, what: str) -> None:
+    try:
+        Config.from_values(flags)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, yaml.Node]:
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not valid YAML ({shorten(' '.join(str(error).split()), 200)})") from None
+    return _mapping(root, path, _KEYS)
+
+
+def _mapping(node: yaml.Node | None, path: Path, allowed: Sequence[str] = ()) -> dict[str, yaml.Node]:
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.value in ("", "null", "~")):
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        raise UsageError(f"{_at(node, path)}expected lines of the form 'name: …'")
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        name = str(key.value)
+        if name in found or (allowed and name not in allowed):
+            wrong = (
+                "stands here twice" if name in found else f"is unknown; expected one of {', '.join(allowed)}"
+            )
+            raise UsageError(f"{_at(key, path)}key {shorten(name)!r} {wrong}")
+        found[name] = value
+    return found
+
+
+def _flags(node: yaml.Node | None, path: Path) -> Flags:
+    return {name: _value(name, value, path) for name, value in _mapping(node, path).items()}
+
+
+def _grid(node: yaml.Node | None, path: Path) -> list[Flags]:
+    """Every point of the grid; one empty point where there is no grid."""
+    axes = []
+    for name, values in _mapping(node, path).items():
+        if not isinstance(values, yaml.SequenceNode) or not values.value:
+            raise UsageError(
+                f"{_at(values, path)}--{shorten(name)}: expected a list of values, such as [1, 2]"
+            )
+        axes.append([(name, _value(name, value, path)) for value in values.value])
+    return [dict(point) for point in itertools.product(*axes)]
+
+
+def _value(name: str, node: yaml.Node, path: Path) -> Any:
+    if not isinstance(node, yaml.ScalarNode):
+        raise UsageError(f"{_at(node, path)}--{shorten(name)}: expected one value")
+    return _convert(name, node.value, _at(node, path))
+
+
+def _convert(name: str, text: str, source: str = "") -> Any:
+    if name not in FLAGS:
+        refuse_foreign_flag(name, source)
+        guess = nearest(name, FLAGS)
+        raise UsageError(
+            f"{source}unknown flag --{shorten(name)}" + (f"; did you mean --{guess}?" if guess else "")
+        )
+    if name in _OWN:
+        raise UsageError(f"{source}--{name}: the study sets it itself; leave it out")
+    if name == "task":
+        refuse_foreign_task(text, source)
+    return FLAGS[name].convert(text, source)
+
+
+def _seeds(node: yaml.Node | None, path: Path) -> tuple[int, ...]:
+    if node is None:
+        return (0,)
+    texts = [str(item.value) for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+    if not texts or len(set(texts)) < len(texts) or not all(re.fullmatch("[0-9]{1,18}", t) for t in texts):
+        raise UsageError(f"{_at(node, path)}seeds: expected different integers >= 0, such as [0, 1, 2]")
+    return tuple(int(text) for text in texts)
+
+
+def _at(node: yaml.Node, path: Path) -> str:
+    return f"{path}, line {node.start_mark.line + 1}: "

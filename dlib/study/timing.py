@@ -1,0 +1,51 @@
+"""What one localized frame costs: network and CAM, without reading files and without the metric."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from dlib.configure.config import Config
+from dlib.configure.constants import BEST_LOCALIZATION, TEST
+from dlib.datasets.batch import Batch
+from dlib.learning.data import read_frames
+from dlib.learning.evaluation import whole_frames
+from dlib.localizer import find_weights
+from dlib.models import load_best_model
+from dlib.tasks import TASK_CLASSES, Task
+from dlib.utils import distributed
+from dlib.utils.files import read_json, write_json
+
+
+def frame_cost(folder: Path, method: str = "") -> dict[str, float]:
+    """``seconds`` per test frame and ``parameters`` of the best model in ``folder``, read out with ``method``.
+
+    Median of three batches, or one frame where that takes over a second; kept in ``cost.json``.
+    """
+    kept = folder / "cost.json"
+    if kept.exists():
+        return read_json(kept)
+    cfg = Config.from_yaml(folder / "config.yml")
+    cfg = cfg.replace(method=method) if method else cfg
+    device = distributed.pick_device(cfg.device, cfg.cudaid, 0)
+    frames = read_frames(cfg, TEST)
+    task = TASK_CLASSES[cfg.task](cfg, frames.metadata.class_names, device, initialize=False)
+    load_best_model(task.model, find_weights(folder, BEST_LOCALIZATION))
+    task.model.eval()
+    seconds = _seconds(task, whole_frames(frames, [0]).to(device))
+    if seconds < 1:
+        batch = whole_frames(frames, range(min(cfg.batch_size, len(frames)))).to(device)
+        seconds = sorted(_seconds(task, batch) for _ in range(3))[1] / len(batch)
+    found = {"seconds": seconds, "parameters": sum(p.numel() for p in task.model.parameters())}
+    write_json(kept, found)
+    return found
+
+
+def _seconds(task: Task, batch: Batch) -> float:
+    start = time.perf_counter()
+    cams, _ = task.cams(batch)
+    if cams.is_cuda:
+        torch.cuda.synchronize(cams.device)
+    return time.perf_counter() - start

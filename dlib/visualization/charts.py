@@ -1,0 +1,294 @@
+"""Interactive charts as plain data for plotly.js: what is plotted is said here, how it looks in page.js."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dlib.visualization.gallery import FAILURES, HIT
+from dlib.visualization.records import Experiment, Record, keys_of, number, series
+
+PALETTE = (
+    "#3b82f6",
+    "#f97316",
+    "#10b981",
+    "#e11d48",
+    "#8b5cf6",
+    "#eab308",
+    "#06b6d4",
+    "#ec4899",
+    "#84cc16",
+    "#a16207",
+)
+TERM_TITLES = {
+    "classification": "Classification",
+    "sl_clc": "Seeds",
+    "crf_clc": "Dense CRF",
+    "rgb_jcrf_clc": "Joint colour CRF",
+    "max_sizepos_clc": "Size prior",
+    "min_entropy_clc": "Entropy",
+    "size_bg_g_fg_clc": "Background larger",
+    "sizefg_tmp_clc": "Foreground size",
+    "empty_out_bb_clc": "Empty outside ROI",
+}
+SHARE_TITLES = {"data": "data", "seeds": "seeds", "crf": "CRF", "network": "network", "other": "other"}
+
+
+@dataclass
+class Chart:
+    """One chart: traces and layout as plotly.js takes them; ``buttons`` switch between groups of traces."""
+
+    id: str
+    title: str
+    note: str = ""
+    data: list[Record] = field(default_factory=list)
+    layout: Record = field(default_factory=dict)
+    buttons: list[str] = field(default_factory=list)  # a trace with "group": i is shown by button i
+
+    def to_dict(self) -> Record:
+        return asdict(self)
+
+
+def line(x: Sequence[float], y: Sequence[float], name: str, color: str, **more: Any) -> Record:
+    """A line with points where there are few; ``name`` is escaped, since plotly reads some HTML in names."""
+    few = len(x) <= 40
+    trace = {
+        "x": [round(float(v), 6) for v in x],
+        "y": [float(f"{v:.6g}") for v in y],
+        "name": html.escape(name),
+        "mode": "lines+markers" if few else "lines",
+        "type": "scatter",
+        "line": {"color": color, "width": 2},
+        "marker": {"size": 5, "color": color},
+    }
+    return {**trace, **more}
+
+
+def axes(x: str, y: str, **y_axis: Any) -> Record:
+    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}, **y_axis}}
+
+
+def term_title(name: str) -> str:
+    return TERM_TITLES.get(name, name)
+
+
+def validation_chart(experiment: Experiment) -> Chart | None:
+    """Validation CorLoc and classification over epochs, the best localization marked."""
+    traces = []
+    for key, title, color in (
+        ("headline", "CorLoc", PALETTE[0]),
+        ("classification", "Classification", PALETTE[1]),
+    ):
+        x, y = series(experiment.validations, "epoch", "report", key)
+        if x:
+            traces.append(line(x, y, title, color))
+    best = experiment.best("best_localization")
+    if best and traces:
+        star = {"size": 14, "symbol": "star", "color": PALETTE[0]}
+        traces.append(
+            line([best["epoch"]], [best["value"]], "best CorLoc", PALETTE[0], mode="markers", marker=star)
+        )
+    if not traces:
+        return None
+    return Chart("validation", "Validation", "Epoch 0 is before training.", traces, axes("epoch", "%"))
+
+
+def loss_charts(experiment: Experiment) -> list[Chart]:
+    """The total loss and one chart per term: steps faint, epoch means strong; with and without its weight."""
+    per_epoch = _steps_per_epoch(experiment)
+    charts = []
+    names: list[tuple[str, ...]] = [("loss",)]
+    terms = dict.fromkeys(keys_of(experiment.steps, "terms") + keys_of(experiment.epochs, "train", "terms"))
+    names += [("terms", term) for term in terms]
+    for i, path in enumerate(names):
+        color = PALETTE[i % len(PALETTE)]
+        traces = _loss_traces(experiment, path, per_epoch, color, group=0)
+        buttons: list[str] = []
+        if path[0] == "terms":
+            raw = _loss_traces(experiment, ("raw", path[1]), per_epoch, color, group=1)
+            if raw and traces and raw[-1]["y"] != traces[-1]["y"]:  # a weight of 1 changes nothing
+                traces, buttons = traces + raw, ["with λ", "without λ"]
+        if traces:
+            title = "Total loss" if path == ("loss",) else term_title(path[1])
+            note = "" if path == ("loss",) or title.lower() == path[1] else path[1]
+            charts.append(Chart(f"loss-{i}", title, note, traces, axes("epoch", ""), buttons))
+    return charts
+
+
+def _loss_traces(
+    experiment: Experiment, path: tuple[str, ...], per_epoch: float, color: str, group: int
+) -> list:
+    traces = []
+    x, y = series(experiment.steps, "step", *path)
+    if x:
+        at = [v / per_epoch for v in x]
+        faint = {"opacity": 0.35, "mode": "lines", "line": {"color": color, "width": 1}}
+        traces.append(line(at, y, "step", color, group=group, **faint))
+    x, y = series(experiment.epochs, "epoch", "train", *path)
+    if x:
+        traces.append(line(x, y, "epoch mean", color, group=group))
+    return traces
+
+
+def _steps_per_epoch(experiment: Experiment) -> float:
+    """Steps in an epoch, so that steps and epochs share one axis: epoch e ends at x = e."""
+    x, steps = series(experiment.epochs, "epoch", "step")
+    if x and x[-1] > 0 and steps[-1] > 0:
+        return steps[-1] / x[-1]
+    return max([1.0, *series(experiment.steps, "step", "step")[0]])
+
+
+def speed_charts(experiment: Experiment) -> list[Chart]:
+    """Learning rate, images per second, and where the time of a step goes."""
+    charts = []
+    rates = [{**e, "rates": dict(enumerate(e.get("lr") or []))} for e in experiment.epochs]
+    groups = max((len(e.get("lr") or []) for e in experiment.epochs), default=0)
+    traces = [
+        line(
+            *series([{**r, "rate": r["rates"].get(g)} for r in rates], "epoch", "rate"), name, PALETTE[g % 10]
+        )
+        for g, name in enumerate(["base", "fast", *map(str, range(2, groups))][:groups])
+    ]
+    if traces:
+        note = "" if groups == 1 else "Each line is a parameter group."
+        charts.append(Chart("lr", "Learning rate", note, traces, axes("epoch", "", type="log")))
+    x, y = series(experiment.epochs, "epoch", "images_per_s")
+    if x:
+        charts.append(
+            Chart(
+                "speed",
+                "Images per second",
+                "",
+                [line(x, y, "images/s", PALETTE[2])],
+                axes("epoch", "", rangemode="tozero"),
+            )
+        )
+    traces = []
+    for i, name in enumerate(keys_of(experiment.epochs, "shares")):
+        x, y = series(experiment.epochs, "epoch", "shares", name)
+        style = {"stackgroup": "one", "mode": "lines", "hovertemplate": "%{y:.1f} %"}
+        traces.append(line(x, [100 * v for v in y], SHARE_TITLES.get(name, name), PALETTE[i % 10], **style))
+    if traces:
+        layout = axes("epoch", "% of time", range=[0, 100])
+        charts.append(Chart("shares", "Where the time goes", "", traces, layout))
+    return charts
+
+
+def diagnosis_charts(experiment: Experiment) -> list[Chart]:
+    """Foreground share and its spread, gradient norms, seed agreement and purity, and what else is logged."""
+    epochs, path = experiment.epochs, ("diagnostics",)
+    names = [n for n in keys_of(epochs, *path) if series(epochs, "epoch", *path, n)[0]]
+    charts = []
+    if "fg_share_mean" in names:
+        x, mean = series(epochs, "epoch", *path, "fg_share_mean")
+        xs, std = series(epochs, "epoch", *path, "fg_share_std")
+        spread = dict(zip(xs, std, strict=True))
+        low = [100 * max(0.0, m - spread.get(at, 0.0)) for at, m in zip(x, mean, strict=True)]
+        high = [100 * min(1.0, m + spread.get(at, 0.0)) for at, m in zip(x, mean, strict=True)]
+        hidden: Record = {"mode": "lines", "line": {"width": 0, "color": PALETTE[4]}, "hoverinfo": "skip"}
+        traces = [
+            line(x, low, "low", PALETTE[4], showlegend=False, **hidden),
+            line(x, high, "± spread", PALETTE[4], fill="tonexty", fillcolor="rgba(139,92,246,.18)", **hidden),
+            line(x, [100 * m for m in mean], "mean", PALETTE[4]),
+        ]
+        x, collapsed = series(epochs, "epoch", *path, "collapsed_share")
+        if x:
+            traces.append(line(x, [100 * c for c in collapsed], "collapsed frames", PALETTE[3]))
+        note = "A frame below 2 % or above 90 % has collapsed."
+        charts.append(
+            Chart(
+                "fg",
+                "Foreground share of the maps",
+                note,
+                traces,
+                axes("epoch", "%", range=[0, 100]),
+            )
+        )
+    norms = keys_of(epochs, *path, "grad_norms")
+    if norms:
+        traces = [
+            line(*series(epochs, "epoch", *path, "grad_norms", n), term_title(n), PALETTE[i % 10])
+            for i, n in enumerate(norms)
+        ]
+        note = "Gradient of each term at the map logits: which one pulls."
+        charts.append(Chart("grads", "Gradient norms", note, traces, axes("epoch", "", type="log")))
+    shares = [("seed_agreement", "maps agree with seeds"), ("seed_purity", "seed purity (validation)")]
+    traces = [
+        line(x, [100 * v for v in y], title, PALETTE[i])
+        for i, (n, title) in enumerate(shares)
+        for x, y in [series(epochs, "epoch", *path, n)]
+        if x
+    ]
+    if traces:
+        note = "Purity: share of foreground seeds inside the true box."
+        charts.append(Chart("seeds", "Seeds", note, traces, axes("epoch", "%", range=[0, 100])))
+    shown = {"fg_share_mean", "fg_share_std", "collapsed_share", *(n for n, _ in shares)}
+    for i, n in enumerate(n for n in names if n not in shown):
+        trace = line(*series(epochs, "epoch", *path, n), n, PALETTE[i % 10])
+        charts.append(Chart(f"diagnosis-{i}", n.replace("_", " "), "", [trace], axes("epoch", "")))
+    return charts
+
+
+def tau_chart(chart_id: str, title: str, report: Record) -> Chart | None:
+    """CorLoc against the threshold, one line per class and their mean; a button for each σ."""
+    curves = report.get("curves") or {}
+    taus = curves.get("taus") or []
+    traces: list[Record] = []
+    buttons: list[str] = []
+    for sigma in (s for s in ("50", "30", "70") if curves.get(s)):
+        per_class = {name: y for name, y in curves[sigma].items() if y}  # a class without frames has no curve
+        if not per_class:
+            continue
+        group = len(buttons)
+        buttons.append(f"IoU ≥ {sigma} %")
+        keep = thinned(len(taus))
+        for i, (name, y) in enumerate(per_class.items()):
+            thin = {"mode": "lines", "line": {"color": PALETTE[i % 10], "width": 1.3}, "group": group}
+            traces.append(line([taus[k] for k in keep], [y[k] for k in keep], name, PALETTE[i % 10], **thin))
+        mean = [sum(y[k] for y in per_class.values()) / len(per_class) for k in keep]
+        thick = {"mode": "lines", "line": {"color": "#64748b", "width": 4}, "group": group}
+        traces.append(line([taus[k] for k in keep], mean, "mean", "#64748b", **thick))
+    if not traces or not taus:
+        return None
+    layout = axes("threshold τ", "CorLoc %", rangemode="tozero")
+    return Chart(chart_id, title, "The mean line uses one τ for all classes.", traces, layout, buttons)
+
+
+def outcome_chart(chart_id: str, counts: dict[str, dict[str, int]]) -> Chart | None:
+    """Stacked bars: hits and the four failure groups, in percent of each class's frames."""
+    classes = list(counts)
+    if not classes:
+        return None
+    colors = dict(zip((HIT, *FAILURES), ("#10b981", "#f97316", "#eab308", "#8b5cf6", "#e11d48"), strict=True))
+    traces = []
+    for outcome, color in colors.items():
+        numbers = [number(counts[c].get(outcome)) or 0 for c in classes]
+        totals = [max(1, sum(number(v) or 0 for v in counts[c].values())) for c in classes]
+        traces.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": outcome,
+                "y": [html.escape(c) for c in classes],
+                "x": [round(100 * n / t, 2) for n, t in zip(numbers, totals, strict=True)],
+                "customdata": numbers,
+                "marker": {"color": color},
+                "hovertemplate": "%{x:.0f} % (%{customdata} frames)",
+            }
+        )
+    layout = {
+        "barmode": "stack",
+        "hovermode": "closest",
+        "xaxis": {"title": {"text": "% of the class's frames"}, "range": [0, 100]},
+        "yaxis": {"autorange": "reversed", "automargin": True, "type": "category"},
+        "height": 120 + 26 * len(classes),
+    }
+    return Chart(chart_id, "Hits and failures", "", traces, layout)
+
+
+def thinned(n: int, limit: int = 251) -> list[int]:
+    """At most ``limit`` evenly spaced indices of 0 … n − 1."""
+    stride = max(1, -(-n // limit))
+    return list(range(0, n, stride))

@@ -1,0 +1,227 @@
+"""Which test frames are drawn, and why the failed ones failed.
+
+Failure groups, from the predicted box P and the true box G that it matches best (areas in inclusive pixels,
+I their intersection); only where IoU < σ = 0.5:
+
+* ``wrong place``: I < ½·min(P, G): less than half of the smaller box lies in the other one;
+* ``too large``: otherwise, if P ≥ G: the object is (mostly) inside a box that takes in too much around it;
+* ``too small``: otherwise, if the centre of G lies in P: the box sits on the middle of the object;
+* ``part only``: otherwise: the box sits on one side of the object, such as a head.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dlib.visualization.overlays import overlay, seeds_picture, side_by_side
+
+HIT = "hit"
+TOO_LARGE, TOO_SMALL, PART_ONLY, WRONG_PLACE = "too large", "too small", "part only", "wrong place"
+FAILURES = (TOO_LARGE, TOO_SMALL, PART_ONLY, WRONG_PLACE)
+BEST, MEDIAN, WORST, RANDOM = "best", "median", "worst", "random"
+
+
+@dataclass
+class GallerySample:
+    """One test frame: its boxes in crop pixels (x0,y0,x1,y1 inclusive), names of classes, IoU in 0..1."""
+
+    index: int
+    id: str
+    label: str
+    predicted: str
+    iou: float
+    box: list[int]
+    gt: list[list[int]]
+    tau: float
+
+    @property
+    def outcome(self) -> str:
+        return HIT if self.iou >= 0.5 else failure_group(self.box, self.gt)
+
+
+def gallery_samples(
+    table: Sequence[Mapping[str, Any]],
+    ids: Sequence[str],
+    truth: Sequence[ArrayLike] | Mapping[int, ArrayLike],
+    class_names: Sequence[str],
+) -> list[GallerySample]:
+    """Samples from the evaluator's table.
+
+    Args:
+        table: rows {"index", "label", "predicted", "best_iou" in 0..1, "box", "tau"}.
+        ids, truth: frame id and true boxes [n, 4] in crop pixels by sample index.
+        class_names: class indices to names; rows that name their classes already are left as they are.
+    """
+
+    def name(value: Any) -> str:
+        return value if isinstance(value, str) else str(class_names[int(value)])
+
+    return [
+        GallerySample(
+            index=int(row["index"]),
+            id=str(ids[int(row["index"])]),
+            label=name(row["label"]),
+            predicted=name(row["predicted"]),
+            iou=float(row["best_iou"]),
+            box=[int(v) for v in row["box"]],
+            gt=np.asarray(truth[int(row["index"])]).reshape(-1, 4).astype(int).tolist(),
+            tau=float(row["tau"]),
+        )
+        for row in table
+    ]
+
+
+def failure_group(box: ArrayLike, truth: ArrayLike) -> str:
+    """Group of a box that misses (see the module's docstring).
+
+    Args:
+        box: [4] x0,y0,x1,y1 inclusive. truth: [n, 4], n ≥ 1; the one of highest IoU counts, first on ties.
+    """
+    x0, y0, x1, y1 = np.asarray(box, dtype=np.float64).reshape(4)
+    boxes = np.asarray(truth, dtype=np.float64).reshape(-1, 4)
+    if not len(boxes):
+        raise ValueError("a failure group needs at least one true box")
+    width = np.clip(np.minimum(x1, boxes[:, 2]) - np.maximum(x0, boxes[:, 0]) + 1, 0, None)  # [n]
+    height = np.clip(np.minimum(y1, boxes[:, 3]) - np.maximum(y0, boxes[:, 1]) + 1, 0, None)  # [n]
+    inter = width * height
+    area = (x1 - x0 + 1) * (y1 - y0 + 1)
+    areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)  # [n]
+    best = int(np.argmax(inter / (area + areas - inter)))
+    if inter[best] < 0.5 * min(area, areas[best]):
+        return WRONG_PLACE
+    if area >= areas[best]:
+        return TOO_LARGE
+    center_x, center_y = (boxes[best, 0] + boxes[best, 2]) / 2, (boxes[best, 1] + boxes[best, 3]) / 2
+    return TOO_SMALL if x0 <= center_x <= x1 and y0 <= center_y <= y1 else PART_ONLY
+
+
+def outcome_counts(samples: Sequence[GallerySample]) -> dict[str, dict[str, int]]:
+    """{class: {"hit" or failure group: number of frames}} over all samples."""
+    counts: dict[str, dict[str, int]] = {}
+    for sample in samples:
+        row = counts.setdefault(sample.label, dict.fromkeys((HIT, *FAILURES), 0))
+        row[sample.outcome] += 1
+    return counts
+
+
+def choose_samples(
+    samples: Sequence[GallerySample], per_group: int = 2, per_failure: int = 1, seed: int = 0
+) -> dict[int, list[str]]:
+    """Sample index → the groups it is drawn for, class by class.
+
+    Per class: ``per_group`` frames of highest, middle and lowest IoU, as many at random (by ``seed`` and the
+    class's rank), and the ``per_failure`` frames of highest IoU of each failure group. Ties: by index.
+    """
+    chosen: dict[int, list[str]] = {}
+    for rank, label in enumerate(sorted({sample.label for sample in samples})):
+        mine = sorted((s for s in samples if s.label == label), key=lambda s: (-s.iou, s.index))
+        middle = max(0, (len(mine) - per_group) // 2)
+        order = np.random.default_rng([seed, rank]).permutation(len(mine))[:per_group]
+        groups = {
+            BEST: mine[:per_group],
+            MEDIAN: mine[middle : middle + per_group],
+            WORST: mine[::-1][:per_group],
+            RANDOM: [mine[i] for i in sorted(order)],
+        }
+        for failure in FAILURES:
+            groups[failure] = [s for s in mine if s.outcome == failure][:per_failure]
+        for group, members in groups.items():
+            for sample in members:
+                chosen.setdefault(sample.index, []).append(group)
+    return chosen
+
+
+def write_gallery(
+    folder: Path,
+    samples: Sequence[GallerySample],
+    load_frame: Callable[[int], NDArray[np.uint8]],
+    cams: Mapping[int, NDArray[np.float32]],
+    classifier_cams: Mapping[int, NDArray[np.float32]] | None = None,
+    *,
+    chosen: Mapping[int, Sequence[str]] | None = None,
+    cam_name: str = "CAM",
+) -> list[dict[str, Any]]:
+    """Draw the chosen samples and write ``gallery.json`` and ``outcomes.json`` beside them.
+
+    Args:
+        folder: ``<experiment>/<tag>/test/vizu/50``; made if missing.
+        samples: all test samples (all are counted in outcomes.json).
+        load_frame: sample index → crop [H, W, 3] uint8. cams: [H, W] in 0..1 by sample index.
+        classifier_cams: maps of the classifier to show beside (CoLo-CAM), or None.
+        chosen: as from ``choose_samples`` (default: its default choice); all of them need a map in ``cams``.
+    Returns: the records of gallery.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = choose_samples(samples) if chosen is None else chosen
+    records: list[dict[str, Any]] = []
+    for sample in (s for s in samples if s.index in chosen):
+        frame = load_frame(sample.index)
+        panels = [overlay(frame, None, None, sample.gt, sample.label)]
+        if classifier_cams is not None:
+            panels.append(overlay(frame, classifier_cams[sample.index], None, sample.gt, "classifier"))
+        title = f"{cam_name}  IoU {sample.iou:.2f}"
+        panels.append(overlay(frame, cams[sample.index], sample.box, sample.gt, title))
+        name = f"{sample.index:05d}.png"
+        side_by_side(panels).save(folder / name)
+        record = {
+            "id": sample.id,
+            "index": sample.index,
+            "label": sample.label,
+            "predicted": sample.predicted,
+            "iou": round(sample.iou, 4),
+            "box": sample.box,
+            "gt": sample.gt,
+            "tau": sample.tau,
+            "groups": list(chosen[sample.index]),
+            "outcome": sample.outcome,
+            "image": name,
+        }
+        records.append(record)
+    write_json(folder / "outcomes.json", outcome_counts(samples))
+    write_json(folder / "gallery.json", records)
+    return records
+
+
+def write_seed_examples(
+    folder: Path,
+    ids: Sequence[str],
+    frames: NDArray[np.uint8],
+    cams: NDArray[np.float32],
+    seeds: NDArray[np.int64],
+    roi_boxes: NDArray[np.int64] | None,
+) -> None:
+    """Pictures of training pseudo-labels for the report; ``folder`` is ``<experiment>/seeds``.
+
+    Args:
+        frames: [B, H, W, 3] uint8. cams: [B, H, W] in 0..1. seeds: [B, H, W] 1, 0 or ignored.
+        roi_boxes: [B, 4] x0,y0,x1,y1 inclusive, or None.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for i, frame_id in enumerate(ids):
+        roi = None if roi_boxes is None else roi_boxes[i]
+        picture = side_by_side(
+            [
+                overlay(frames[i], cams[i], None, (), "CAM of the classifier"),
+                seeds_picture(frames[i], seeds[i], roi, "seeds and ROI"),
+            ]
+        )
+        name = f"{i:03d}.png"
+        picture.save(folder / name)
+        records.append({"id": frame_id, "image": name})
+    write_json(folder / "seeds.json", records)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write through a temporary file, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    temporary.replace(path)

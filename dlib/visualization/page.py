@@ -1,0 +1,113 @@
+"""How a report becomes one self-contained html file: templates, scripts, embedded pictures, safe JSON."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import io
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+from plotly.offline import get_plotlyjs
+
+from dlib.visualization.charts import Chart
+from dlib.visualization.records import duration, number
+
+
+def write_page(path: Path, template: str, charts: Sequence[Chart], **content: Any) -> Path:
+    """Render ``templates/<template>`` with every string escaped and write it through a temporary file."""
+    page = (
+        _environment()
+        .get_template(template)
+        .render(
+            charts=charts,
+            charts_json=script_json({chart.id: chart.to_dict() for chart in charts}),
+            plotly_gzip=plotly_gzip() if charts else "",
+            **content,
+        )
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(page, encoding="utf-8")
+    return temporary.replace(path)
+
+
+def script_json(content: Any) -> str:
+    """JSON that may stand inside a script element, which nothing in it ends; NaN and infinities are null."""
+    text = json.dumps(_finite(content), separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@functools.cache
+def plotly_gzip() -> str:
+    """plotly.js from the installed package, gzip and base64: 2 MB instead of 5; the browser unpacks it."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 6, mtime=0)).decode()
+
+
+class Pictures:
+    """Embeds pictures as JPEG data URIs until a total size is reached; counts what did not fit."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.left = max_bytes
+        self.omitted = 0
+
+    def embed(self, path: Path) -> str | None:
+        """Data URI of the picture at ``path``; None if it is missing, broken or does not fit any more."""
+        try:
+            uri = _data_uri(path, path.stat().st_mtime_ns)
+        except OSError:
+            return None
+        if len(uri) > self.left:
+            self.omitted += 1
+            return None
+        self.left -= len(uri)
+        return uri
+
+
+@functools.lru_cache(maxsize=1024)
+def _data_uri(path: Path, modified_ns: int) -> str:
+    """The picture as it was at ``modified_ns``, so that a report after every epoch encodes it once only."""
+    with Image.open(path) as image:
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, duration=duration, threshold=threshold)
+    return environment
+
+
+def percent(value: Any) -> str:
+    """A percentage with one digit, or a dash."""
+    x = number(value)
+    return "–" if x is None else f"{x:.1f}"
+
+
+def threshold(value: Any) -> str:
+    x = number(value)
+    return "–" if x is None else f"{x:.3f}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

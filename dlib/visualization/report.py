@@ -1,0 +1,244 @@
+"""``report.html`` of an experiment: one file, no network, readable on a phone, valid during the run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
+from dlib.visualization.charts import (
+    Chart,
+    diagnosis_charts,
+    loss_charts,
+    outcome_chart,
+    speed_charts,
+    tau_chart,
+    validation_chart,
+)
+from dlib.visualization.gallery import BEST, FAILURES, MEDIAN, RANDOM, WORST
+from dlib.visualization.page import Pictures, percent, write_page
+from dlib.visualization.records import (
+    Experiment,
+    Record,
+    duration,
+    gallery_folders,
+    number,
+    read_experiment,
+    read_records,
+)
+
+CRITERION_TITLES = {
+    BEST_LOCALIZATION: "Best by localization",
+    BEST_CLASSIFICATION: "Best by classification",
+}
+MAX_PICTURE_BYTES = 9_000_000  # base64 characters of all pictures of a report together
+
+
+def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> Path:
+    """Write ``report.html`` from what ``exp_dir`` holds so far.
+
+    Args:
+        exp_dir: experiment folder, finished or not.
+        max_picture_bytes: most base64 characters that the pictures may take together.
+    Returns: the report's path. Raises UserError if ``exp_dir`` is no experiment.
+    """
+    experiment = read_experiment(exp_dir)
+    results: list[Record] = []
+    galleries: list[Record] = []
+    folders = gallery_folders(experiment)
+    shares = [Pictures(max_picture_bytes // (1 + len(folders))) for _ in (None, *folders)]
+    seeds = _pictured(read_records(exp_dir / "seeds" / "seeds.json"), exp_dir / "seeds", shares[0])
+    for criterion in CRITERIA:
+        if report := experiment.report(criterion):
+            results.append(result_section(experiment, criterion, report))
+        if folder := folders.get(criterion):
+            galleries.append(_gallery_section(criterion, folder, shares[1 + len(galleries)]))
+    validation = validation_chart(experiment)
+    losses = [*([validation] if validation else []), *loss_charts(experiment)]
+    speed, diagnosis = speed_charts(experiment), diagnosis_charts(experiment)
+    charts = [*losses, *speed, *diagnosis]
+    charts += [section["chart"] for section in (*results, *galleries) if section["chart"]]
+    return write_page(
+        exp_dir / "report.html",
+        "report.html.j2",
+        charts,
+        experiment=experiment,
+        title=title_of(experiment),
+        status=status_of(experiment),
+        tiles=_tiles(experiment),
+        facts=_facts(experiment),
+        command=command_of(experiment),
+        config=_rows(experiment.config),
+        environment=_rows(experiment.results.get("environment") or experiment.start.get("environment")),
+        results=results,
+        losses=losses,
+        speed=speed,
+        diagnosis=diagnosis,
+        galleries=galleries,
+        groups=(BEST, MEDIAN, WORST, RANDOM, *FAILURES),
+        seeds=seeds,
+        omitted=sum(share.omitted for share in shares),
+    )
+
+
+def title_of(experiment: Experiment) -> str:
+    return f"{experiment.setting('task', 'Experiment')} on {experiment.setting('dataset', 'unknown data')}"
+
+
+def status_of(experiment: Experiment) -> str:
+    """One line: finished, or how far the run is and how long it will take."""
+    if experiment.finished or experiment.tested:
+        return "finished"
+    if not experiment.max_epochs:
+        return "not started"
+    left = experiment.seconds_left
+    more = f", about {duration(left)} left" if left else ""
+    return f"epoch {experiment.epoch} of {experiment.max_epochs}{more}"
+
+
+def command_of(experiment: Experiment) -> str:
+    command = experiment.setting("command") or experiment.start.get("command") or ""
+    return " ".join(map(str, command)) if isinstance(command, list) else str(command)
+
+
+def at_validation_taus(report: Record) -> tuple[Record, dict[str, Record]]:
+    """CorLoc by σ with the thresholds chosen on validation: (mean over classes, {class: by σ})."""
+    chosen = report.get("at_val_taus") or {}
+    per_class = {
+        name: row.get("corloc", row)
+        for name, row in (chosen.get("per_class") or {}).items()
+        if isinstance(row, dict)
+    }
+    return chosen.get("corloc") or {}, per_class
+
+
+def result_section(experiment: Experiment, criterion: str, report: Record) -> Record:
+    """Table rows and the CorLoc-against-τ chart of one best model on the test split."""
+    mean_at_val, class_at_val = at_validation_taus(report)
+    validation = (experiment.report(criterion, "val") or {}).get("per_class") or {}
+    rows = [
+        {
+            "name": name,
+            "samples": row.get("samples"),
+            "corloc": row.get("corloc") or {},
+            "top1": (row.get("top1") or {}).get("50"),
+            "tau": (row.get("best_tau") or {}).get("50"),
+            "at_val": class_at_val.get(name, {}).get("50"),
+            "val_tau": ((validation.get(name) or {}).get("best_tau") or {}).get("50"),
+            "classification": (report.get("classification_per_class") or {}).get(name),
+        }
+        for name, row in (report.get("per_class") or {}).items()
+    ]
+    mean = {
+        "name": "mean",
+        "samples": report.get("samples"),
+        "corloc": report.get("corloc") or {},
+        "top1": (report.get("top1") or {}).get("50"),
+        "tau": None,
+        "at_val": mean_at_val.get("50"),
+        "val_tau": None,
+        "classification": report.get("classification"),
+    }
+    title = CRITERION_TITLES[criterion]
+    chart = tau_chart(f"tau-{criterion}", "CorLoc against the threshold", report)
+    best = experiment.best(criterion)
+    return {"id": criterion, "title": title, "rows": rows, "mean": mean, "chart": chart, "best": best}
+
+
+def _gallery_section(criterion: str, folder: Path, pictures: Pictures) -> Record:
+    items = _pictured(_fairly(read_records(folder / "gallery.json")), folder, pictures)
+    items.sort(key=lambda item: (str(item.get("label", "")), -(number(item.get("iou")) or 0.0)))
+    try:
+        counts = json.loads((folder / "outcomes.json").read_bytes())
+    except (OSError, ValueError):
+        counts = {}
+    chart: Chart | None = outcome_chart(f"outcomes-{criterion}", counts) if counts else None
+    labels = sorted({str(item.get("label", "")) for item in items})
+    return {
+        "id": criterion,
+        "title": CRITERION_TITLES[criterion],
+        "items": items,
+        "labels": labels,
+        "chart": chart,
+    }
+
+
+def _fairly(records: list[Record]) -> list[Record]:
+    """Records by turns from every class and group, so that none is left out where space ends."""
+    seen: Counter[tuple[str, str]] = Counter()
+    turns = []
+    for record in sorted(records, key=lambda r: -abs((number(r.get("iou")) or 0.0) - 0.5)):
+        group = (str(record.get("label")), str((record.get("groups") or [""])[0]))
+        seen[group] += 1
+        turns.append((seen[group], record))
+    return [record for _, record in sorted(turns, key=lambda turn: turn[0])]
+
+
+def _pictured(records: list[Record], folder: Path, pictures: Pictures) -> list[Record]:
+    """The records whose picture could be embedded, its data URI as "uri"; paths stay inside ``folder``."""
+    found = []
+    for record in records:
+        path = folder / str(record.get("image", ""))
+        if (
+            path.resolve().is_relative_to(folder.resolve())
+            and path.is_file()
+            and (uri := pictures.embed(path))
+        ):
+            found.append({**record, "uri": uri})
+    return found
+
+
+def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
+    """Key figures (name, value, remark)."""
+    tiles = []
+    test = experiment.report(BEST_LOCALIZATION)
+    if test:
+        tiles.append(("Test CorLoc", f"{percent(test.get('headline'))} %", "best τ per class"))
+        mean, _ = at_validation_taus(test)
+        if mean:
+            tiles.append(("Test CorLoc", f"{percent(mean.get('50'))} %", "τ chosen on validation"))
+    classifier = experiment.results.get("classifier_test")
+    if classifier:
+        tiles.append(
+            (
+                "Classifier's CAM",
+                f"{percent(classifier.get('headline'))} %",
+                "test CorLoc of the seeds' source",
+            )
+        )
+    for criterion, name in ((BEST_LOCALIZATION, "CorLoc"), (BEST_CLASSIFICATION, "accuracy")):
+        if best := experiment.best(criterion):
+            tiles.append(
+                (f"Validation {name}", f"{percent(best['value'])} %", f"best, epoch {best['epoch']}")
+            )
+    if test:
+        tiles.append(("Test accuracy", f"{percent(test.get('classification'))} %", "classification"))
+    return tiles
+
+
+def _facts(experiment: Experiment) -> list[tuple[str, str]]:
+    times = experiment.results.get("times") or {}
+    environment = experiment.results.get("environment") or experiment.start.get("environment") or {}
+    parameters = number(experiment.setting("parameters"))
+    facts = [
+        ("Experiment", experiment.name),
+        ("Data", experiment.setting("dataset")),
+        ("Encoder", experiment.setting("encoder") or experiment.setting("encoder_name")),
+        ("CAM method", experiment.setting("method")),
+        ("Pooling", experiment.setting("pooling") or experiment.setting("spatial_pooling")),
+        ("Seed", experiment.setting("seed", experiment.setting("MYSEED"))),
+        ("Device", experiment.setting("device") or environment.get("device")),
+        ("Parameters", f"{parameters:,.0f}" if parameters else None),
+        ("Started", str(experiment.start.get("time") or "")[:16].replace("T", " ")),
+        ("Training", duration(times.get("train_s")) if times else None),
+        ("Validation", duration(times.get("validation_s")) if times else None),
+        ("Test", duration(times.get("test_s")) if times else None),
+        ("Total time", duration(times.get("total_s")) if times else None),
+    ]
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _rows(content: Any) -> list[tuple[str, str]]:
+    return [(str(k), str(v)) for k, v in content.items()] if isinstance(content, dict) else []
