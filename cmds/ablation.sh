@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Runs a study: every variant of a YAML file with every seed, then one table chosen on validation. doc/studies.md
+# describes the file. Started again, it goes on where it was.
+#
+#   bash cmds/ablation.sh STUDY.yaml [--out DIR] [--jobs N] [--only NAME ...] [-- more flags of main.py for every run]
+#
+#   bash cmds/ablation.sh cmds/studies/small_data.yaml -- --dataset NAME --data_root DIR --metadata_root DIR
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [ $# -lt 1 ] || [ ! -f "$1" ]; then
+  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+bash "$root/cmds/setup.sh"
+study=$(realpath "$1")
+shift
+cd "$root"
+exec .venv/bin/python -m dlib.study "$study" "$@"
