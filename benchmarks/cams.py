@@ -1,0 +1,119 @@
+"""Regions of interest and seeds of a batch beside a plain loop over its images; extractors beside a forward pass."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from skimage.filters import threshold_otsu
+from torch import Tensor
+
+from dlib.cams import build_cam_extractor, normalize_cams, region_of_interest, sample_seeds, upsample_cams
+from dlib.models import STDClassifier
+
+_SEEDS = {"max_n": 1000, "min_n": 1000, "max_p": 0.7, "min_p": 0.1}  # the published hyper-parameters
+
+
+def run(rounds: int = 9) -> list[dict[str, object]]:
+    """Rows {"area", "case", "plain_ms", "ours_ms", "ratio"}: medians of alternated runs; ratio = plain / ours.
+
+    For extractors "plain" is the classifier's forward pass under no_grad: the ratio's inverse is the cost in passes.
+    """
+    return [*_seed_rows(rounds), *_extractor_rows(max(3, rounds // 3))]
+
+
+def _seed_rows(rounds: int) -> list[dict[str, object]]:
+    cams = _maps(32, 224)
+    keys = torch.arange(32)
+    rows = []
+    for technique in ("seed_uniform", "seed_weighted"):
+
+        def ours(technique: str = technique) -> None:
+            masks = region_of_interest(cams, "largest").masks
+            sample_seeds(cams, masks, technique=technique, keys=keys, **_SEEDS)
+
+        def plain(technique: str = technique) -> None:
+            random = np.random.default_rng(0)
+            for cam in cams.numpy():
+                plain_seeds(cam, technique, random)
+
+        rows.append(_row(f"ROI and seeds, 32 maps of 224², {technique}", plain, ours, rounds))
+    return rows
+
+
+def _extractor_rows(rounds: int) -> list[dict[str, object]]:
+    torch.manual_seed(0)
+    net = STDClassifier("mobilenet_v2", 10).eval()
+    images, classes = torch.randn(32, 3, 112, 112), torch.arange(32) % 10
+
+    def forward() -> None:
+        with torch.no_grad():
+            net(images)
+
+    rows = []
+    for method in ("CAM", "GradCAM", "GradCAMpp", "SmoothGradCAMpp", "XGradCAM", "LayerCAM"):
+        extractor = build_cam_extractor(net, method)
+        rows.append(
+            _row(
+                f"{method}, mobilenet_v2, 32 × 112²", forward, lambda e=extractor: e(images, classes), rounds
+            )
+        )
+    return rows
+
+
+def plain_seeds(cam: np.ndarray, technique: str, random: np.random.Generator) -> np.ndarray:
+    """One map's region and seeds as one would write them first: [H, W] -> int64 [H, W]."""
+    t = threshold_otsu(np.floor(255 * cam).astype(np.uint8))
+    _, _, stats, _ = cv2.connectedComponentsWithStats((255 * cam >= t).astype(np.uint8), connectivity=4)
+    left, top, width, height = stats[1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]), :4]
+    roi = np.zeros(cam.shape, bool)
+    roi[top : top + height, left : left + width] = True
+    inside = np.flatnonzero(roi)
+    high = inside[np.argsort(-cam.ravel()[inside], kind="stable")[: int(_SEEDS["max_p"] * len(inside))]]
+    low = np.argsort(cam.ravel(), kind="stable")[: int(_SEEDS["min_p"] * cam.size)]
+    weights = cam.ravel()[high].astype(np.float64) + 1e-8
+    p = weights / weights.sum() if technique == "seed_weighted" else None
+    claims = []
+    for candidates, number, law in ((high, _SEEDS["max_n"], p), (low, _SEEDS["min_n"], None)):
+        points = np.zeros(cam.size, np.uint8)
+        points[random.choice(candidates, min(int(number), len(candidates)), replace=False, p=law)] = 1
+        claims.append(cv2.dilate(points.reshape(cam.shape), np.ones((3, 3), np.uint8)).astype(bool))
+    target = np.full(cam.shape, -255)
+    target[claims[0] & ~claims[1]] = 1
+    target[claims[1] & ~claims[0]] = 0
+    return target
+
+
+def _maps(batch: int, side: int) -> Tensor:
+    """Maps like a classifier's: one object of varying size on a restless ground, from 28² up."""
+    generator = torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij")
+    cy, cx, size = (
+        low + high * torch.rand(batch, 1, 1, generator=generator) for low, high in ((7, 14), (7, 14), (3, 3))
+    )
+    objects = torch.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * size**2))  # [B, 28, 28]
+    ground = torch.rand(batch, 28, 28, generator=generator)
+    return normalize_cams(upsample_cams(objects + 0.2 * ground, (side, side)))
+
+
+def _row(
+    case: str, plain: Callable[[], object], ours: Callable[[], object], rounds: int
+) -> dict[str, object]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for kept, call in zip(times, (plain, ours), strict=True):
+            start = time.perf_counter()
+            call()
+            kept.append(1000 * (time.perf_counter() - start))
+    plain_ms, ours_ms = (statistics.median(kept) for kept in times)
+    return {
+        "area": "cams",
+        "case": case,
+        "plain_ms": plain_ms,
+        "ours_ms": ours_ms,
+        "ratio": plain_ms / ours_ms,
+    }
