@@ -1,0 +1,262 @@
+"""Download and unpacking against a local server that drops connections and sends parts of files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_builders_trees import v1_tree, v2_tree
+
+from dlib.datasets.download import download
+from dlib.datasets.fetch import Patience, fetch
+from dlib.datasets.unpack import unpack
+from dlib.utils.errors import UserError
+
+QUICK = Patience(retries=3, backoff=0.001, timeout=5)
+ROOT = Path(__file__).parents[1]
+
+
+class Server:
+    """Serves ``files``; each GET sends at most ``limits`` bytes (first limit first), then drops the line."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.limits: list[int] = []
+        self.errors: list[int] = []
+        self.ranges = True
+        self.requests: list[tuple[str, str, int, int]] = []  # method, path, first byte asked for, bytes sent
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args: object) -> None:
+                """Keep the tests' output clean."""
+
+            def do_HEAD(self) -> None:
+                outer.answer(self, False)
+
+            def do_GET(self) -> None:
+                outer.answer(self, True)
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+
+    def answer(self, handler: BaseHTTPRequestHandler, body: bool) -> None:
+        data = self.files.get(handler.path)
+        if data is None or (body and self.errors):
+            handler.send_error(self.errors.pop(0) if body and self.errors else 404)
+            return
+        tag = f'"{hashlib.md5(data).hexdigest()}"'
+        asked = handler.headers.get("Range", "")
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        partial = self.ranges and asked and handler.headers.get("If-Range", tag) == tag
+        first = start if partial else 0
+        if partial and start >= len(data):
+            handler.send_response(416)
+            handler.send_header("Content-Range", f"bytes */{len(data)}")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        handler.send_response(206 if partial else 200)
+        if partial:
+            handler.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+        handler.send_header("Content-Length", str(len(data) - first))
+        handler.send_header("ETag", tag)
+        handler.end_headers()
+        rest = data[first:]
+        if body:
+            limit = self.limits.pop(0) if self.limits else len(rest)
+            handler.wfile.write(rest[:limit])
+            handler.wfile.flush()
+            self.requests.append(("GET", handler.path, start, min(limit, len(rest))))
+            handler.close_connection = True
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
+
+
+DATA = np.random.default_rng(0).bytes(900_000)
+
+
+def test_dropped_connections_are_resumed_where_they_broke(server: Server, tmp_path: Path) -> None:
+    server.files["/a"] = DATA
+    server.limits = [100_000, 0, 300_001, 5]
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    assert (tmp_path / "a").read_bytes() == DATA
+    assert [r[2] for r in server.requests] == [0, 100_000, 100_000, 400_001, 400_006]
+    assert sum(r[3] for r in server.requests) == len(DATA)  # no byte twice
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "a.json"]
+    facts = json.loads((tmp_path / "a.json").read_text())
+    assert facts["sha256"] == hashlib.sha256(DATA).hexdigest()
+    assert facts["size"] == len(DATA)
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    assert len(server.requests) == 5  # nothing to do
+
+
+def test_a_damaged_file_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    server.files["/a"] = DATA
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    (tmp_path / "a").write_bytes(DATA[:-1] + b"?")
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
+    server.files["/a"] = DATA
+    server.ranges = False
+    server.limits = [100_000, 50_000]
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+def test_a_file_that_changed_meanwhile_is_not_mixed(server: Server, tmp_path: Path) -> None:
+    server.files["/a"] = DATA
+    server.limits = [100_000] + [0] * 4
+    with pytest.raises(UserError, match="no progress"):
+        fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    assert (tmp_path / "a.part").stat().st_size == 100_000
+    assert not (tmp_path / "a").exists()
+    server.files["/a"] = other = DATA[::-1]
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    assert (tmp_path / "a").read_bytes() == other
+
+
+@pytest.mark.parametrize("left", [len(DATA), len(DATA) + 10])
+def test_a_part_that_is_complete_or_too_long(server: Server, tmp_path: Path, left: int) -> None:
+    server.files["/a"] = DATA
+    (tmp_path / "a.part").write_bytes((DATA + b"0" * 10)[:left])
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+def test_errors_of_the_server(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="404"):
+        fetch(f"{server.url}/none", tmp_path / "a", QUICK, progress=False)
+    server.files["/a"] = DATA
+    server.errors = [503, 500]
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    server.errors = [503] * 4
+    with pytest.raises(UserError, match="503"):
+        fetch(f"{server.url}/a", tmp_path / "b", QUICK, progress=False)
+    with pytest.raises(UserError, match="no progress"):
+        fetch("http://127.0.0.1:9/a", tmp_path / "c", Patience(1, 0.001, 1), progress=False)
+
+
+def tar_of(*members: tuple[str, bytes | str, bytes]) -> bytes:
+    """A .tar.gz of (name, content or link target, type)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content, kind in members:
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            if isinstance(content, str):
+                info.linkname = content
+                tar.addfile(info)
+            else:
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("../escaped", b"x", tarfile.REGTYPE),
+        ("cat/../../escaped", b"x", tarfile.REGTYPE),
+        ("/tmp/escaped-by-archive", b"x", tarfile.REGTYPE),
+        ("cat/link", "/etc/passwd", tarfile.SYMTYPE),
+        ("cat/hard", "../../escaped", tarfile.LNKTYPE),
+        ("cat/pipe", "", tarfile.FIFOTYPE),
+        ("cat/device", "", tarfile.CHRTYPE),
+    ],
+)
+def test_members_that_could_do_harm_are_refused(tmp_path: Path, bad: tuple[str, bytes | str, bytes]) -> None:
+    archive = tmp_path / "in" / "cat.tar.gz"
+    archive.parent.mkdir()
+    archive.write_bytes(tar_of(("cat/good", b"1", tarfile.REGTYPE), bad))
+    with pytest.raises(UserError, match=r"cat\.tar\.gz"):
+        unpack(archive, tmp_path / "out" / "cat", progress=False)
+    assert not (tmp_path / "out" / "cat").exists()
+    assert not list(tmp_path.rglob("*escaped*"))
+    assert not Path("/tmp/escaped-by-archive").exists()
+
+
+@pytest.mark.parametrize("prefix", ["", "cat/", "home/me/cat/", "./cat/"])
+def test_unpacking_finds_the_class_folder(tmp_path: Path, prefix: str) -> None:
+    archive = tmp_path / "cat.tar.gz"
+    archive.write_bytes(tar_of((f"{prefix}data/0001/a.jpg", b"1", tarfile.REGTYPE)))
+    assert unpack(archive, tmp_path / "cat", progress=False)
+    assert (tmp_path / "cat" / "data" / "0001" / "a.jpg").read_bytes() == b"1"
+    assert not unpack(archive, tmp_path / "cat", progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cat", "cat.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda b: b[: len(b) // 2], lambda b: b[:-6] + b"\1\2" + b[-4:], lambda b: b"no"]
+)
+def test_damaged_archives_are_named(tmp_path: Path, harm) -> None:
+    archive = tmp_path / "cat.tar.gz"
+    archive.write_bytes(harm(tar_of(("cat/a", DATA[:300_000], tarfile.REGTYPE))))
+    with pytest.raises(UserError, match=r"cat\.tar\.gz: damaged"):
+        unpack(archive, tmp_path / "cat", progress=False)
+    assert not (tmp_path / "cat").exists()
+
+
+def archive_of(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.add(folder, folder.name)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("version", ["v1.0", "v2.2"])
+def test_the_script_downloads_unpacks_and_builds(server: Server, tmp_path: Path, version: str) -> None:
+    source = tmp_path / "o"
+    if version == "v1.0":
+        v1_tree(source, "cat", 2, 1, 1)
+    else:
+        v2_tree(source, "cat", True)
+    for folder in source.iterdir():
+        server.files[f"/{folder.name}.tar.gz"] = archive_of(folder)
+    server.limits = [1000, 2000]
+    script = ROOT / "cmds" / f"download-YouTube-Objects-{version}.sh"
+    options = ["--url", server.url, "--classes", "cat", "--data_root", str(tmp_path / "d")]
+    options += ["--metadata", str(tmp_path / "folds"), "--delete_archives"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for attempt in range(2):
+        done = subprocess.run(["bash", script, *options], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert "free now" in done.stdout or attempt
+        assert (tmp_path / "folds" / "class_id.yaml").read_text() == "cat: 0\n"
+    frames = list((tmp_path / "d" / f"YouTube-Objects-{version}").rglob("*.jpg"))
+    assert len(frames) == (16 if version == "v1.0" else 70)
+    assert not (tmp_path / "d" / f"YouTube-Objects-{version}-archives").exists()
+
+
+def test_too_small_a_disk_is_noticed_before(server: Server, tmp_path: Path, monkeypatch) -> None:
+    server.files["/cat.tar.gz"] = DATA
+    usage = type("Usage", (), {"free": 10**6})
+    monkeypatch.setattr("dlib.datasets.download.shutil.disk_usage", lambda path: usage)
+    said: list[str] = []
+    with pytest.raises(UserError, match="GiB are needed"):
+        download(server.url, ["cat"], tmp_path / "r", tmp_path / "o", QUICK, said.append)
+    assert "1 archives" in said[0]
+    assert not server.requests

@@ -1,0 +1,170 @@
+"""Regions of interest against skimage, scipy and a plain loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from dlib.cams import normalize_cams, region_of_interest, upsample_cams
+from dlib.cams.morphology import dilate, erode
+from dlib.cams.roi import otsu_thresholds
+
+_CROSS = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
+
+
+def _smooth(count: int, size: int, seed: int, grid: int = 7) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return normalize_cams(upsample_cams(torch.rand(count, grid, grid, generator=generator), (size, size)))
+
+
+def _speck(cams: torch.Tensor) -> torch.Tensor:
+    """One faint pixel in the last corner, or Otsu's threshold of a two-level map is the lower level itself."""
+    cams[:, -1, -1] = cams[:, -1, -1].clamp(min=0.02)
+    return cams
+
+
+def _plain_region(cam: np.ndarray, method: str, min_size: float) -> np.ndarray:
+    """The chosen component of one map, in the words of the definition."""
+    levels = np.floor(np.float32(255) * cam)
+    t = 0 if levels.min() == levels.max() else threshold_otsu(levels.astype(np.uint8))
+    labels, count = ndimage.label(np.float32(255) * cam >= t, structure=_CROSS)
+    areas = [(labels == i).sum() for i in range(1, count + 1)]
+    densities = [cam[labels == i].astype(np.float64).mean() for i in range(1, count + 1)]
+    best = int(np.argmax(areas))
+    if method == "roi_high_density":
+        dense = int(np.argmax(densities))
+        if areas[dense] >= min_size * cam.size:
+            best = dense
+    return labels == best + 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(hnp.arrays(np.uint8, (3, 9, 8), elements=st.integers(0, 255)))
+def test_otsu_equals_skimage_on_any_image(levels: np.ndarray) -> None:
+    ours = otsu_thresholds(torch.from_numpy(levels))
+    for image, t in zip(levels, ours.tolist(), strict=True):
+        assert t == (0 if image.min() == image.max() else threshold_otsu(image))
+
+
+def test_otsu_equals_skimage_on_maps_of_real_size() -> None:
+    levels = (_smooth(6, 224, 0) * 255).to(torch.uint8)
+    levels[3] = levels[3] // 100  # few levels
+    levels[4] = (levels[4] > 200) * 7  # two levels
+    expected = [int(threshold_otsu(image)) for image in levels.numpy()]
+    assert otsu_thresholds(levels).tolist() == expected
+
+
+@pytest.mark.parametrize("method", ["largest", "roi_high_density"])
+@pytest.mark.parametrize("grid", [4, 9, 20])
+def test_component_equals_plain_loop(method: str, grid: int) -> None:
+    cams = _smooth(12, 40, grid, grid)
+    regions = region_of_interest(cams, method, min_size=0.03, mask="region")
+    boxes = region_of_interest(cams, method, min_size=0.03, mask="box")
+    for b, cam in enumerate(cams.numpy()):
+        expected = _plain_region(cam, method, 0.03)
+        assert (regions.masks[b].numpy() == expected).all()
+        ys, xs = np.nonzero(expected)
+        box = [xs.min(), ys.min(), xs.max(), ys.max()]
+        assert boxes.boxes[b].tolist() == box == regions.boxes[b].tolist()
+        filled = np.zeros_like(expected)
+        filled[box[1] : box[3] + 1, box[0] : box[2] + 1] = True
+        assert (boxes.masks[b].numpy() == filled).all()
+
+
+def test_density_yields_to_size_below_the_minimum() -> None:
+    cam = torch.zeros(1, 20, 20)
+    cam[0, 1:3, 1:3] = 1.0  # 4 pixels of 400: dense
+    cam[0, 8:16, 8:18] = 0.8  # 80 pixels
+    dense = region_of_interest(_speck(cam), "roi_high_density", min_size=0.01)
+    large = region_of_interest(_speck(cam), "roi_high_density", min_size=0.011)
+    assert dense.boxes.tolist() == [[1, 1, 2, 2]]
+    assert large.boxes.tolist() == [[8, 8, 17, 15]]
+
+
+def test_diagonal_neighbours_are_two_components_and_ties_take_the_first() -> None:
+    cam = torch.zeros(1, 6, 6)
+    cam[0, 0:2, 2:4] = 1.0
+    cam[0, 2:4, 4:6] = 1.0
+    assert region_of_interest(_speck(cam), "largest").boxes.tolist() == [[2, 0, 3, 1]]
+    assert region_of_interest(_speck(cam), "roi_high_density").boxes.tolist() == [[2, 0, 3, 1]]
+
+
+def test_components_do_not_reach_into_the_next_image() -> None:
+    cams = torch.zeros(2, 5, 5)
+    cams[0, 3:, :] = 1.0
+    cams[1, :2, :] = 1.0
+    cams[0, 0, 0] = 0.02
+    assert region_of_interest(_speck(cams), "largest").boxes.tolist() == [[0, 3, 4, 4], [0, 0, 4, 1]]
+
+
+def test_roi_all_is_the_whole_map_or_all_blobs() -> None:
+    cams = _smooth(3, 24, 1)
+    whole = region_of_interest(cams, "roi_all")
+    assert bool(whole.masks.all())
+    assert whole.boxes.tolist() == [[0, 0, 23, 23]] * 3
+    blobs = region_of_interest(cams, "roi_all", mask="region")
+    assert torch.equal(blobs.masks, cams * 255 >= blobs.thresholds.view(-1, 1, 1))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("method", ["roi_all", "largest", "roi_high_density"])
+def test_constant_map_has_threshold_zero_and_the_whole_map(value: float, method: str) -> None:
+    region = region_of_interest(torch.full((2, 8, 9), value), method)
+    assert region.thresholds.tolist() == [0, 0]
+    assert bool(region.masks.all())
+
+
+def test_batch_equals_single_images() -> None:
+    cams = _smooth(5, 32, 3)
+    batch = region_of_interest(cams, "roi_high_density", erode_k=3, erode_iter=1)
+    for b in range(5):
+        single = region_of_interest(cams[b : b + 1], "roi_high_density", erode_k=3, erode_iter=1)
+        assert torch.equal(batch.masks[b], single.masks[0])
+        assert torch.equal(batch.boxes[b], single.boxes[0])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 11])
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_dilation_and_erosion_equal_scipy(size: int, times: int) -> None:
+    masks = torch.rand(3, 17, 19, generator=torch.Generator().manual_seed(size)) > 0.9
+    grown, kept = dilate(masks, size, times), erode(~masks, size, times)
+    for mask, big, small in zip(masks.numpy(), grown.numpy(), kept.numpy(), strict=True):
+        expected = mask
+        for _ in range(times):
+            reached = np.zeros_like(mask)
+            for y, x in zip(*np.nonzero(expected), strict=True):
+                top, left = max(0, y - (size - 1) // 2), max(0, x - (size - 1) // 2)
+                reached[top : y + size // 2 + 1, left : x + size // 2 + 1] = True
+            expected = reached
+        assert (big == expected).all()
+        assert (small == ~expected).all()
+        if size % 2 and times:
+            eroded = ndimage.binary_erosion(~mask, np.ones((size, size)), times, border_value=1)
+            assert (small == eroded).all()
+
+
+def test_erosion_shrinks_the_mask_but_not_the_box() -> None:
+    cam = torch.zeros(1, 30, 30)
+    cam[0, 5:20, 6:26] = 1.0
+    region = region_of_interest(_speck(cam), "largest", erode_k=5, erode_iter=2)
+    ys, xs = region.masks[0].nonzero(as_tuple=True)
+    assert (int(xs.min()), int(ys.min()), int(xs.max()), int(ys.max())) == (10, 9, 21, 15)
+    assert region.boxes.tolist() == [[6, 5, 25, 19]]
+
+
+def test_errors_name_what_is_wrong() -> None:
+    cam = torch.zeros(1, 4, 4)
+    with pytest.raises(ValueError, match="roi_none"):
+        region_of_interest(cam, "roi_none")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="circle"):
+        region_of_interest(cam, "largest", mask="circle")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\[B, H, W\]"):
+        region_of_interest(cam[0], "largest")
+    with pytest.raises(ValueError, match="side"):
+        dilate(cam > 0, 0)

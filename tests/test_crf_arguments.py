@@ -1,0 +1,205 @@
+"""Wrong arguments of the extensions and of the torch functions: ValueError or TypeError, never a crash."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import bilateralfilter
+import colorbilateralfilter
+import numpy as np
+import pytest
+import torch
+
+from dlib.crf import (
+    ColorDenseCRFLoss,
+    DenseCRFLoss,
+    bilateral_filter,
+    color_bilateral_filter,
+    joint_color_crf,
+)
+
+N, K, H, W, P = 2, 3, 4, 5, 3
+PIXELS = H * W
+
+
+def arrays() -> dict[str, np.ndarray]:
+    return {
+        "images": np.full(N * P * PIXELS, 7, np.float32),
+        "ins": np.ones(N * K * PIXELS, np.float32),
+        "outs": np.zeros(N * K * PIXELS, np.float32),
+    }
+
+
+def call(module: str = "dense", **changes: Any) -> np.ndarray:
+    """A good call of a batch function, but for the changes; returns outs."""
+    a: dict[str, Any] = {**arrays(), "N": N, "K": K, "H": H, "W": W, "sigmargb": 15.0, "last": None} | changes
+    rest = [a[key] for key in ("images", "ins", "outs", "N", "K", "H", "W", "sigmargb")]
+    if module == "dense":
+        bilateralfilter.bilateralfilter_batch(*rest, 100.0 if a["last"] is None else a["last"])
+    else:
+        colorbilateralfilter.colorbilateralfilter_batch(*rest, P if a["last"] is None else a["last"])
+    return a["outs"]
+
+
+def changed(name: str, index: int, value: float) -> np.ndarray:
+    array = arrays()[name]
+    array[index] = value
+    return array
+
+
+BAD_VALUES: list[dict[str, Any]] = [
+    *(
+        {name: changed(name, i, x)}
+        for name in ("images", "ins")
+        for i in (0, 17, 59)
+        for x in (math.nan, -math.inf)
+    ),
+    *({name: np.zeros(size, np.float32)} for name in ("images", "ins", "outs") for size in (0, 1, 119, 121)),
+    *({name: arrays()[name].repeat(2)[::2]} for name in ("images", "ins", "outs")),
+    *({name: value} for name in ("N", "K", "H", "W") for value in (0, -1, 1000, 2**31, 2**31 - 1, 2**70)),
+    *(
+        {name: value}
+        for name in ("sigmargb", "last")
+        for value in (0.0, -1.0, math.nan, math.inf, 1e300, 1e-300)
+    ),
+    {"sigmargb": 1e-6},
+]
+BAD_TYPES: list[dict[str, Any]] = [
+    *(
+        {name: arrays()[name].astype(kind)}
+        for name in ("images", "ins", "outs")
+        for kind in ("f8", "i4", ">f4", "f2")
+    ),
+    *({name: value} for name in ("images", "ins", "outs") for value in (None, [1.0], "x", 3)),
+    *({name: value} for name in ("N", "K", "H", "W") for value in (2.0, None, "2", [2])),
+    *({name: value} for name in ("sigmargb",) for value in ("15", None, [15])),
+]
+
+
+@pytest.mark.parametrize("module", ["dense", "colour"])
+def test_good_calls_pass(module: str) -> None:
+    assert np.isfinite(call(module)).all()
+    assert np.isfinite(call(module, N=np.int64(N), sigmargb=15)).all()
+    tensors = {name: torch.from_numpy(array) for name, array in arrays().items()}
+    np.testing.assert_array_equal(call(module, **tensors).numpy(), call(module))
+
+
+@pytest.mark.parametrize("module", ["dense", "colour"])
+@pytest.mark.parametrize(
+    "change", BAD_VALUES, ids=lambda c: f"{next(iter(c))}-{str(next(iter(c.values())))[:12]}"
+)
+def test_bad_values(module: str, change: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        call(module, **change)
+
+
+@pytest.mark.parametrize("module", ["dense", "colour"])
+@pytest.mark.parametrize(
+    "change", BAD_TYPES, ids=lambda c: f"{next(iter(c))}-{str(next(iter(c.values())))[:12]}"
+)
+def test_bad_types(module: str, change: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        call(module, **change)
+
+
+def test_read_only_outs_are_refused() -> None:
+    outs = arrays()["outs"]
+    outs.flags.writeable = False
+    with pytest.raises(ValueError, match="writable"):
+        call(outs=outs)
+
+
+def test_too_many_planes() -> None:
+    with pytest.raises(ValueError, match="256"):
+        call("colour", images=np.zeros(N * 257 * PIXELS, np.float32), last=257)
+
+
+def test_single_image_forms_equal_the_batch_of_one() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 255, P * PIXELS).astype(np.float32)
+    values = rng.random(K * PIXELS, np.float32)
+    one, many = np.zeros_like(values), np.zeros_like(values)
+    bilateralfilter.bilateralfilter(image, values, one, H, W, 15.0, 100.0)
+    bilateralfilter.bilateralfilter_batch(image, values, many, 1, K, H, W, 15.0, 100.0)
+    np.testing.assert_array_equal(one, many)
+    colorbilateralfilter.colorbilateralfilter(image, values, one, H, W, 15.0, P)
+    colorbilateralfilter.colorbilateralfilter_batch(image, values, many, 1, K, H, W, 15.0, P)
+    np.testing.assert_array_equal(one, many)
+    with pytest.raises(ValueError, match="multiple"):
+        bilateralfilter.bilateralfilter(image, values[:-1], one[:-1], H, W, 15.0, 100.0)
+
+
+@pytest.mark.parametrize("groups", [[[]], [[0, 0]], [[0], [0]], [[2]], [[-1]], [[2**80]], 3, [3], [["a"]]])
+def test_bad_groups(groups: Any) -> None:
+    a = arrays()
+    with pytest.raises((ValueError, TypeError)):
+        colorbilateralfilter.colorbilateralfilter_groups(
+            a["images"], a["ins"], a["outs"], N, K, H, W, 15.0, P, groups
+        )
+
+
+IMAGES, VALUES = torch.zeros(2, 3, 4, 5), torch.zeros(2, 2, 4, 5)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "torch", "auto"])
+@pytest.mark.parametrize(
+    ("images", "values", "sigma"),
+    [
+        (IMAGES[0], VALUES, 15.0),
+        (IMAGES, VALUES[:1], 15.0),
+        (IMAGES, VALUES[..., :4], 15.0),
+        (IMAGES[:, :0], VALUES, 15.0),
+        (IMAGES, VALUES[:, :0], 15.0),
+        (IMAGES[..., :0], VALUES[..., :0], 15.0),
+        (IMAGES, VALUES, 0.0),
+        (IMAGES, VALUES, math.nan),
+        (IMAGES, VALUES, -math.inf),
+        (IMAGES + 255, VALUES, 1e-6),
+        (IMAGES + math.nan, VALUES, 15.0),
+        (IMAGES.numpy(), VALUES, 15.0),
+        (IMAGES, VALUES.to(torch.complex64), 15.0),
+    ],
+)
+def test_bad_tensors(images: Any, values: Any, sigma: float, backend: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        color_bilateral_filter(images, values, sigma, backend=backend)
+
+
+def test_bad_options() -> None:
+    with pytest.raises(ValueError, match="backend"):
+        color_bilateral_filter(IMAGES, VALUES, 15, backend="gpu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cpp"):
+        color_bilateral_filter(IMAGES.to("meta"), VALUES.to("meta"), 15, backend="cpp")
+    with pytest.raises(ValueError, match="3 planes"):
+        bilateral_filter(IMAGES[:, :2], VALUES, 15, 100)
+    with pytest.raises(ValueError, match="sigma_xy"):
+        bilateral_filter(IMAGES, VALUES, 15, 0)
+    with pytest.raises(ValueError, match="scale_factor"):
+        DenseCRFLoss(1, 15, 100, 0)
+    with pytest.raises(ValueError, match="weight_style"):
+        ColorDenseCRFLoss(1, 15, 1, "sometimes")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no images"):
+        joint_color_crf(IMAGES, VALUES, [torch.tensor([], dtype=torch.int64)], 15)
+    with pytest.raises(ValueError, match="twice"):
+        joint_color_crf(IMAGES, VALUES, [torch.tensor([0, 1]), torch.tensor([1])], 15)
+
+
+def test_odd_memory_layouts_are_copied() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = 255 * torch.rand(2, 3, 6, 5, generator=generator)
+    values = torch.rand(2, 2, 6, 5, generator=generator)
+    want = bilateral_filter(images, values, 15, 100)
+    last = torch.channels_last
+    got = bilateral_filter(
+        images.contiguous(memory_format=last), values.contiguous(memory_format=last), 15, 100
+    )
+    torch.testing.assert_close(got, want, rtol=0, atol=0)
+    torch.testing.assert_close(
+        bilateral_filter(images.double(), values.double(), 15, 100), want, rtol=0, atol=0
+    )
+
+
+def test_an_empty_batch_gives_an_empty_batch() -> None:
+    assert bilateral_filter(IMAGES[:0], VALUES[:0], 15, 100).shape == (0, 2, 4, 5)
+    assert color_bilateral_filter(IMAGES[:0], VALUES[:0], 15, backend="torch").shape == (0, 2, 4, 5)

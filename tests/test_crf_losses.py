@@ -1,0 +1,139 @@
+"""The CRF losses against the float64 lattice, finite differences and each other."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import pytest
+import torch
+from crf_truth import probabilities, textured, truth
+from torch import Tensor
+from torch.nn import functional
+
+from dlib.crf import ColorDenseCRFLoss, DenseCRFLoss, color_bilateral_filter, joint_color_crf
+
+Name = Literal["cpp", "torch"]
+BACKENDS: tuple[Name, ...] = ("cpp", "torch")
+
+
+def batch(n: int, height: int = 18, width: int = 22) -> tuple[Tensor, Tensor]:
+    images = [torch.from_numpy(textured(3, height, width, seed=s)) for s in range(n)]
+    maps = [torch.from_numpy(probabilities(2, height, width, seed=s)) for s in range(n)]
+    return torch.stack(images), torch.stack(maps)
+
+
+def energy(images: Tensor, p: Tensor, sigma_xy: float | None) -> float:
+    """-1/N sum p . F(p) in float64."""
+    parts = [
+        (i.double() * torch.from_numpy(truth(j.numpy(), i.numpy(), 15, sigma_xy))).sum()
+        for j, i in zip(images, p, strict=True)
+    ]
+    return -float(sum(parts)) / len(images)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_values(backend: Name) -> None:
+    images, p = batch(3)
+    dense, colour = energy(images, p, 100), energy(images, p, None)
+    assert DenseCRFLoss(2e-9, 15, 100, 1, backend)(images, p).item() == pytest.approx(2e-9 * dense, rel=1e-5)
+    assert ColorDenseCRFLoss(9, 15, 1, "constant", backend)(images, p).item() == pytest.approx(
+        9 * colour, rel=1e-5
+    )
+    assert ColorDenseCRFLoss(9, 15, 1, "adaptive", backend)(images, p).item() == pytest.approx(-9, rel=1e-5)
+
+
+def test_scale_factor_scales_image_map_and_sigma() -> None:
+    images, p = batch(2, 24, 32)
+    small = functional.interpolate(images, scale_factor=0.5, mode="nearest")
+    small_p = functional.interpolate(p, scale_factor=0.5, mode="bilinear", align_corners=False)
+    assert DenseCRFLoss(1, 15, 100, 0.5)(images, p).item() == pytest.approx(
+        energy(small, small_p, 50), rel=1e-5
+    )
+    assert ColorDenseCRFLoss(1, 15, 0.5)(images, p).item() == pytest.approx(
+        energy(small, small_p, None), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["dense", "dense half", "colour", "joint"])
+def test_gradient_by_finite_differences(kind: str, backend: Name) -> None:
+    images, p = batch(3)
+
+    def loss(q: Tensor) -> Tensor:
+        if kind == "joint":
+            groups = [torch.tensor([2, 0]), torch.tensor([1])]
+            return joint_color_crf(images, q, groups, 15, backend) @ torch.tensor([1.0, -0.5])
+        if kind == "colour":
+            return ColorDenseCRFLoss(1, 15, 1, backend=backend)(images, q)
+        return DenseCRFLoss(1, 15, 100, 0.5 if kind == "dense half" else 1, backend)(images, q)
+
+    leaf = p.clone().requires_grad_()
+    loss(leaf).backward()
+    assert leaf.grad is not None
+    generator = torch.Generator().manual_seed(3)
+    for direction in (torch.rand(p.shape, generator=generator), p, p.flip(1)):
+        # the loss is quadratic: the central difference is exact for any step
+        slope = (loss(p + 0.5 * direction) - loss(p - 0.5 * direction)).item()
+        assert (leaf.grad * direction).sum().item() == pytest.approx(slope, rel=5e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_joint_groups_are_wide_images(backend: Name) -> None:
+    images, p = batch(5)
+    groups = [torch.tensor([3, 1, 4]), torch.tensor([0])]  # frame 2 is in none
+    leaf = p.clone().requires_grad_()
+    losses = joint_color_crf(images, leaf, groups, 15, backend)
+    for group, loss in zip(groups, losses, strict=True):
+        wide, wide_p = (torch.cat(list(x[group]), dim=2)[None] for x in (images, p))
+        filtered = color_bilateral_filter(wide, wide_p, 15)
+        assert loss.item() == pytest.approx(-(wide_p * filtered).sum().item(), rel=1e-5)
+    losses.sum().backward()
+    assert leaf.grad is not None
+    assert not leaf.grad[2].any()
+    wide_grad = -2 * color_bilateral_filter(
+        *(torch.cat(list(x[groups[0]]), dim=2)[None] for x in (images, p)), 15
+    )
+    torch.testing.assert_close(
+        torch.cat(list(leaf.grad[groups[0]]), dim=2)[None], wide_grad, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_no_groups_no_loss() -> None:
+    images, p = batch(2)
+    p.requires_grad_()
+    losses = joint_color_crf(images, p, [], 15)
+    assert losses.shape == (0,)
+    losses.sum().backward()
+    assert p.grad is not None
+    assert not p.grad.any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_zero_maps_give_zero_and_finite_gradients(backend: Name) -> None:
+    images, p = batch(1)
+    zero = torch.zeros_like(p).requires_grad_()
+    loss = ColorDenseCRFLoss(9, 15, 1, "adaptive", backend)(images, zero)
+    loss.backward()
+    assert loss.item() == 0
+    assert zero.grad is not None
+    assert torch.isfinite(zero.grad).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_not_finite_maps_give_a_loss_that_is_not_finite(backend: Name) -> None:
+    images, p = batch(2)
+    p[1, 0, 3, 3] = math.nan
+    assert not torch.isfinite(DenseCRFLoss(1, 15, 100, 1, backend)(images, p))
+
+
+def test_half_precision_maps_are_filtered_in_float32() -> None:
+    images, p = batch(1)
+    half = p.bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = DenseCRFLoss(1, 15, 100, 1)(images, half)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(energy(images, half.detach().float(), 100), rel=1e-5)
+    assert half.grad is not None
+    assert half.grad.dtype == torch.bfloat16

@@ -1,0 +1,147 @@
+"""Reading frames: defined behaviour for every kind of picture, and an error with the path for the rest."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as tvf
+
+from dlib.datasets import images
+from dlib.datasets.images import read_image
+from dlib.datasets.transforms import CropFlip, draw_crop_flip, resize_cam, resize_image
+from dlib.utils.errors import UserError
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def write(folder: Path, data: bytes) -> Path:
+    path = folder / "frame.jpg"
+    path.write_bytes(data)
+    return path
+
+
+def test_rgb_pixels_are_kept(tmp_path: Path) -> None:
+    image = read_image(write(tmp_path, encoded(Image.fromarray(PIXELS), "PNG")))
+    assert (image.mode, image.size) == ("RGB", (32, 24))
+    assert np.array_equal(np.asarray(image), PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1"])
+def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(PIXELS).convert(mode)
+    read = read_image(write(tmp_path, encoded(image, "PNG")))
+    assert read.mode == "RGB"
+    assert np.array_equal(np.asarray(read), np.asarray(image.convert("RGB")))
+
+
+def test_cmyk_is_converted(tmp_path: Path) -> None:
+    plain = Image.new("RGB", (16, 16), (200, 40, 90))
+    read = read_image(write(tmp_path, encoded(plain.convert("CMYK"), "JPEG", quality=95)))
+    assert read.mode == "RGB"
+    assert np.abs(np.asarray(read).astype(int) - np.asarray(plain)).max() < 12
+
+
+def test_sixteen_bits_keep_their_upper_half(tmp_path: Path) -> None:
+    values = np.arange(0, 65536, 512, dtype=np.uint16).reshape(8, 16)
+    read = read_image(write(tmp_path, encoded(Image.fromarray(values), "PNG")))
+    assert np.array_equal(np.asarray(read)[..., 0], values >> 8)
+
+
+def test_exif_rotation_is_ignored(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    read = read_image(write(tmp_path, encoded(Image.fromarray(PIXELS), "JPEG", exif=exif)))
+    assert read.size == (32, 24)
+
+
+def test_animation_gives_its_first_picture(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in ((255, 0, 0), (0, 255, 0))]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert read_image(write(tmp_path, data)).getpixel((4, 4)) == (255, 0, 0)
+
+
+def test_one_pixel_is_a_picture(tmp_path: Path) -> None:
+    read = read_image(write(tmp_path, encoded(Image.new("RGB", (1, 1), (1, 2, 3)), "PNG")))
+    assert resize_image(read, 4).flatten(1).T.unique(dim=0).tolist() == [[1, 2, 3]]
+
+
+def test_bombs_are_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, encoded(Image.new("1", (20000, 20000)), "PNG"))
+    with pytest.raises(UserError, match=r"frame.jpg: .*64000000"):
+        read_image(path)
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    with pytest.raises(UserError, match="32x24 pixels"):
+        read_image(write(tmp_path, encoded(Image.fromarray(PIXELS))))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 100, -50])
+def test_truncated_files_are_refused_with_their_path(tmp_path: Path, keep: int) -> None:
+    path = write(tmp_path, encoded(Image.fromarray(PIXELS))[:keep])
+    with pytest.raises(UserError, match=f"^{path}: unreadable frame"):
+        read_image(path)
+
+
+def test_missing_and_irregular_files(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.jpg", tmp_path):
+        with pytest.raises(UserError, match="no such frame"):
+            read_image(path)
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"
+    with pytest.raises(UserError, match="no picture of the formats"):
+        read_image(write(tmp_path, eps))
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+def test_damaged_files_give_a_picture_or_one_error(tmp_path: Path, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"]))
+    content = bytearray(encoded(Image.fromarray(PIXELS), kind))
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = write(tmp_path, bytes(content))
+    try:
+        outcome = read_image(path).mode
+    except UserError as error:
+        outcome = str(error)
+    assert outcome == "RGB" or (str(path) in outcome and "\n" not in outcome)
+
+
+def test_resize_is_torchvisions() -> None:
+    image = Image.fromarray(PIXELS)
+    for size in (7, 20, 64):
+        truth = tvf.pil_to_tensor(tvf.resize(image, [size, size], InterpolationMode.BILINEAR, antialias=True))
+        assert torch.equal(resize_image(image, size), truth)
+
+
+def test_crop_flip_is_slicing_and_mirroring() -> None:
+    values = torch.arange(36.0).reshape(1, 6, 6)
+    assert torch.equal(CropFlip(1, 2, 3, False).apply(values), values[:, 1:4, 2:5])
+    truth = torch.from_numpy(values.numpy()[:, 1:4, 2:5][:, :, ::-1].copy())
+    assert torch.equal(CropFlip(1, 2, 3, True).apply(values), truth)
+
+
+def test_crops_reach_every_place_and_both_flips() -> None:
+    rng = np.random.default_rng(1)
+    drawn = {draw_crop_flip(6, 4, rng) for _ in range(500)}
+    assert len(drawn) == 3 * 3 * 2
+    assert draw_crop_flip(5, 5, rng)[:2] == (0, 0)
+
+
+def test_resize_cam_is_half_pixel_bilinear() -> None:
+    cam = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    assert resize_cam(cam, 4)[0].tolist() == pytest.approx([0.0, 0.25, 0.75, 1.0])
+    assert resize_cam(cam, 4).dtype == torch.float32

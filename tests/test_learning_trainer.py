@@ -1,0 +1,163 @@
+"""The training loop on a tiny model: losses that are not finite, averages, exact state, learning rates."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dlib.configure.config import Config
+from dlib.learning.averaging import WeightAverage
+from dlib.learning.optimizers import learning_rate
+from dlib.learning.trainer import Trainer
+from dlib.tasks import StepResult
+from dlib.utils.errors import UserError
+from dlib.utils.logging import EventLog
+
+
+class Model(nn.Linear):
+    def check_frozen(self) -> None:
+        pass
+
+
+class Loader:
+    """Batches of four samples whose values depend on epoch and step alone."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def set_epoch(self, epoch: int) -> None:
+        pass
+
+    def iterate(self, epoch: int, start_step: int = 0) -> Iterator[Any]:
+        for step in range(start_step, self.steps):
+            yield FakeBatch(torch.full((4, 3), 0.1 * epoch + 0.01 * step))
+
+
+class FakeBatch:
+    def __init__(self, x: torch.Tensor) -> None:
+        self.x = x
+
+    def to(self, device: torch.device) -> FakeBatch:
+        return self
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+class FakeTask(SimpleNamespace):
+    def __init__(self, bad_steps: set[int]) -> None:
+        torch.manual_seed(0)
+        super().__init__(model=Model(3, 2), device=torch.device("cpu"), bad=bad_steps, calls=0)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.model.parameters()), "lr": 0.1}]
+
+    def start_epoch(self, epoch: int) -> None:
+        pass
+
+    def end_epoch(self) -> None:
+        pass
+
+    def loss_state(self) -> dict[str, Any]:
+        return {}
+
+    def load_loss_state(self, state: dict[str, Any]) -> None:
+        pass
+
+    def training_step(self, batch: FakeBatch, epoch: int, clock: object, diagnose: bool) -> StepResult:
+        self.calls += 1
+        noise = torch.rand(())  # as dropout would draw
+        loss = (self.model(batch.x) * noise).pow(2).mean()
+        if self.calls in self.bad:
+            loss = loss * float("nan" if self.calls % 2 else "inf")
+        return StepResult(loss, {"term": loss}, {"term": loss}, torch.tensor(2))
+
+
+def trainer_of(tmp_path: Path, steps: int, bad: set[int], **flags: Any) -> Trainer:
+    cfg = Config.from_values({"opt__lr": 0.1, "max_epochs": 3, **flags})
+    return Trainer(cfg, FakeTask(bad), Loader(steps), EventLog(tmp_path / "log.jsonl"))  # type: ignore[arg-type]
+
+
+def test_step_without_a_finite_loss_is_skipped_and_said(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, 4, bad={2, 3})
+    weights = []
+    for _ in trainer.train_epoch(1):
+        weights.append(trainer.task.model.weight.detach().clone())
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[2])
+    assert not torch.equal(weights[2], weights[3])
+    assert math.isfinite(trainer.epoch_means()["loss"])
+    assert trainer.epoch_means()["accuracy"] == 0.5
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    said = [event for event in events if event["event"] == "warning"]
+    assert [event["step"] for event in said] == [2, 3]
+    assert "its loss is not finite (term)" in said[0]["message"]
+
+
+def test_ten_in_a_row_end_the_run(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, 30, bad=set(range(3, 100)))
+    seen = []
+    with pytest.raises(UserError, match=r"10 steps in a row .*\(term\).*lower --opt__lr"):
+        seen.extend(trainer.train_epoch(1))
+    assert seen[-1] == 11  # two good steps, nine skipped ones, and the tenth ended it
+    again = trainer_of(tmp_path, 30, bad={*range(2, 11), *range(12, 20)})
+    assert len(list(again.train_epoch(1))) == 30  # nine and eight in a row do not
+
+
+@pytest.mark.parametrize("flags", [{}, {"ema_decay": 0.9, "opt__name_optimizer": "adam", "grad_clip": 0.1}])
+def test_state_goes_on_exactly(tmp_path: Path, flags: dict[str, Any]) -> None:
+    whole = trainer_of(tmp_path, 5, set(), **flags)
+    for epoch in (1, 2):
+        list(whole.train_epoch(epoch))
+    first = trainer_of(tmp_path, 5, set(), **flags)
+    steps = first.train_epoch(1)
+    for _ in range(3):
+        next(steps)
+    torch.save(first.state(), tmp_path / "state")
+    second = trainer_of(tmp_path, 5, set(), **flags)
+    torch.manual_seed(99)
+    second.load_state(torch.load(tmp_path / "state", weights_only=True))
+    for epoch in (1, 2):
+        list(second.train_epoch(epoch))
+    assert second.position.step == whole.position.step == 10
+    for key, value in whole.task.model.state_dict().items():
+        assert torch.equal(second.task.model.state_dict()[key], value)
+    if whole.average and second.average:
+        ours, theirs = (t.average.state_dict()["average"] for t in (second, whole) if t.average)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert second.epoch_means()["loss"] == whole.epoch_means()["loss"]
+
+
+def test_average_is_a_running_mean_and_leaves_the_weights(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 0.0)
+    average = WeightAverage(model, 0.5)
+    nn.init.constant_(model.weight, 1.0)
+    average.update(model)  # decay (1+1)/(10+1) = 2/11 < 0.5: 0·2/11 + 1·9/11
+    with average.applied_to(model):
+        assert model.weight.item() == pytest.approx(9 / 11)
+    assert model.weight.item() == 1.0
+
+
+def test_schedules_by_hand() -> None:
+    def rates(**flags: Any) -> list[float]:
+        cfg = Config.from_values({"opt__lr": 1.0, "opt__step_size": 2, "opt__gamma": 0.1, **flags})
+        return [learning_rate(cfg, 1.0, epoch) for epoch in range(6)]
+
+    stepped = rates(opt__name_lr_scheduler="mystep", opt__min_lr=0.05)
+    assert stepped == pytest.approx([1, 1, 0.1, 0.1, 0.05, 0.05])
+    assert rates(opt__name_lr_scheduler="step") == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    cosine = rates(opt__name_lr_scheduler="cosine", opt__t_max=4, opt__min_lr=0.0)
+    assert cosine == pytest.approx([1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0, 0], abs=1e-12)
+    assert rates(opt__lr_scheduler=False) == [1.0] * 6

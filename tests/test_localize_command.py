@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from saved_experiment import both_tasks, scene, write_clip, write_sound
+
+from dlib import localize
+from dlib.configure.constants import COLOCAM, STD_CL
+from dlib.localizer import source as sources
+
+
+@pytest.fixture(scope="module")
+def experiments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    torch.set_num_threads(1)
+    return both_tasks(tmp_path_factory.mktemp("experiments"))
+
+
+def run(experiment: Path, source: object, out: Path, *more: str) -> int:
+    return localize.main(["--fd_exp", str(experiment), "--input", str(source), "--out", str(out), *more])
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001)])
+def test_a_video_keeps_size_rate_and_length(
+    experiments: dict, tmp_path: Path, rate: Fraction, capsys
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 11, rate=rate)
+    out = tmp_path / "new" / "out"
+    assert run(experiments[COLOCAM], clip, out, "--batch_size", "4", "--masks", "True") == 0
+    with av.open(str(out / "overlay.mp4")) as video:
+        stream = video.streams.video[0]
+        assert (stream.width, stream.height, stream.average_rate) == (48, 36, rate)
+        # What browsers play: H.264 with 4:2:0 colours.
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert len(list(video.decode(stream))) == 11
+    boxes = json.loads((out / "boxes.json").read_text())
+    assert [entry["frame"] for entry in boxes["frames"]] == list(range(11))
+    assert boxes["fps"] == pytest.approx(float(rate))
+    with (out / "boxes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row, entry in zip(rows, boxes["frames"], strict=True):
+        assert row["class"] == entry["class"] in boxes["classes"]
+        assert float(row["score"]) == entry["score"]
+        if entry["box"] is not None:
+            assert [int(row[c]) for c in ("x0", "y0", "x1", "y1")] == entry["box"]
+            assert 0 <= entry["box"][0] <= entry["box"][2] < 48
+            assert 0 <= entry["box"][1] <= entry["box"][3] < 36
+    masks = sorted((out / "masks").iterdir())
+    assert len(masks) == 11
+    assert Image.open(masks[0]).size == (48, 36)
+    assert "11 frames" in (said := capsys.readouterr().out)
+    assert "frames per second" in said
+
+
+def test_a_folder_of_frames_with_odd_sides(experiments: dict, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(scene(i, 45 + (i == 2), 33)).save(folder / f"f{i}.png")
+    assert run(experiments[STD_CL], folder, tmp_path / "out", "--fps", "5", "--smooth", "3") == 0
+    with av.open(str(tmp_path / "out" / "overlay.mp4")) as video:
+        stream = video.streams.video[0]
+        assert (stream.width, stream.height, stream.average_rate) == (46, 34, 5)
+    names = [e["name"] for e in json.loads((tmp_path / "out" / "boxes.json").read_text())["frames"]]
+    assert names == ["f0", "f1", "f2"]
+
+
+def test_a_picture_gives_a_picture(experiments: dict, tmp_path: Path) -> None:
+    Image.fromarray(scene(0, 45, 33)).save(tmp_path / "a.jpg")
+    assert run(experiments[STD_CL], tmp_path / "a.jpg", tmp_path / "out") == 0
+    with Image.open(tmp_path / "out" / "overlay.png") as picture:
+        assert picture.size == (45, 33)
+    assert not (tmp_path / "out" / "overlay.mp4").exists()
+
+
+def test_a_camera_until_enough_frames(experiments: dict, tmp_path: Path, monkeypatch) -> None:
+    class Camera:
+        def __init__(self, number: int) -> None:
+            assert number == 5
+            self.count = 0
+
+        def isOpened(self) -> bool:
+            return True
+
+        def get(self, key: int) -> float:
+            return 0.0
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            self.count += 1
+            return True, scene(self.count, 32, 24)[..., ::-1]
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
+    assert run(experiments[STD_CL], 5, tmp_path / "out", "--max_frames", "3") == 0
+    assert len(json.loads((tmp_path / "out" / "boxes.json").read_text())["frames"]) == 3
+
+
+def test_a_cut_off_video_gives_the_frames_that_are_left(experiments: dict, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "whole.mkv", 30)
+    data = clip.read_bytes()
+    (tmp_path / "part.mkv").write_bytes(data[: len(data) * 2 // 3])
+    assert run(experiments[STD_CL], tmp_path / "part.mkv", tmp_path / "out") == 0
+    frames = json.loads((tmp_path / "out" / "boxes.json").read_text())["frames"]
+    assert 1 <= len(frames) < 30
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file or folder"),
+        ("noise", "not a readable video"),
+        ("empty", "not a readable video"),
+        ("sound", "audio only"),
+        ("picture", "not a readable picture"),
+        ("folder", "holds no pictures"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    experiments: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, said: str
+) -> None:
+    path = tmp_path / ("x.jpg" if content == "picture" else "x.mp4")
+    if content in ("noise", "picture"):
+        path.write_bytes(np.random.default_rng(0).bytes(5000))
+    elif content == "empty":
+        path.write_bytes(b"")
+    elif content == "sound":
+        write_sound(path)
+    elif content == "folder":
+        path.mkdir()
+    assert run(experiments[STD_CL], path, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert str(path) in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_mistakes_are_one_line(experiments: dict, tmp_path: Path, capsys) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+    (tmp_path / "file").write_text("")
+    for arguments, code in (
+        ((tmp_path / "none", clip, tmp_path / "o"), 1),
+        ((experiments[STD_CL], clip, tmp_path / "file"), 1),
+        ((experiments[STD_CL], 77, tmp_path / "o"), 1),
+        ((experiments[STD_CL], clip, tmp_path / "o", "--label", "x"), 2),
+        ((experiments[STD_CL], clip, tmp_path / "o", "--tau", "2"), 2),
+    ):
+        assert run(*arguments) == code
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; from dlib import localize; localize.parser(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0

@@ -1,0 +1,389 @@
+"""Every term of CoLo-CAM's loss against formulas written out in float64, and its behaviour at the edges."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dlib.losses import ELB, LossInputs, Term, TotalLoss, base, colocam
+
+B, H, W = 4, 6, 8
+IGNORE = -255
+
+
+def make_inputs(scale: float = 2.0, logits: Tensor | None = None, **changes: Any) -> LossInputs:
+    g = torch.Generator().manual_seed(0)
+    drawn = scale * torch.randn(B, 2, H, W, generator=g, dtype=torch.float64)
+    logits = drawn if logits is None else logits
+    fields: dict[str, Any] = {
+        "map_logits": logits,
+        "probabilities": logits.softmax(dim=1),
+        "images": 255 * torch.rand(B, 3, H, W, generator=g, dtype=torch.float64),
+        "sequence": torch.tensor([5, 9, 5, 9]),
+        "order": torch.tensor([1, 0, 0, 1]),
+        "seeds": torch.randint(0, 3, (B, H, W), generator=g).sub(1),
+        "deep_features": torch.randn(B, 5, H // 2, W // 2, generator=g, dtype=torch.float64),
+        "roi_boxes": torch.tensor([[0, 0, 3, 2], [2, 1, 7, 5], [0, 0, 7, 5], [4, 4, 4, 4]]),
+        "fg_sizes": torch.tensor([0.2, 0.5, 0.9, 0.4]),
+        "class_logits": torch.randn(B, 3, generator=g, dtype=torch.float64),
+        "labels": torch.tensor([0, 2, 1, 1]),
+    }
+    fields["seeds"][fields["seeds"] == -1] = IGNORE
+    return LossInputs(**{**fields, **changes})
+
+
+def terms(**common: Any) -> list[Term]:
+    return [
+        colocam.ClassCrossEntropy(**common),
+        colocam.SelfLearning(**common),
+        colocam.ConRanField(**common),
+        colocam.RgbJointConRanField(**common),
+        colocam.MaxSizePositive(**common),
+        colocam.Entropy(**common),
+        colocam.BgSizeGreaterFg(**common),
+        colocam.FgSize(**common),
+        colocam.EmptyOutsideBbox(**common),
+    ]
+
+
+def exact_joint(
+    images: Tensor, p: Tensor, groups: list[Tensor], sigma_rgb: float, backend: str = "auto"
+) -> Tensor:
+    """−Σ_k p·F(p) of each group with the exact Gaussian sum over all its pixels."""
+    losses = []
+    for group in groups:
+        f = torch.cat([images[i].flatten(1) for i in group], dim=1).T / sigma_rgb  # [n, P]
+        q = torch.cat([p[i].flatten(1) for i in group], dim=1)  # [2, n]
+        kernel = torch.exp(-0.5 * ((f[:, None] - f[None]) ** 2).sum(-1)).to(q)  # [n, n]
+        losses.append(-(q * (q @ kernel)).sum())
+    return torch.stack(losses)
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Replaces the lattice by the exact sum; the list holds what every call was given."""
+    calls: list[dict[str, Any]] = []
+
+    def joint(images: Tensor, p: Tensor, groups: list[Tensor], sigma_rgb: float, backend: str) -> Tensor:
+        calls.append({"images": images, "p": p, "groups": groups, "sigma": sigma_rgb, "backend": backend})
+        return exact_joint(images, p, groups, sigma_rgb)
+
+    monkeypatch.setattr(colocam, "joint_color_crf", joint)
+    return calls
+
+
+def elb(f: float, t: float = 1.0) -> float:
+    return -math.log(-f) / t if f <= -1 / t**2 else t * f - math.log(1 / t**2) / t + 1 / t
+
+
+def test_class_cross_entropy_with_smoothing() -> None:
+    inputs = make_inputs()
+    assert inputs.class_logits is not None
+    assert inputs.labels is not None
+    log_p = inputs.class_logits - inputs.class_logits.exp().sum(1, keepdim=True).log()
+    target = torch.full((B, 3), 0.1 / 3, dtype=torch.float64)
+    target[torch.arange(B), inputs.labels] += 0.9
+    value = colocam.ClassCrossEntropy(label_smoothing=0.1, weight=2.0)(inputs).value
+    torch.testing.assert_close(value, 2 * -(target * log_p).sum(1).mean())
+
+
+def test_self_learning_is_the_mean_over_seed_pixels() -> None:
+    inputs = make_inputs()
+    assert inputs.seeds is not None
+    values = [
+        -math.log(inputs.probabilities[b, int(inputs.seeds[b, y, x]), y, x])
+        for b in range(B)
+        for y in range(H)
+        for x in range(W)
+        if inputs.seeds[b, y, x] != IGNORE
+    ]
+    assert 0 < len(values) < B * H * W
+    term = colocam.SelfLearning(weight=0.5)(inputs)
+    assert term.value.item() == pytest.approx(0.5 * sum(values) / len(values))
+    assert term.raw.item() == pytest.approx(sum(values) / len(values))
+
+
+def test_no_seed_in_the_batch_is_zero_with_zero_gradient() -> None:
+    logits = torch.randn(B, 2, H, W, requires_grad=True)
+    inputs = make_inputs(logits=logits, seeds=torch.full((B, H, W), IGNORE))
+    value = colocam.SelfLearning()(inputs).value
+    value.backward()
+    assert value.item() == 0
+    assert logits.grad is not None
+    assert logits.grad.abs().max() == 0
+
+
+def test_dense_crf_on_the_real_filter() -> None:
+    inputs = make_inputs(logits=torch.randn(B, 2, H, W))
+    inputs.images = inputs.images.float()
+    term = colocam.ConRanField(sigma_rgb=15.0, sigma_xy=100.0, weight=2e-3)(inputs)
+    y, x = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
+    where = torch.stack([x, y]).flatten(1).expand(B, -1, -1) / 100.0
+    f = torch.cat([inputs.images.flatten(2) / 15.0, where], dim=1).transpose(1, 2)  # [B, HW, 5]
+    kernel = torch.exp(-0.5 * torch.cdist(f, f) ** 2)
+    p = inputs.probabilities.flatten(2)
+    sum_exact = -(p * (p @ kernel)).sum() / B
+    # the lattice lies below the exact sum, but on random colours every pixel is nearly alone
+    assert 0.2 < (term.raw / sum_exact).item() < 1.5
+    torch.testing.assert_close(term.value, 2e-3 * term.raw)
+
+
+def test_joint_term_on_the_real_filter() -> None:
+    images = torch.zeros(B, 3, H, W)  # one colour: every pixel sees every other
+    inputs = make_inputs(logits=torch.zeros(B, 2, H, W), images=images)
+    raw = colocam.RgbJointConRanField()(inputs).raw
+    n = 2 * H * W
+    ratio = raw.item() / (-2 * n * (n / 2) * 0.5)  # Σ_k Σ_ij ½·½ over the pixels of both frames
+    assert 0.4 < ratio < 1.1
+
+
+def test_joint_term_is_the_mean_over_sequences(exact: list[dict[str, Any]]) -> None:
+    inputs = make_inputs(sequence=torch.tensor([5, 3, 5, 9]))
+    term = colocam.RgbJointConRanField(sigma_rgb=60.0, weight=3.0)(inputs)
+    assert [g.tolist() for g in exact[0]["groups"]] == [[2, 0]]  # temporal order; lone frames are left out
+    expected = exact_joint(inputs.images, inputs.probabilities, [torch.tensor([0, 2])], 60.0)[0]
+    torch.testing.assert_close(term.value, 3 * expected)
+    both = colocam.RgbJointConRanField(sigma_rgb=60.0)(make_inputs())
+    pairs = [torch.tensor([0, 2]), torch.tensor([1, 3])]
+    torch.testing.assert_close(
+        both.value, exact_joint(inputs.images, inputs.probabilities, pairs, 60.0).mean()
+    )
+    assert both.value < 0
+
+
+@pytest.mark.parametrize("style", ["constant", "adaptive"])
+def test_no_sequence_of_two_frames_is_zero(style: Any, exact: list[dict[str, Any]]) -> None:
+    logits = torch.randn(B, 2, H, W, requires_grad=True)
+    inputs = make_inputs(logits=logits, sequence=torch.arange(B))
+    value = colocam.RgbJointConRanField(lambda_style=style)(inputs).value
+    value.backward()
+    assert value.item() == 0
+    assert logits.grad is not None
+    assert logits.grad.abs().max() == 0
+    assert exact == []
+
+
+def test_adaptive_weight(exact: list[dict[str, Any]]) -> None:
+    grads = {}
+    for style in ("constant", "adaptive"):
+        logits = torch.randn(B, 2, H, W, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        term = colocam.RgbJointConRanField(lambda_style=style, weight=9.0)(  # type: ignore[arg-type]
+            make_inputs(logits=logits.requires_grad_())
+        )
+        term.value.backward()
+        grads[style] = logits.grad
+    assert term.value.item() == pytest.approx(-9.0)
+    torch.testing.assert_close(grads["adaptive"] * term.raw.abs(), grads["constant"])
+    zero = make_inputs(probabilities=torch.zeros(B, 2, H, W, dtype=torch.float64))
+    assert colocam.RgbJointConRanField(lambda_style="adaptive")(zero).value.item() == 0
+
+
+def test_planes_of_the_joint_term(exact: list[dict[str, Any]]) -> None:
+    logits = torch.randn(B, 2, H, W, requires_grad=True)
+    inputs = make_inputs(logits=logits)
+    assert inputs.deep_features is not None
+    colocam.RgbJointConRanField(input_data="cam_logits", backend="torch", sigma_rgb=2.0)(inputs)
+    assert torch.equal(exact[-1]["images"], logits)
+    assert not exact[-1]["images"].requires_grad
+    assert (exact[-1]["backend"], exact[-1]["sigma"]) == ("torch", 2.0)
+    colocam.RgbJointConRanField(input_data="deep_features")(inputs)
+    doubled = inputs.deep_features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert torch.equal(exact[-1]["images"], doubled)  # 3×4 features on a 6×8 map
+    colocam.RgbJointConRanField(input_data="deep_features", input_re_dim=2)(inputs)
+    groups = torch.stack([doubled[:, :3].mean(1), doubled[:, 3:].mean(1)], dim=1)  # 5 channels: 3 and 2
+    torch.testing.assert_close(exact[-1]["images"], groups)
+    colocam.RgbJointConRanField(scale_factor=0.5)(inputs)
+    assert exact[-1]["p"].shape == (B, 2, H // 2, W // 2)
+    assert torch.equal(exact[-1]["images"], inputs.images[:, :, ::2, ::2])
+    by_hand = inputs.probabilities.reshape(B, 2, H // 2, 2, W // 2, 2).mean(dim=(3, 5))
+    torch.testing.assert_close(exact[-1]["p"], by_hand)
+    with pytest.raises(ValueError, match="only 5 channels"):
+        colocam.RgbJointConRanField(input_data="deep_features", input_re_dim=6)(inputs)
+    with pytest.raises(ValueError, match=r"rgb_jcrf_clc needs LossInputs\.deep_features"):
+        colocam.RgbJointConRanField(input_data="deep_features")(make_inputs(deep_features=None))
+
+
+def test_joint_groups_keep_repeated_frames_and_long_sequences() -> None:
+    sequence = torch.tensor([7, 1, 7, 2, 7, 2])
+    groups = colocam.joint_groups(sequence, torch.tensor([4, 0, 2, 3, 4, 3]))
+    assert [g.tolist() for g in groups] == [[2, 0, 4], [3, 5]]
+
+
+def test_size_terms() -> None:
+    inputs = make_inputs()
+    p = inputs.probabilities
+    barrier = ELB(init_t=2.0)
+    sizes = p.sum(dim=(2, 3)).tolist()
+    expected = sum((elb(-bg, 2) + elb(-fg, 2)) / 2 for bg, fg in sizes) / B
+    assert colocam.MaxSizePositive(barrier, weight=0.01)(inputs).value.item() == pytest.approx(
+        0.01 * expected
+    )
+    expected = sum(elb(fg - bg, 2) for bg, fg in sizes) / B
+    assert colocam.BgSizeGreaterFg(barrier)(inputs).value.item() == pytest.approx(expected)
+    shares = [fg / (H * W) for _, fg in sizes]
+    wanted = [0.2, 0.5, 0.9, 0.4]
+    expected = (
+        sum(elb(s - 0.1 - a, 2) + elb(a - s - 0.1, 2) for s, a in zip(wanted, shares, strict=True)) / 2 / B
+    )
+    assert colocam.FgSize(barrier, eps=0.1)(inputs).value.item() == pytest.approx(expected, rel=1e-6)
+    assert inputs.roi_boxes is not None
+    outside = [
+        sum(p[b, 1, y, x].item() for y in range(H) for x in range(W) if not (x0 <= x <= x1 and y0 <= y <= y1))
+        for b, (x0, y0, x1, y1) in enumerate(inputs.roi_boxes.tolist())
+    ]
+    assert outside[2] == 0
+    expected = sum(elb(f, 2) for f in outside) / B
+    assert colocam.EmptyOutsideBbox(barrier)(inputs).value.item() == pytest.approx(expected)
+
+
+def test_entropy_in_bits() -> None:
+    inputs = make_inputs()
+    p = inputs.probabilities
+    expected = -(p * p.log2()).sum(dim=1).mean()
+    torch.testing.assert_close(colocam.Entropy()(inputs).value, expected)
+    assert colocam.Entropy()(make_inputs(scale=0.0)).value.item() == pytest.approx(1.0)
+
+
+def test_saturated_maps_stay_finite() -> None:
+    logits = torch.full((B, 2, H, W), 200.0)
+    logits[:, 0] = -200.0
+    logits.requires_grad_()
+    for term in terms():
+        if isinstance(term, colocam.ConRanField | colocam.RgbJointConRanField | colocam.ClassCrossEntropy):
+            continue
+        logits.grad = None
+        value = term(make_inputs(logits=logits)).value
+        value.backward(retain_graph=True)
+        assert math.isfinite(value.item()), term.name
+        assert logits.grad is None or bool(logits.grad.isfinite().all()), term.name
+    assert colocam.Entropy()(make_inputs(logits=logits)).value.item() == 0
+
+
+def test_gradients_by_finite_differences(exact: list[dict[str, Any]]) -> None:
+    others = [t for t in terms() if not isinstance(t, colocam.ConRanField | colocam.ClassCrossEntropy)]
+    start = make_inputs().map_logits.requires_grad_()
+    for term in others:
+
+        def call(z: Tensor, term: Term = term) -> Tensor:
+            return term(make_inputs(logits=z)).value
+
+        assert torch.autograd.gradcheck(call, (start,), fast_mode=True, atol=1e-4), term.name
+
+
+def test_float32_under_autocast(exact: list[dict[str, Any]]) -> None:
+    logits = make_inputs().map_logits.float()
+    plain = [t(make_inputs(logits=logits)).value for t in terms()]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = [t(make_inputs(logits=logits)).value for t in terms()]
+    assert all(torch.equal(a, b) for a, b in zip(plain, mixed, strict=True))
+    half = make_inputs(logits=logits.bfloat16())
+    assert {t(half).value.dtype for t in terms() if t.name != "class"} <= {torch.float32, torch.float64}
+    assert half.map_logits.dtype == half.probabilities.dtype == torch.float32
+
+
+def test_epochs_are_inclusive() -> None:
+    def on(**epochs: int) -> list[int]:
+        term = colocam.Entropy(**epochs)
+        return [e for e in range(1, 7) if term.active(e)]
+
+    assert on() == [1, 2, 3, 4, 5, 6]
+    assert on(start_epoch=3) == [3, 4, 5, 6]
+    assert on(start_epoch=2, end_epoch=4) == [2, 3, 4]
+    assert on(end_epoch=0) == []
+    for bad in ({"end_epoch": -2}, {"start_epoch": 5, "end_epoch": 4}):
+        with pytest.raises(ValueError, match="min_entropy_clc: end_epoch"):
+            colocam.Entropy(**bad)
+
+
+def test_total_sums_the_active_terms() -> None:
+    inputs = make_inputs(logits=torch.randn(B, 2, H, W, requires_grad=True))
+    total = TotalLoss([colocam.Entropy(weight=2.0, end_epoch=1), colocam.SelfLearning(weight=0.5)])
+    value, values, raw = total(inputs, epoch=1)
+    assert set(values) == set(raw) == {"min_entropy_clc", "sl_clc"}
+    torch.testing.assert_close(value, values["min_entropy_clc"] + values["sl_clc"])
+    torch.testing.assert_close(values["min_entropy_clc"], 2 * raw["min_entropy_clc"])
+    assert not raw["sl_clc"].requires_grad
+    assert set(total(inputs, epoch=2)[1]) == {"sl_clc"}
+    nothing, values, _ = TotalLoss([colocam.Entropy(start_epoch=9)])(inputs, epoch=1)
+    nothing.backward()
+    assert (nothing.item(), values) == (0, {})
+    with pytest.raises(ValueError, match="different names"):
+        TotalLoss([colocam.Entropy(), colocam.Entropy()])
+
+
+def test_a_shared_barrier_hardens_once_per_epoch() -> None:
+    shared = ELB(mulcoef=1.5)
+    total = TotalLoss([colocam.MaxSizePositive(shared), colocam.BgSizeGreaterFg(shared), colocam.FgSize()])
+    total.update_t()
+    assert shared.t.item() == 1.5
+    assert total.state_dict()["terms.1.elb.t"].item() == 1.5
+
+
+def test_several_processes_equal_one(exact: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks with 1 and 3 of 4 samples, played by threads: their mean gradient is that of one process."""
+    whole = make_inputs(sequence=torch.tensor([5, 9, 9, 9]))
+    assert whole.seeds is not None
+    whole.seeds[0] = IGNORE  # the first rank has neither seeds nor a sequence
+    barrier, slots, place = threading.Barrier(2, timeout=20), [None, None], threading.local()
+
+    def mean(value: Tensor) -> Tensor:
+        slots[place.rank] = value.detach()
+        barrier.wait()
+        result = (slots[0] + slots[1]) / 2  # type: ignore[operator]
+        barrier.wait()
+        return result
+
+    def one_rank(rank: int, split: slice, logits: Tensor, total: TotalLoss, out: dict[int, Tensor]) -> None:
+        place.rank = rank
+        fields = {k: v[split] for k, v in vars(whole).items() if isinstance(v, Tensor)}
+        fields |= {"map_logits": logits[split], "probabilities": logits[split].softmax(dim=1)}
+        out[rank] = total(LossInputs(**fields), epoch=1)[0]
+
+    kinds = [t for t in terms() if not isinstance(t, colocam.ConRanField | colocam.ClassCrossEntropy)]
+    for term in [*kinds, colocam.RgbJointConRanField(lambda_style="adaptive", weight=9.0)]:
+        logits = whole.map_logits.clone().requires_grad_()
+        total = TotalLoss([term])
+        loss = total(
+            make_inputs(logits=logits, sequence=whole.sequence, seeds=whole.seeds, images=whole.images),
+            epoch=1,
+        )[0]
+        (expected,) = torch.autograd.grad(loss, logits)
+        with monkeypatch.context() as patched:
+            patched.setattr(base, "mean_over_processes", mean)
+            patched.setattr(colocam, "mean_over_processes", mean)
+            out: dict[int, Tensor] = {}
+            threads = [
+                threading.Thread(target=one_rank, args=(r, s, logits, total, out))
+                for r, s in enumerate((slice(0, 1), slice(1, 4)))
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        (grad,) = torch.autograd.grad((out[0] + out[1]) / 2, logits)
+        torch.testing.assert_close((out[0] + out[1]) / 2, loss, msg=term.name)
+        torch.testing.assert_close(grad, expected, msg=term.name)
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda: colocam.RgbJointConRanField(lambda_style="loud"), "lambda_style"),  # type: ignore[arg-type]
+        (lambda: colocam.RgbJointConRanField(input_data="sound"), "input_data"),  # type: ignore[arg-type]
+        (lambda: colocam.RgbJointConRanField(input_re_dim=0), "input_re_dim"),
+        (lambda: colocam.RgbJointConRanField(scale_factor=0), "scale_factor"),
+        (lambda: colocam.FgSize(eps=-1), "eps"),
+        (lambda: make_inputs(probabilities=torch.zeros(B, 2, H, W + 1)), "map_logits and probabilities"),
+        (lambda: make_inputs(labels=torch.zeros(B + 1)), "labels has 5 samples"),
+        (lambda: colocam.SelfLearning()(make_inputs(seeds=None)), r"sl_clc needs LossInputs\.seeds"),
+    ],
+)
+def test_wrong_use(build: Callable[[], Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        build()

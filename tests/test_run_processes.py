@@ -1,0 +1,174 @@
+"""Runs of several processes on one machine, with gloo on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Workplace, popen, run_process, start, torchrun
+
+from dlib.utils import distributed
+from dlib.utils.errors import UsageError
+
+
+def same(a: object, b: object, where: str = "") -> list[str]:
+    """Paths at which two reports differ by more than float noise; curves, which jump, apart."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = (a.keys() | b.keys()) - {"curves"}
+        return [f for key in keys for f in same(a.get(key), b.get(key), f"{where}/{key}")]
+    if isinstance(a, float) and isinstance(b, float):
+        return [] if a == pytest.approx(b, rel=1e-4, abs=1e-4) else [f"{where}: {a} {b}"]
+    return [] if a == b else [f"{where}: {a} {b}"]
+
+
+def test_two_processes_equal_one(workplace: Workplace) -> None:
+    """The encoder's batch norm is frozen: the head then sees no batch statistics. 9 frames over 2 processes."""
+    more = {"freeze_encoder": True, "max_epochs": 1, "num_val_sample_per_class": 3, "opt__lr": 0.01}
+    one = start(workplace.flags(**more, batch_size=4, exp_id="one"))
+    assert one[0] == 0, one[2]
+    flags = workplace.flags(**more, batch_size=2, exp_id="two", local_world_size=2)
+    code, out, error = run_process(flags, torchrun(2))
+    assert code == 0, error
+    assert out.count("done in") == 1  # one process talks
+    results = {}
+    for name in ("one", "two"):
+        folder = workplace.experiment(exp_id=name)
+        results[name] = json.loads((folder / "results.json").read_text())
+    for entry in results["two"]["epochs"]:
+        assert entry["val"]["samples"] == 9
+    val = [[entry["val"] for entry in results[name]["epochs"]] for name in ("one", "two")]
+    assert not [found for a, b in zip(*val, strict=True) for found in same(a, b)]
+    assert not same(results["one"]["test"], results["two"]["test"])
+    newest = [
+        torch.load(
+            max((workplace.experiment(exp_id=name) / "checkpoints").glob("*_checkpoint.pth")),
+            weights_only=True,
+        )
+        for name in ("one", "two")
+    ]
+    assert newest[0]["position"]["step"] == newest[1]["position"]["step"] == 3
+    for key, value in newest[0]["model"].items():
+        torch.testing.assert_close(newest[1]["model"][key], value, rtol=1e-4, atol=1e-6)
+    loss = [event["loss"] for event in steps(workplace.experiment(exp_id="one"))]
+    assert len(loss) == 3
+
+
+def steps(experiment: Path) -> list[dict]:
+    lines = (json.loads(line) for line in (experiment / "log.jsonl").read_text().splitlines())
+    return [event for event in lines if event["event"] == "step"]
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def test_a_process_that_dies_ends_the_others(workplace: Workplace) -> None:
+    flags = workplace.flags(max_epochs=1000, local_world_size=2, checkpoint_save=100000)
+    launcher = popen(flags, torchrun(2))
+    try:
+        log = workplace.experiment() / "log.jsonl"
+        deadline = time.monotonic() + 400
+        while not (log.exists() and '"event": "step"' in log.read_text()):
+            assert launcher.poll() is None, launcher.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        workers = children(launcher.pid)
+        victim = next(p for p in workers if b"LOCAL_RANK=1" in Path(f"/proc/{p}/environ").read_bytes())
+        begin = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        _, error = launcher.communicate(timeout=120)
+        assert time.monotonic() - begin < 30
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert launcher.returncode != 0
+    assert "SIGKILL" in error or "another process of the run did" in error
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def enter(backend: str, local_world_size: int) -> None:
+    with distributed.process_group(backend, local_world_size, "", torch.device("cpu")):
+        raise AssertionError("must not get here")
+
+
+def test_counts_of_processes_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match=r"--local_world_size 2 needs torchrun --nproc_per_node=2"):
+        enter("gloo", 2)
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        UsageError, match="torchrun started 2 processes on this node; give --local_world_size=2"
+    ):
+        enter("gloo", 1)
+    with pytest.raises(UsageError, match="nccl needs CUDA cards; use --dist_backend gloo"):
+        enter("nccl", 2)
+
+
+@pytest.mark.parametrize(
+    ("cards", "cudaid", "processes", "message"),
+    [
+        (0, "0", 1, "no CUDA card can be used here"),
+        (1, "0", 2, "card 1 does not exist .this machine has 1.: start fewer processes"),
+        (2, "0,1", 3, "--cudaid 0,1 names 2 cards, but this machine runs 3 processes"),
+        (2, "5", 1, "card 5 does not exist"),
+        (2, "x", 1, "expected card numbers"),
+    ],
+)
+def test_cards_that_do_not_exist(
+    monkeypatch: pytest.MonkeyPatch, cards: int, cudaid: str, processes: int, message: str
+) -> None:
+    """Every process says the same, so that none waits for one that has given up."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cards > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    for rank in range(processes):
+        with pytest.raises(UsageError, match=message):
+            distributed.pick_device("cuda", cudaid, rank, processes)
+
+
+def test_each_process_takes_its_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert [distributed.pick_device("auto", "1", rank, 3).index for rank in range(3)] == [1, 2, 3]
+    assert [distributed.pick_device("auto", "3,0", rank, 2).index for rank in range(2)] == [3, 0]
+    assert distributed.pick_device("cpu", "9", 0, 1).type == "cpu"
+
+
+def fail_inside(error: Exception) -> None:
+    with distributed.process_group("gloo", 1, "", torch.device("cpu")):
+        assert distributed.world_size() == 1
+        assert distributed.gather_objects(3) == [3]
+        raise error
+
+
+def test_a_lost_peer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    values = {
+        "RANK": 0,
+        "WORLD_SIZE": 1,
+        "LOCAL_WORLD_SIZE": 1,
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": port,
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+    for error, expected in (
+        (torch.distributed.DistBackendError("x"), distributed.UserError),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer"), distributed.UserError),
+        (RuntimeError("shapes do not fit"), RuntimeError),
+    ):
+        with pytest.raises(expected):
+            fail_inside(error)
+    assert not distributed.is_running()

@@ -1,0 +1,322 @@
+"""The road of a user through main.py, from the classifier to CoLo-CAM's last file, on a tiny dataset."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import DATASET, ENCODER, ROOT, Workplace, colocam_flags, run_process, start, torchrun
+from PIL import Image
+
+CRITERIA = ("best_localization", "best_classification")
+TERMS = {
+    *("sl_clc", "crf_clc", "rgb_jcrf_clc", "max_sizepos_clc"),
+    *("min_entropy_clc", "size_bg_g_fg_clc", "sizefg_tmp_clc", "empty_out_bb_clc"),
+}
+
+
+def events(experiment: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (experiment / "log.jsonl").read_text().splitlines()]
+
+
+def tag(criterion: str) -> str:
+    return f"{DATASET}-{ENCODER}-LayerCAM-WGAP-cp_{criterion}-boxv2_False"
+
+
+def check_experiment(experiment: Path, task: str, parts: set[str]) -> dict[str, Any]:
+    """What spec 4 says of every finished experiment; returns results.json."""
+    config = yaml.safe_load((experiment / "config.yml").read_text())
+    assert (config["task"], config["crop_size"], config["max_epochs"]) == (task, 32, 2)
+    command = shlex.split((experiment / "code" / "cmd.sh").read_text())
+    assert command[command.index("--task") + 1] == task
+    environment = yaml.safe_load((experiment / "environment.yml").read_text())
+    assert environment["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert environment["device"].startswith(("CPU", "NVIDIA"))
+    results = json.loads((experiment / "results.json").read_text())
+    expected = {"task": task, "dataset": DATASET, "encoder": ENCODER, "seed": 0, "exp_id": "t"}
+    assert {name: results[name] for name in expected} == expected
+    assert [entry["epoch"] for entry in results["epochs"]] == [0, 1, 2]
+    for criterion in CRITERIA:
+        folder = experiment / tag(criterion)
+        (weights,) = folder.glob("*_best_model.pth")
+        best = results["best"][criterion]
+        assert weights.name == f"{best['step']}_best_model.pth"
+        assert set(torch.load(weights, weights_only=True)) == parts
+        assert yaml.safe_load((folder / "config_model.yaml").read_text())["encoder_name"] == ENCODER
+        check_report(results["val"][criterion])
+        check_report(results["test"][criterion])
+        scores = [
+            entry["val"]["headline" if criterion == CRITERIA[0] else "classification"]
+            for entry in results["epochs"]
+        ]
+        assert best["epoch"] == scores.index(max(scores))  # the first epoch wins on ties
+        taus = yaml.safe_load((experiment / f"thresholds-{criterion}.yaml").read_text())
+        val = results["val"][criterion]["per_class"]
+        assert taus == {name: row["best_tau"]["50"] for name, row in val.items()}
+        log = (experiment / f"performance_log_{criterion}.txt").read_text()
+        assert all(name in log for name in results["classes"])
+        assert f"{results['test'][criterion]['headline']:.1f}" in log
+        assert set(results["test"][criterion]["at_val_taus"]["corloc"]) >= {"30", "50", "70"}
+    checkpoints = sorted((experiment / "checkpoints").glob("*_checkpoint.pth"))
+    assert 1 <= len(checkpoints) <= 2
+    assert not list(experiment.rglob("*.tmp"))
+    assert (experiment / "passed.txt").read_text().strip()
+    with Image.open(experiment / "curves_training.png") as image:
+        assert image.width > 200
+    check_events(experiment, results)
+    return results
+
+
+def check_report(report: dict[str, Any]) -> None:
+    assert report["samples"] == 12
+    for name in ("corloc", "top1", "top5"):
+        assert all(0 <= report[name][sigma] <= 100 for sigma in ("30", "50", "70", "mean"))
+    assert report["headline"] == report["corloc"]["50"]
+    assert report["corloc"]["30"] >= report["corloc"]["50"] >= report["corloc"]["70"]
+    assert report["top1"]["50"] <= report["top5"]["50"] <= report["corloc"]["50"]
+    rows = report["per_class"].values()
+    assert math.isclose(sum(row["corloc"]["50"] for row in rows) / 3, report["corloc"]["50"], abs_tol=1e-9)
+
+
+def check_events(experiment: Path, results: dict[str, Any]) -> None:
+    found = events(experiment)
+    kinds = [event["event"] for event in found]
+    steps = [event["step"] for event in found if event["event"] == "step"]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "end"
+    assert steps == list(range(1, steps[-1] + 1))
+    assert [event["epoch"] for event in found if event["event"] == "epoch"] == [1, 2]
+    assert [event["epoch"] for event in found if event["event"] == "validation"] == [0, 1, 2]
+    assert kinds.count("test") == 2
+    for event in (event for event in found if event["event"] == "epoch"):
+        ours = [e["loss"] for e in found if e["event"] == "step" and e["epoch"] == event["epoch"]]
+        assert math.isclose(event["train"]["loss"], sum(ours) / len(ours), rel_tol=1e-9)
+        assert math.isclose(sum(event["shares"].values()), 1.0, rel_tol=1e-6)
+    validations = [e["report"]["headline"] for e in found if e["event"] == "validation"]
+    assert validations == [entry["val"]["headline"] for entry in results["epochs"]]
+
+
+def test_classifier_leaves_every_file(trained: Workplace) -> None:
+    experiment = trained.experiment()
+    results = check_experiment(experiment, "STD_CL", {"encoder", "classification_head"})
+    assert results["classifier_test"] is None
+    assert results["parameters"] == sum(
+        value.numel()
+        for part in torch.load(
+            next(experiment.glob("*/*_best_model.pth")), map_location="cpu", weights_only=True
+        ).values()
+        for name, value in part.items()
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )
+    for criterion in CRITERIA:
+        pictures = sorted((experiment / tag(criterion) / "test" / "vizu" / "50").glob("*.png"))
+        assert len(pictures) >= 3  # of each class one
+    page = (experiment / "report.html").read_text()
+    assert "<script src" not in page
+    assert (experiment / "log.txt").read_text().count("validation after epoch") == 3
+
+
+def test_finished_experiment_is_not_run_again(trained: Workplace) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.experiment().rglob("*")}
+    code, out, _ = start(trained.flags())
+    assert code == 0
+    assert "finished before" in out
+    assert {path: path.stat().st_mtime_ns for path in trained.experiment().rglob("*")} == before
+
+
+def test_promotion_copies_what_colocam_reads(trained: Workplace) -> None:
+    for criterion in CRITERIA:
+        ours = trained.experiment() / tag(criterion)
+        theirs = trained.folder / "pretrained" / tag(criterion)
+        assert {path.name for path in theirs.iterdir()} == {
+            "config_model.yaml",
+            *(path.name for path in ours.glob("*.pth")),
+        }
+        for path in theirs.iterdir():
+            assert path.read_bytes() == (ours / path.name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def colocam(trained: Workplace) -> Workplace:
+    """A finished CoLo-CAM run with every term on, its classifier frozen, its CAM store filled by it."""
+    code, _, error = start(trained.flags("CoLo-CAM", **colocam_flags(), vizu_n=1, report=True), curves=True)
+    assert code == 0, error
+    return trained
+
+
+def test_colocam_leaves_every_file(colocam: Workplace) -> None:
+    experiment = colocam.experiment("CoLo-CAM")
+    parts = {"encoder", "classification_head", "decoder", "segmentation_head"}
+    results = check_experiment(experiment, "CoLo-CAM", parts)
+    check_report(results["classifier_test"])
+    step = next(event for event in events(experiment) if event["event"] == "step")
+    assert set(step["terms"]) == set(step["raw"]) == TERMS
+    assert math.isclose(step["loss"], sum(step["terms"].values()), rel_tol=1e-4)
+    assert abs(step["terms"]["rgb_jcrf_clc"]) == pytest.approx(9.0, rel=1e-5)  # adaptive: λ L / |L|
+    epoch = next(event for event in events(experiment) if event["event"] == "epoch")
+    assert 0 <= epoch["diagnostics"]["seed_purity"] <= 1
+    assert set(epoch["diagnostics"]["grad_norms"]) == TERMS
+    assert list((experiment / "seeds").glob("*.png"))
+
+
+def test_frozen_classifier_is_the_promoted_one(colocam: Workplace) -> None:
+    promoted = torch.load(
+        next((colocam.folder / "pretrained" / tag(CRITERIA[1])).glob("*.pth")), weights_only=True
+    )
+    for weights in colocam.experiment("CoLo-CAM").glob("*/*_best_model.pth"):
+        trained = torch.load(weights, weights_only=True)
+        for part in ("encoder", "classification_head"):
+            assert all(torch.equal(trained[part][key], value) for key, value in promoted[part].items())
+
+
+def test_unfrozen_classifier_and_own_maps_as_seeds(colocam: Workplace, tmp_path: Path) -> None:
+    place = Workplace(tmp_path, colocam.datasets, colocam.folds)
+    (tmp_path / "pretrained").symlink_to(colocam.folder / "pretrained")
+    shutil.copytree(colocam.folder / "data_cams", tmp_path / "data_cams")
+    more = colocam_flags(freeze_cl=False, sl_clc_epoch_switch_to_sl=2, ema_decay=0.9, grad_clip=1.0)
+    code, out, error = start(place.flags("CoLo-CAM", **more))
+    assert code == 0, error
+    assert "is complete" in out  # the store of the first run serves this one
+    found = events(place.experiment("CoLo-CAM"))
+    steps = [event for event in found if event["event"] == "step"]
+    assert set(steps[0]["terms"]) == {*TERMS, "class"}
+    assert all(math.isfinite(step["loss"]) for step in steps)
+
+
+def test_store_holds_a_map_for_every_train_frame(colocam: Workplace) -> None:
+    (folder,) = (colocam.folder / "data_cams").iterdir()
+    assert folder.name == f"{tag(CRITERIA[0])}_cams_train"
+    shots = (colocam.folds / DATASET / "train" / "image_ids.txt").read_text().splitlines()
+    frames = [path for shot in shots for path in (colocam.datasets / DATASET / shot).glob("*.jpg")]
+    wanted = {f"{path.relative_to(colocam.datasets / DATASET)}".replace("/", "_") + ".pt" for path in frames}
+    assert {path.name for path in folder.glob("*.pt")} == wanted
+    cam = torch.load(next(folder.glob("*.pt")), weights_only=True)
+    assert cam.dim() == 2
+    assert 0 <= cam.min() <= cam.max() <= 1
+
+
+def plain(values: dict[str, Any], **changes: Any) -> list[str]:
+    return [word for name, value in {**values, **changes}.items() for word in (f"--{name}", str(value))]
+
+
+def test_both_published_command_lines(trained: Workplace, tmp_path: Path) -> None:
+    """As they stand in users' scripts, with dataset, paths, network and sizes changed, under torchrun."""
+    place = Workplace(tmp_path, trained.datasets, trained.folds)
+    paths = {
+        "data_root": place.datasets,
+        "metadata_root": place.folds,
+        "exps_root": tmp_path / "exps",
+        "pretrained_root": tmp_path / "pretrained",
+        "cams_root": tmp_path / "data_cams",
+    }
+    small = {
+        "encoder_weights": None,
+        "crop_size": 32,
+        "resize_size": 40,
+        "num_workers": 0,
+        "max_epochs": 1,
+        "vizu_n": 0,
+        "report": False,
+    }
+    first = plain({**COMMON, **STD_CL}, **paths, **small, dataset=DATASET, encoder_name=ENCODER, batch_size=8)
+    code, out, error = run_process(["--local_world_size=1", *first], torchrun(1))
+    assert code == 0, error
+    assert out.count("no CUDA card is used") <= 1
+    (experiment,) = (tmp_path / "exps" / "DEBUG" / DATASET / ENCODER / "STD_CL" / "LayerCAM").iterdir()
+    assert experiment.name.startswith(f"id_{STD_CL['exp_id']}-tsk_STD_CL-ds_{DATASET}-mth_LayerCAM")
+    shutil.copytree(experiment, tmp_path / "pretrained", ignore=shutil.ignore_patterns("checkpoints"))
+    second = plain({**COMMON, **COLOCAM}, **paths, **small, dataset=DATASET, encoder_name=ENCODER)
+    second += plain({"sl_clc_min": 20, "sl_clc_max": 20, "batch_size": 8})
+    code, _, error = start(["--local_world_size=1", *second])  # without torchrun
+    assert code == 0, error
+    (experiment,) = (tmp_path / "exps" / "DEBUG" / DATASET / ENCODER / "CoLo-CAM" / "LayerCAM").iterdir()
+    assert (experiment / "passed.txt").is_file()
+
+
+COMMON = {
+    "opt__name_optimizer": "sgd",
+    "dist_backend": "gloo",
+    "batch_size": 32,
+    "checkpoint_save": 100,
+    "keep_last_n_checkpoints": 10,
+    "support_background": True,
+    "method": "LayerCAM",
+    "spatial_pooling": "WGAP",
+    "box_v2_metric": False,
+    "cudaid": 0,
+    "debug_subfolder": "DEBUG",
+    "amp": True,
+    "plot_tr_cam_progress": False,
+    "opt__gamma": 0.9,
+    "opt__weight_decay": 0.0001,
+    "sample_fr_limit": 0.6,
+}
+STD_CL = {
+    "task": "STD_CL",
+    "arch": "STDClassifier",
+    "freeze_cl": False,
+    "freeze_encoder": False,
+    "opt__lr": 0.001,
+    "opt__step_size": 15,
+    "std_label_smooth": False,
+    "exp_id": "03_14_2023_19_49_04_857184__2897019",
+}
+COLOCAM = {
+    "task": "CoLo-CAM",
+    "arch": "UnetCoLoCAM",
+    "freeze_cl": True,
+    "opt__lr": 0.01,
+    "opt__step_size": 5,
+    "elb_init_t": 1.0,
+    "elb_max_t": 10.0,
+    "elb_mulcoef": 1.01,
+    "sample_n_from_seq": 2,
+    "min_tr_batch_sz": -1,
+    "drop_small_tr_batch": False,
+    "sample_n_from_seq_style": "before",
+    "sample_n_from_seq_dist": "uniform",
+    "sl_clc": True,
+    "sl_clc_knn_t": 0.0,
+    "sl_clc_seed_epoch_switch_uniform": -1,
+    "sl_clc_epoch_switch_to_sl": -1,
+    "sl_clc_min_t": 0.0,
+    "sl_clc_lambda": 1.0,
+    "sl_clc_min": 1000,
+    "sl_clc_max": 1000,
+    "sl_clc_ksz": 3,
+    "sl_clc_max_p": 0.7,
+    "sl_clc_min_p": 0.1,
+    "sl_clc_seed_tech": "seed_weighted",
+    "sl_clc_use_roi": True,
+    "sl_clc_roi_method": "largest",
+    "sl_clc_roi_min_size": 0.05,
+    "crf_clc": True,
+    "crf_clc_lambda": 2e-09,
+    "crf_clc_sigma_rgb": 15.0,
+    "crf_clc_sigma_xy": 100.0,
+    "rgb_jcrf_clc": True,
+    "rgb_jcrf_clc_lambda": 9.0,
+    "rgb_jcrf_clc_lambda_style": "adaptive",
+    "rgb_jcrf_clc_sigma_rgb": 15.0,
+    "rgb_jcrf_clc_input_data": "image",
+    "rgb_jcrf_clc_input_re_dim": -1,
+    "rgb_jcrf_clc_start_ep": 0,
+    "max_sizepos_clc": True,
+    "max_sizepos_clc_lambda": 0.01,
+    "exp_id": "03_14_2023_19_16_58_282581__5931773",
+}
+
+
+def test_promotion_refuses_an_unfinished_experiment(tmp_path: Path) -> None:
+    script = str(ROOT / "cmds" / "promote.sh")
+    done = subprocess.run(["bash", script, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is not finished" in done.stderr
