@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +103,12 @@ def colocam_flags(**changes: Any) -> dict[str, Any]:
         "empty_out_bb_clc": True,
         **changes,
     }
+
+
+@pytest.fixture(autouse=True)
+def the_same_weights_every_time() -> None:
+    """Networks that a test makes start from the same weights whichever tests ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
