@@ -107,7 +107,6 @@ def test_accepted_combinations(command: str) -> None:
         (CLC + " --sl_clc_roi_method largest", "--sl_clc_use_roi is False"),
         ("--sl_clc True", "belong to --task CoLo-CAM"),
         ("--std_label_smooth True", "no effect with --std_label_smooth_e 0"),
-        ("--min_tr_batch_sz 4", "no effect with --sample_n_from_seq 1"),
         (CLC + " --freeze_encoder True", "--freeze_cl freezes encoder and head"),
         ("--freeze_decoder_bn True", "has no decoder"),
         ("--fd_exp somewhere", "no effect without --eval_only True"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import bilateralfilter
@@ -203,3 +205,34 @@ def test_odd_memory_layouts_are_copied() -> None:
 def test_an_empty_batch_gives_an_empty_batch() -> None:
     assert bilateral_filter(IMAGES[:0], VALUES[:0], 15, 100).shape == (0, 2, 4, 5)
     assert color_bilateral_filter(IMAGES[:0], VALUES[:0], 15, backend="torch").shape == (0, 2, 4, 5)
+
+
+LOOPING_DAEMON = """
+import threading, time
+import numpy as np
+import {module} as extension
+
+images, ins = np.random.rand(3 * 64 * 64).astype("f"), np.random.rand(2 * 64 * 64).astype("f")
+outs = np.zeros_like(ins)
+
+def loop():
+    while True:
+        extension.{module}_batch(images, ins, outs, 1, 2, 64, 64, 15.0, {last})
+
+threading.Thread(target=loop, daemon=True).start()
+time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize(("module", "last"), [("bilateralfilter", 100.0), ("colorbilateralfilter", 3)])
+def test_a_program_ends_while_a_daemon_thread_filters(module: str, last: float) -> None:
+    script = LOOPING_DAEMON.format(module=module, last=last)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_more_channels_than_there_are_numbers_for_are_refused() -> None:
+    a = np.zeros(65537, np.float32)
+    image = np.zeros(3, np.float32)
+    with pytest.raises(ValueError, match="K must be at most 65536"):
+        bilateralfilter.bilateralfilter(image, a, a.copy(), 1, 1, 15.0, 100.0)

@@ -61,6 +61,32 @@ def expected_corloc(folder: Path, root: Path, tau: float) -> dict[str, float]:
     return shares
 
 
+def test_an_experiment_of_another_machine(tmp_path: Path, capsys) -> None:
+    folder = save_experiment(tmp_path / "exp", STD_CL)
+    saved = yaml.safe_load((folder / "config.yml").read_text())
+    elsewhere = {
+        "device": "cuda",
+        "local_world_size": 8,
+        "dist_backend": "nccl",
+        "cudaid": "7",
+        "num_workers": 99,
+    }
+    (folder / "config.yml").write_text(yaml.safe_dump({**saved, **elsewhere}))
+    flags = write_dataset(tmp_path, CLASSES)
+    assert main.main([*flags, "--fd_exp", str(folder)]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"val": 3}'])
+def test_results_that_are_none_are_named_before_the_work(tmp_path: Path, content: str, capsys) -> None:
+    folder = save_experiment(tmp_path / "exp", STD_CL)
+    (folder / "results.json").write_text(content)
+    assert main.main([*write_dataset(tmp_path, CLASSES), "--fd_exp", str(folder)]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "results.json: not an experiment's results" in said.err
+    assert "CorLoc" not in said.out
+
+
 @pytest.mark.parametrize("task", [STD_CL, COLOCAM])
 def test_an_experiment_on_another_dataset(tmp_path: Path, task: str, capsys) -> None:
     torch.set_num_threads(1)

@@ -115,6 +115,15 @@ def test_ten_in_a_row_end_the_run(tmp_path: Path) -> None:
     assert len(list(again.train_epoch(1))) == 30  # nine and eight in a row do not
 
 
+def test_ten_in_a_row_are_counted_over_epochs(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, 4, bad=set(range(100)))
+    for epoch in (1, 2):
+        assert len(list(trainer.train_epoch(epoch))) == 4
+    with pytest.raises(UserError, match="10 steps in a row"):
+        list(trainer.train_epoch(3))
+    assert trainer.position.step == 9
+
+
 @pytest.mark.parametrize("flags", [{}, {"ema_decay": 0.9, "opt__name_optimizer": "adam", "grad_clip": 0.1}])
 def test_state_goes_on_exactly(tmp_path: Path, flags: dict[str, Any]) -> None:
     whole = trainer_of(tmp_path, 5, set(), **flags)

@@ -132,6 +132,9 @@ def _check_terms(cfg: Flags) -> None:
             raise UsageError(
                 f"--{term}_end_ep {end}: must be -1 (no end) or not before --{term}_start_ep {start}"
             )
+    for name in ("crf_clc_scale", "rgb_jcrf_clc_scale"):
+        if cfg.crop_size * getattr(cfg, name) < 1:
+            raise UsageError(f"--{name} {getattr(cfg, name)}: leaves no pixel of --crop_size {cfg.crop_size}")
     if cfg.sl_clc_ksz % 2 == 0 or cfg.sl_clc_fg_erode_k % 2 == 0:
         name = "sl_clc_ksz" if cfg.sl_clc_ksz % 2 == 0 else "sl_clc_fg_erode_k"
         raise UsageError(f"--{name} {getattr(cfg, name)}: expected an odd number")
@@ -170,8 +173,6 @@ def config_warnings(cfg: Flags) -> list[str]:
         lines.append("--fd_exp has no effect without --eval_only True")
     if cfg.std_label_smooth and cfg.std_label_smooth_e == 0:
         lines.append("--std_label_smooth True has no effect with --std_label_smooth_e 0")
-    if cfg.min_tr_batch_sz != -1 and cfg.sample_n_from_seq == 1:
-        lines.append("--min_tr_batch_sz has no effect with --sample_n_from_seq 1")
     return lines
 
 

@@ -68,8 +68,8 @@ class CrfFlags:
 
     crf_clc: bool = flag(False, "dense CRF loss of each frame")
     crf_clc_lambda: float = flag(2e-09, _WEIGHT, ge=0)
-    crf_clc_sigma_rgb: float = flag(15.0, "width of the colour kernel, in grey levels", gt=0)
-    crf_clc_sigma_xy: float = flag(100.0, "width of the position kernel, in pixels", gt=0)
+    crf_clc_sigma_rgb: float = flag(15.0, "width of the colour kernel, in grey levels", ge=0.01)
+    crf_clc_sigma_xy: float = flag(100.0, "width of the position kernel, in pixels", ge=0.01)
     crf_clc_scale: float = flag(1.0, "size of the image and maps that the filter sees", gt=0, le=1)
     crf_clc_start_ep: int = flag(0, _START, ge=0)
     crf_clc_end_ep: int = flag(-1, _END, ge=-1)
@@ -89,7 +89,7 @@ class JointCrfFlags:
     rgb_jcrf_clc_lambda_style: str = flag(
         "constant", "λ·L, or λ·L/|L| (adaptive)", choices=("constant", "adaptive")
     )
-    rgb_jcrf_clc_sigma_rgb: float = flag(15.0, "width of the colour kernel", gt=0)
+    rgb_jcrf_clc_sigma_rgb: float = flag(15.0, "width of the colour kernel", ge=0.01)
     rgb_jcrf_clc_input_data: str = flag(
         "image", "what pixels are compared by", choices=("image", "deep_features", "cam_logits")
     )

@@ -56,7 +56,7 @@ class MethodFlags:
     wc_kmax: float = flag(0.5, "WILDCAT: share of highest pixels", gt=0, le=1)
     wc_kmin: float = flag(0.1, "WILDCAT: share of lowest pixels", ge=0, le=1)
     wc_alpha: float = flag(0.6, "WILDCAT: weight of the lowest pixels", ge=0)
-    wc_dropout: float = flag(0.0, "WILDCAT: dropout of the highest and lowest pixels", ge=0, le=1)
+    wc_dropout: float = flag(0.0, "WILDCAT: dropout of the highest and lowest pixels", ge=0, le=0.999)
     lse_r: float = flag(10.0, "LogSumExp: sharpness r", gt=0)
     cam_chunk_size: int = flag(64, "masked images per pass of ScoreCAM, SSCAM, ISCAM: bounds memory", ge=1)
 

@@ -47,9 +47,9 @@ class DataFlags:
     num_classes: int = flag(
         10, "number of classes; the folds decide, a given number that differs from them is an error", ge=1
     )
-    crop_size: int = flag(224, "side in pixels of the square that networks see", ge=8, le=4096)
+    crop_size: int = flag(224, "side in pixels of the square that networks see", ge=16, le=4096)
     resize_size: int = flag(
-        256, "side in pixels to which train frames are resized before the crop", ge=8, le=4096
+        256, "side in pixels to which train frames are resized before the crop", ge=16, le=4096
     )
     num_val_sample_per_class: int = flag(0, "validation frames used per class; 0: all", ge=0)
     num_workers: int = flag(4, "processes that load data, per training process; 0: none", ge=0, le=1024)
@@ -73,7 +73,7 @@ class SamplingFlags:
 
     batch_size: int = flag(32, "frames per step and process", ge=1)
     sample_fr_limit: float = flag(
-        1.0, "share of each shot, around its middle, that frames are drawn from", ge=0, le=1
+        1.0, "share of each shot, around its middle, that frames are drawn from", gt=0, le=1
     )
     sample_n_from_seq: int = flag(
         1, "frames drawn from each shot per epoch (all allowed ones if there are not more)", ge=1
@@ -88,7 +88,7 @@ class SamplingFlags:
     )
     sample_n_from_seq_std: float = flag(1.0, "standard deviation of the gaussian, in frames", gt=0)
     min_tr_batch_sz: int = flag(
-        -1, "least number of shots loaded per block when sample_n_from_seq > 1; -1: no least", ge=-1
+        -1, "least number of shots drawn together and cut into minibatches; -1: no least", ge=-1
     )
     drop_small_tr_batch: bool = flag(False, "drop a short minibatch when its block already gave an update")
     fill_small_tr_batch: bool = flag(True, "fill a short minibatch up by repeating its frames from the start")

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dlib.configure.config import Config
+from dlib.configure.flag import flags_of
+from dlib.configure.flags_run import DistributedFlags
 from dlib.configure.table import FLAGS
 from dlib.learning.data import read_frames
 from dlib.learning.evaluation import evaluate
@@ -18,6 +20,8 @@ from dlib.utils.errors import UserError
 from dlib.utils.files import read_json, write_json
 from dlib.utils.logging import logger, start_logging
 from dlib.utils.signals import StopRequest
+
+_MACHINE = tuple(flag.name for flag in flags_of(DistributedFlags))
 
 
 def evaluate_only(cfg: Config) -> None:
@@ -38,19 +42,31 @@ def evaluate_only(cfg: Config) -> None:
     with distributed.process_group(cfg.dist_backend, cfg.local_world_size, cfg.init_method, device):
         start_logging(None, distributed.is_main(), cfg.verbose, cfg.progress)
         dataset = read_frames(cfg, cfg.split)
+        validation = _validation_of(folder, cfg.eval_checkpoint_type)
         check_classes(described.get("classes"), dataset.metadata.class_names, cfg.dataset)
         task = TASK_CLASSES[cfg.task](cfg, dataset.metadata.class_names, device, initialize=False)
         load_best_model(task.model, weights)
         report = evaluate(task, dataset, cfg, cfg.cam_curve_interval, StopRequest(device), cfg.split)
         if not distributed.is_main():
             return
-        results = folder / "results.json"
-        validation = read_json(results)["val"].get(cfg.eval_checkpoint_type) if results.exists() else None
         entry = with_validation_thresholds(report, validation)
         path = folder / f"eval_{cfg.dataset}_{cfg.split}_{cfg.eval_checkpoint_type}.json"
         write_json(path, entry)
         logger.info(as_text(f"{weights.name} on {cfg.dataset} {cfg.split}", entry))
         logger.info(f"written to {path}")
+
+
+def _validation_of(folder: Path, criterion: str) -> Any:
+    """What the experiment's ``results.json`` says of validation; None without that file or that entry."""
+    results = folder / "results.json"
+    if not results.exists():
+        return None
+    try:
+        return read_json(results)["val"].get(criterion)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{results}: not an experiment's results; move it away to evaluate without it"
+        ) from error
 
 
 def settings_of(cfg: Config, folder: Path, described: dict[str, Any]) -> Config:
@@ -63,7 +79,9 @@ def settings_of(cfg: Config, folder: Path, described: dict[str, Any]) -> Config:
     given |= {"fd_exp": str(folder), "eval_only": True}
     saved = folder / "config.yml"
     if saved.exists():
-        return Config.from_yaml(saved).replace(**given)
+        # Devices and processes are those of this machine, not of the one that trained.
+        here = {name: getattr(cfg, name) for name in (*_MACHINE, "num_workers")}
+        return Config.from_yaml(saved).replace(**here, **{n: v for n, v in given.items() if n not in here})
     known = {name: value for name, value in described.items() if name in FLAGS and name != "num_classes"}
     return Config.from_values({**known, **given}, cfg.explicit)
 

@@ -47,6 +47,7 @@ def run(cfg: Config) -> None:
             )
             return
         data = load_data(cfg)
+        cfg = cfg.replace(num_classes=len(data.classes))
         if cfg.dry_run:
             show_plan(cfg, data, device)
             return

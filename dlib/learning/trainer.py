@@ -64,7 +64,9 @@ class Trainer:
         """Train one epoch from where ``position`` stands; yields the step number after every minibatch."""
         position = self.position
         if position.epoch != epoch:
-            self.position = position = Position(epoch=epoch, step=position.step, trained=False)
+            self.position = position = Position(
+                epoch=epoch, step=position.step, trained=False, skipped_in_row=position.skipped_in_row
+            )
         rates = set_learning_rate(self.cfg, self.optimizer, self._base_rates, epoch - 1)
         self.task.model.train()
         self.task.start_epoch(epoch)
@@ -85,8 +87,10 @@ class Trainer:
             result = self._step(batch, epoch, clock)
             position.step_in_epoch += 1
             position.step += 1
-            self._log_step(result, batch, rates, clock, time.perf_counter() - start)
-            bar.set_postfix_str(f"loss {float(result.loss.detach()):.4f}", refresh=False)
+            elapsed = time.perf_counter() - start
+            self._log_step(result, batch, rates, clock, elapsed)
+            loss, speed = float(result.loss.detach()), len(batch) / elapsed
+            bar.set_postfix_str(f"loss {loss:.4f}, {speed:.1f} images/s", refresh=False)
             yield position.step
         self.task.model.check_frozen()
         position.trained = True

@@ -126,7 +126,10 @@ def load_fitting_weights(model: nn.Module, folder_or_file: Path) -> list[str]:
         fits = {k: t for k, t in dict(state).items() if k in own and own[k].shape == t.shape}
         module.load_state_dict(fits, strict=False)
         filled += len(fits)
-        unfilled += [f"{part}.{key}" for key in own if key not in fits]
+        alias = getattr(module, "alias_prefix", None)
+        unfilled += [
+            f"{part}.{key}" for key in own if key not in fits and not (alias and key.startswith(alias))
+        ]
     if not filled:
         raise UserError(f"{folder_or_file}: nothing in it fits this network; give another --path_pre_trained")
     return unfilled

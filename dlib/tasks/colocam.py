@@ -30,6 +30,7 @@ from dlib.tasks.colocam_losses import build_losses
 from dlib.tasks.diagnosis import diagnose_maps
 from dlib.tasks.networks import build_classifier, build_colocam
 from dlib.tasks.pretrained import classifier_folder, seeder_folder
+from dlib.utils.errors import UsageError
 from dlib.utils.timing import StepClock
 
 
@@ -42,7 +43,17 @@ class CoLoCam(Task):
     def __init__(
         self, cfg: Config, classes: list[str], device: torch.device, initialize: bool = True
     ) -> None:
+        if cfg.crf_backend == "cpp" and device.type != "cpu":
+            raise UsageError(
+                f"--crf_backend cpp: filters on the CPU only, not on {device.type}; use auto or torch"
+            )
         super().__init__(cfg, classes, device, initialize)
+        channels = self.model.decoder.out_channels
+        if cfg.rgb_jcrf_clc_input_re_dim > channels:
+            raise UsageError(
+                f"--rgb_jcrf_clc_input_re_dim {cfg.rgb_jcrf_clc_input_re_dim}: the decoder of {cfg.encoder_name}"
+                f" has only {channels} channels"
+            )
         self.losses = build_losses(cfg).to(device)
         self._self_learner: nn.Module | None = None
 

@@ -8,7 +8,7 @@ void bilateralfilter_batch(const crf::FloatArray& images, const crf::FloatArray&
   crf::check_length(images, "images", "N * 3 * H * W", N, 3, H, W);
   crf::check_length(ins, "ins", "N * K * H * W", N, K, H, W);
   crf::check_length(outs, "outs", "N * K * H * W", N, K, H, W);
-  const crf::Shape shape = {3, static_cast<int>(K), H, W, true, sigmargb, sigmaxy};
+  const crf::Shape shape = {3, crf::checked_channels(K), H, W, true, sigmargb, sigmaxy};
   const int threads = crf::thread_count();
   const crf::WithoutGil released;
   crf::filter_batch(shape, {images.data(), ins.data(), outs.data()}, N, threads);

@@ -11,7 +11,7 @@ crf::Shape checked_shape(const crf::FloatArray& images, const crf::FloatArray& i
   crf::check_length(images, "images", "N * DIM * H * W", N, DIM, H, W);
   crf::check_length(ins, "ins", "N * K * H * W", N, K, H, W);
   crf::check_length(outs, "outs", "N * K * H * W", N, K, H, W);
-  return {static_cast<int>(DIM), static_cast<int>(K), H, W, false, sigmargb, 0};
+  return {static_cast<int>(DIM), crf::checked_channels(K), H, W, false, sigmargb, 0};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <Python.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +15,8 @@
 #if defined(__linux__)
 #include <sched.h>
 #endif
+
+#include "plan.hpp"
 
 namespace crf {
 
@@ -141,9 +144,22 @@ class WithoutGil {
   WithoutGil() : state_(PyEval_SaveThread()) {}
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
-  ~WithoutGil() { PyEval_RestoreThread(state_); }
+  ~WithoutGil() {
+    // An interpreter that is going down ends a daemon thread that asks for the GIL by unwinding its stack, and
+    // that aborts the process in a destructor. Such a thread waits here for the process to end instead.
+    while (finalizing()) std::this_thread::sleep_for(std::chrono::hours(1));
+    PyEval_RestoreThread(state_);
+  }
 
  private:
+  static bool finalizing() {
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing() != 0;
+#else
+    return _Py_IsFinalizing() != 0;
+#endif
+  }
+
   PyThreadState* state_;
 };
 
@@ -157,6 +173,12 @@ inline void check_length(const FloatArray& array, const char* name, const char* 
   throw std::invalid_argument(std::string(name) + " must hold " + meaning + " = " +
                               (overflow ? "far too many" : std::to_string(wanted)) + " floats, not " +
                               std::to_string(array.size()));
+}
+
+// K as the filter takes it; throws std::invalid_argument for more channels than it can.
+inline int checked_channels(std::int64_t K) {
+  if (K > kMaxChannels) throw std::invalid_argument("K must be at most " + std::to_string(kMaxChannels));
+  return static_cast<int>(K);
 }
 
 // Value channels of a single image's flat array: its length over H * W.

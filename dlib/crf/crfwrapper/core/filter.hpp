@@ -25,6 +25,9 @@ struct Batch {
   float* outs;
 };
 
+// Size above which a thread gives memory back after a call: pixels times numbers kept for each.
+constexpr std::ptrdiff_t kLargestKept = 1 << 22;
+
 class LatticeFilter {
  public:
   LatticeFilter(const Shape& shape, const Batch& batch, int threads)
@@ -39,6 +42,7 @@ class LatticeFilter {
     parallel(runs, [&](int i) {
       Run& run = lattice.runs[at(i)];
       kernels_.splat(plan, image(run), in(run), run, scratch());
+      if (scratch().rows.size() > std::size_t{kLargestKept}) scratch() = Scratch();
     });
     join(plan, lattice);
     find_neighbours(plan, lattice);
@@ -199,12 +203,12 @@ class LatticeFilter {
 // Filters groups of frames, each alone. Whole groups are given to threads while there are enough of them, then
 // the threads share each group.
 inline void filter_groups(const Shape& shape, const Batch& batch, const std::vector<Frames>& groups, int threads) {
-  if (shape.channels > kMaxChannels) throw std::invalid_argument("K must be at most 65536");
   const auto filter = [&](std::size_t group, int threads_of_group) {
     static thread_local Lattice lattice;
     LatticeFilter(shape, batch, threads_of_group)(groups[group], lattice);
     // A thread keeps its memory for the next call, but not that of an unusually large group.
-    if (shape.pixels() * static_cast<std::ptrdiff_t>(groups[group].size()) > 1 << 21) lattice = Lattice();
+    const std::ptrdiff_t frames = static_cast<std::ptrdiff_t>(groups[group].size());
+    if (shape.pixels() * frames * (8 + shape.channels) > kLargestKept) lattice = Lattice();
   };
   const std::size_t whole = groups.size() - groups.size() % static_cast<std::size_t>(threads);
   Pool::instance().run(static_cast<int>(whole), threads, [&](int i) { filter(static_cast<std::size_t>(i), 1); });
