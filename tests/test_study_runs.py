@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from dlib.study.__main__ import main
 from dlib.study.plan import read_study
 from dlib.study.runs import ROOT, Run, Runner
 from dlib.study.table import write_tables
+from dlib.utils.errors import UserError
 
 # Stands in for main.py: same flags, same folders, but results by a formula instead of training.
 FAKE = """
@@ -167,6 +169,107 @@ def test_classifiers_once_per_seed_then_the_table(place: Place) -> None:
 
     assert not any(run.error for run in place.run(COLOCAM))
     assert place.started() == []
+
+
+def refused(place: Place, text: str) -> str:
+    with pytest.raises(UserError) as error:
+        place.run(text)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("; give another --out, or remove that folder")
+    assert place.started() == []
+    return str(error.value)
+
+
+def test_results_of_other_flags_are_refused(place: Place) -> None:
+    text = "seeds: [0, 1]\nbase: {dataset: d, max_epochs: 3}\nvariants:\n  a: {opt__lr: 0.1}\n  b:\n"
+    place.run(text)
+    assert len(place.started()) == 4
+    (folder,) = place.folder.glob("out/exps/d/*/*/*/id_a-*-sd_0-*")
+    said = refused(place, text.replace("opt__lr: 0.1", "opt__lr: 0.2"))
+    assert said.startswith(f"a seed 0: {folder} was made with --opt__lr 0.1, the study says 0.2; ")
+    # A flag that the study no longer has is a change too: 150 is the default.
+    assert "--max_epochs 3, the study says 150" in refused(place, text.replace(", max_epochs: 3", ""))
+    # No number depends on these.
+    more = (
+        "num_workers: 0, vizu_n: 3, report: True, verbose: False, progress: false, device: cpu, data_root: x"
+    )
+    assert not any(run.error for run in place.run(text.replace("dataset: d", f"dataset: d, {more}")))
+    assert place.started() == []
+    for seed in (0, 1):
+        (folder,) = place.folder.glob(f"out/exps/d/*/*/*/id_a-*-sd_{seed}-*")
+        shutil.rmtree(folder)
+    place.run(text.replace("opt__lr: 0.1", "opt__lr: 0.2"))
+    assert [call[:2] for call in place.started()] == [["a", 0], ["a", 1]]
+
+
+def test_an_interrupted_run_goes_on_with_its_own_flags_only(place: Place) -> None:
+    text = "variants:\n  half: {opt__lr: 0.1}\nbase: {dataset: d}\n"
+    place.run(text)
+    place.started()
+    (begun,) = place.folder.rglob("begun")
+    # Nothing was saved yet: the run starts anew, with whatever flags.
+    begun.unlink()
+    changed = text.replace("0.1", "0.3")
+    place.run(changed)
+    assert len(place.started()) == 1
+    (begun.parent / "checkpoints").mkdir()
+    (begun.parent / "checkpoints" / "5_checkpoint.pth").touch()
+    assert "was made with --opt__lr 0.3, the study says 0.1" in refused(place, text)
+    assert not any(run.error for run in place.run(changed))
+
+
+def test_evaluations_of_other_flags_are_refused(place: Place) -> None:
+    place.run(COLOCAM)
+    place.started()
+    (folder,) = place.folder.glob("out/evaluations/GradCAM/seed_0")
+    changed = COLOCAM.replace("{method: GradCAM,", "{method: GradCAMpp,")
+    assert refused(place, changed).startswith(
+        f"GradCAM seed 0: {folder} was made with --method GradCAM, the study says GradCAMpp; "
+    )
+    finer = COLOCAM.replace("GAP, eval_only", "GAP, cam_curve_interval: 0.01, eval_only")
+    assert "--cam_curve_interval 0.001, the study says 0.01" in refused(place, finer)
+    # Rates and lengths of base are those of CoLo-CAM: the classifier has its own, and its readings stay.
+    (place.folder / "alone").mkdir()
+    alone = Place(place.folder / "alone")
+    text = COLOCAM.replace("  one:\n  two: {opt__lr: 0.2}\n", "")
+    alone.run(text)
+    alone.started()
+    assert not any(run.error for run in alone.run(text.replace("opt__lr: 0.1}", "opt__lr: 0.5}")))
+    assert alone.started() == []
+    # Numbers of which nothing says how they were measured are measured again.
+    (alone.folder / "out/evaluations/GAP/seed_1/evaluation.yml").unlink()
+    alone.run(text)
+    assert [call[1:5] for call in alone.started()] == [
+        [0, "STD_CL", "GAP", split] for split in ("val", "test")
+    ]
+
+
+def test_what_builds_on_another_classifier_is_refused(place: Place) -> None:
+    place.run(COLOCAM)
+    place.started()
+    changed = COLOCAM.replace("opt__lr: 0.01", "opt__lr: 0.05")
+    assert "classifier seed 0: " in refused(place, changed)
+    for folder in place.folder.glob("out/exps/d/*/STD_CL/*/*"):
+        shutil.rmtree(folder)
+    said = refused(place, changed)
+    assert said.startswith("one seed 0: ")
+    assert "was made with --opt__lr 0.01 of its classifier, the study says 0.05" in said
+    for folder in place.folder.glob("out/exps/d/*/CoLo-CAM/*/*"):
+        shutil.rmtree(folder)
+    assert refused(place, changed).startswith("GradCAM seed 0: ")
+    shutil.rmtree(place.folder / "out/evaluations")
+    assert not any(run.error for run in place.run(changed))
+
+
+def test_flags_that_cannot_be_read_are_named(place: Place, capsys) -> None:
+    text = "variants: {a: }\nbase: {dataset: d}"
+    place.run(text)
+    (config,) = place.folder.rglob("config.yml")
+    config.write_text("[")
+    assert main([str(place.folder / "s.yaml"), "--out", str(place.folder / "out")]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {config}: cannot be read as flags; give another --out, or remove its folder\n"
+    )
 
 
 def test_variants_of_a_failed_classifier(place: Place) -> None:

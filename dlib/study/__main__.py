@@ -29,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = (given.out or Path("exps/studies") / given.study.stem).resolve()
     try:
         study = read_study(given.study, words[at + 1 :], given.only)
+        runner = Runner(study, out, max(1, given.jobs))
         write_text(out / "study.yaml", given.study.read_text(encoding="utf-8"))
-        runs = Runner(study, out, max(1, given.jobs)).run()
+        runs = runner.run()
         # PyTorch is imported only once every run is done.
         from dlib.study.table import write_tables
         from dlib.study.timing import frame_cost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -14,11 +15,15 @@ from typing import Any
 
 from dlib.configure.config import Config, experiment_dir
 from dlib.configure.constants import TEST, VAL
+from dlib.study.kept import is_begun, is_evaluated, refuse_changed
 from dlib.study.plan import Flags, Study, Variant, folder_name
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
 
 ROOT = Path(__file__).parents[2]
+_SPLITS = (VAL, TEST)
+# Flags kept beside a result: of the classifier that a run builds on, and of an evaluation.
+_BUILT_ON, _EVALUATED_AS = "classifier.yml", "evaluation.yml"
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,10 @@ class Run:
 
 @dataclass
 class Runner:
-    """Starts the runs of ``study`` below ``out``, ``jobs`` at a time. ``program``: interpreter and main.py."""
+    """Starts the runs of ``study`` below ``out``, ``jobs`` at a time. ``program``: interpreter and main.py.
+
+    Raises UserError at once if ``out`` holds what other flags made.
+    """
 
     study: Study
     out: Path
@@ -42,6 +50,11 @@ class Runner:
     _trained: dict[tuple[Any, int], Run] = field(default_factory=dict)
     _alive: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        classifiers = [Variant(name, flags) for name, flags in self.study.classifiers.items()]
+        for variant, seed in itertools.product([*classifiers, *self.study.variants], self.study.seeds):
+            self._refuse_changed(variant, seed)
 
     def run(self) -> list[Run]:
         """All classifiers, then all variants; the variants' outcomes in the study's order.
@@ -88,12 +101,44 @@ class Runner:
             "pretrained_root": str(self._pretrained(name, seed)),
             "cams_root": str(self.out / "cams" / cams / f"seed_{seed}"),
         }
+        if not is_begun(folder := self._folder(variant, seed)):
+            write_text(folder / _BUILT_ON, (classifier.folder / "config.yml").read_text(encoding="utf-8"))
         return self._experiment(variant, seed, own)
 
+    def _config(self, variant: Variant, seed: int) -> Config:
+        return Config.from_values({**variant.flags, **self._own(variant, seed)})
+
+    def _own(self, variant: Variant, seed: int) -> Flags:
+        if variant.evaluates_only:
+            return {"fd_exp": str(self._folder(variant, seed))}
+        return {"MYSEED": str(seed), "exp_id": folder_name(variant.name), "exps_root": str(self.out / "exps")}
+
+    def _folder(self, variant: Variant, seed: int) -> Path:
+        if variant.evaluates_only:
+            return self.out / "evaluations" / folder_name(variant.name) / f"seed_{seed}"
+        return experiment_dir(self._config(variant, seed))
+
+    @staticmethod
+    def _holds_results(variant: Variant, folder: Path) -> bool:
+        if variant.evaluates_only:
+            return any(is_evaluated(folder, split) for split in _SPLITS)
+        return is_begun(folder)
+
+    def _refuse_changed(self, variant: Variant, seed: int) -> None:
+        """UserError if what the run's folder holds, whole or half, was made with other flags."""
+        folder, evaluates = self._folder(variant, seed), variant.evaluates_only
+        if not self._holds_results(variant, folder):
+            return
+        wanted, title = self._config(variant, seed), f"{variant.name} seed {seed}"
+        own, built_on = (_EVALUATED_AS, "config.yml") if evaluates else ("config.yml", _BUILT_ON)
+        if name := variant.classifier:
+            classifier = self._config(Variant(name, self.study.classifiers[name]), seed)
+            refuse_changed(folder / built_on, classifier, title, of=" of its classifier")
+        refuse_changed(folder / own, wanted, title, evaluation=evaluates)
+
     def _experiment(self, variant: Variant, seed: int, more: Flags) -> Run:
-        own = {"MYSEED": str(seed), "exp_id": folder_name(variant.name), "exps_root": str(self.out / "exps")}
-        flags = {**variant.flags, **more, **own}
-        folder = experiment_dir(Config.from_values(flags))
+        flags = {**variant.flags, **more, **self._own(variant, seed)}
+        folder = self._folder(variant, seed)
         if (folder / "passed.txt").exists():
             return Run(variant, seed, folder)
         error = self._start(f"{variant.name} seed {seed}", flags)
@@ -103,14 +148,19 @@ class Runner:
 
     def _evaluate(self, variant: Variant, seed: int, trained: Path) -> Run:
         """Validation and test of a trained classifier with the variant's method, in a folder of their own."""
-        folder = self.out / "evaluations" / folder_name(variant.name) / f"seed_{seed}"
+        folder = self._folder(variant, seed)
+        if not (self._holds_results(variant, folder) and (folder / _EVALUATED_AS).exists()):
+            # Nothing says how a number that may lie here was measured.
+            for left in folder.glob("eval_*.json"):
+                left.unlink()
+            write_text(folder / _EVALUATED_AS, self._config(variant, seed).to_yaml())
         write_text(folder / "config.yml", (trained / "config.yml").read_text(encoding="utf-8"))
         for weights in trained.glob("*-cp_best_*"):
             (folder / weights.name).unlink(missing_ok=True)
             (folder / weights.name).symlink_to(weights.resolve(), target_is_directory=True)
-        for split in (VAL, TEST):
-            if not any(folder.glob(f"eval_*_{split}_*.json")):
-                flags = {**variant.flags, "fd_exp": str(folder), "split": split}
+        for split in _SPLITS:
+            if not is_evaluated(folder, split):
+                flags = {**variant.flags, **self._own(variant, seed), "split": split}
                 if error := self._start(f"{variant.name} seed {seed} {split}", flags):
                     return Run(variant, seed, folder, error)
         return Run(variant, seed, folder)

@@ -1,0 +1,83 @@
+"""Results that a study finds in its folder are its own only if they come from the flags that it has now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlib.configure import flags_model, flags_run
+from dlib.configure.config import Config
+from dlib.configure.flag import flags_of
+from dlib.configure.table import FLAGS
+from dlib.utils.errors import UserError
+
+
+def _names(*groups: type) -> set[str]:
+    return {flag.name for group in groups for flag in flags_of(group)}
+
+
+# Where things lie, how often they are saved and shown, on which device: no number depends on it.
+_ELSEWHERE = _names(flags_run.RunFlags) - {"task", "MYSEED", "deterministic"}
+_ELSEWHERE |= _names(flags_run.CheckpointFlags, flags_run.OutputFlags, flags_run.DistributedFlags)
+_ELSEWHERE |= {"data_root", "metadata_root", "num_workers", "eval_batch_size", "cam_chunk_size"}
+_ELSEWHERE |= {"eval_only", "fd_exp", "split"}
+# What an evaluation does not read: its weights come from the classifier, whose flags are compared for themselves.
+_TRAINING = _names(flags_run.SamplingFlags, flags_run.TrainingFlags, flags_model.OptimizerFlags) - {
+    "amp_eval"
+}
+_TRAINING |= _names(flags_model.ClassifierFlags) | {"task", "arch", "MYSEED", "aug_color", "aug_scale_min"}
+
+
+def is_begun(experiment: Path) -> bool:
+    """Whether ``experiment`` is finished, or has a checkpoint from which it would go on."""
+    return (experiment / "passed.txt").exists() or any((experiment / "checkpoints").glob("*"))
+
+
+def is_evaluated(folder: Path, split: str) -> bool:
+    return any(folder.glob(f"eval_*_{split}_*.json"))
+
+
+def refuse_changed(saved: Path, wanted: Config, title: str, evaluation: bool = False, of: str = "") -> None:
+    """UserError, naming flag, old and new value and the remedy, if ``saved`` was made with other flags than ``wanted``.
+
+    Args:
+        saved: all effective flags in YAML, in the folder of the results; a missing file is not compared.
+        evaluation: only the flags that ``--eval_only`` reads are compared.
+        of: whose flags these are, where they are not the run's own.
+    """
+    if not saved.exists():
+        return
+    before, ignored = _read(saved), _ELSEWHERE | (_TRAINING if evaluation else set())
+    # The folds decide the number of classes unless the study says it.
+    ignored = ignored | ({"num_classes"} - wanted.explicit)
+    if changed := _first_change(before, wanted, ignored):
+        name, old, new = changed
+        raise UserError(
+            f"{title}: {saved.parent} was made with --{name} {old}{of}, the study says {new}; give another --out, "
+            "or remove that folder"
+        )
+
+
+def _first_change(
+    before: dict[str, Any], wanted: Config, ignored: Collection[str]
+) -> tuple[str, Any, Any] | None:
+    values = wanted.to_dict()
+    # A given flag first: others, such as spatial_pooling, follow from it.
+    for name in sorted(set(FLAGS) - set(ignored), key=lambda name: name not in wanted.explicit):
+        old = before.get(name, FLAGS[name].default)
+        if old != values[name]:
+            return name, old, values[name]
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: cannot be read as flags; give another --out, or remove its folder")
+    return found
