@@ -47,5 +47,9 @@ $python main.py --task CoLo-CAM "${common[@]}" --batch_size 32 --max_epochs 3 --
   --max_sizepos_clc True --max_sizepos_clc_lambda 0.01 --colocam_pretrained_seeder_ch_pt best_classification
 
 colocam=$(echo "$root"/synthetic/resnet18/CoLo-CAM/LayerCAM/id_demo-*)
-$python -m dlib.compare "$classifier" "$colocam" --out "$root/compare.html"
+$python -m dlib.compare "$classifier" "$colocam" --out "$root/compare.html" >/dev/null
+echo
+$python -m dlib.study.gain "$colocam"
+echo
+echo "both side by side: $root/compare.html"
 echo "report of CoLo-CAM: $colocam/report.html"

@@ -1,0 +1,65 @@
+"""``python -m dlib.study.gain EXP``: what CoLo-CAM adds to the classifier that gives its seeds, in two rows."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dlib.configure.config import Config
+from dlib.configure.constants import BEST_LOCALIZATION, COLOCAM, TEST
+from dlib.utils.errors import UserError
+from dlib.utils.files import read_json
+
+
+def gain_table(experiment: Path) -> str:
+    """Test CorLoc of both in the ``results.json`` of a finished CoLo-CAM run, as text.
+
+    Raises UserError if ``experiment`` is no such run.
+    """
+    path = experiment / "results.json"
+    results = read_json(path)
+    try:
+        classifier, own = results["classifier_test"], results[TEST][BEST_LOCALIZATION]
+        found = [_percents(classifier), _percents(own)] if classifier else []
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{path}: not the results of a finished run; start its command again to finish it"
+        ) from None
+    if not found:
+        raise UserError(f"{path}: no classifier's CAMs were measured in this run; name a CoLo-CAM run")
+    cfg = Config.from_yaml(experiment / "config.yml")
+    method = cfg.seed_cam_method or cfg.method
+    rows = list(zip((f"{method} (the classifier that gives the seeds)", COLOCAM), found, strict=True))
+    width = max(len(name) for name, _ in rows)
+    head = f"{'':<{width}}  test CorLoc  at validation's τ"
+    return "\n".join([head, *(f"{name:<{width}}  {best:>11}  {at:>17}" for name, (best, at) in rows)])
+
+
+def _percents(report: dict[str, Any]) -> tuple[str, str]:
+    """CorLoc at the best τ of the test split, and at the one that validation chose."""
+    chosen = (report.get("at_val_taus") or {}).get("corloc") or {}
+    values = (report["headline"], chosen.get("mean" if report["box_v2_metric"] else "50"))
+    best, at = ("-" if value is None else f"{value:.1f}" for value in values)
+    return best, at
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m dlib.study.gain",
+        description="Test CorLoc of a CoLo-CAM run and of the classifier that gives its seeds.",
+    )
+    parser.add_argument("experiment", type=Path, metavar="EXP", help="folder of a finished CoLo-CAM run")
+    given = parser.parse_args(arguments)
+    try:
+        print(gain_table(given.experiment))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
