@@ -1,5 +1,5 @@
 # Bash completion for main.py, made by: python -m dlib.configure.reference
-# Use: source cmds/completion.bash, then ./main.py --<Tab> or python main.py --<Tab>
+# Use: source cmds/completion.bash, then python main.py --<Tab> or torchrun … main.py --<Tab>
 _colocam() {
     [[ "${COMP_WORDS[*]}" == *main.py* ]] || return
     local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD - 1]}" words
@@ -76,4 +76,4 @@ _colocam() {
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
-complete -o bashdefault -o default -F _colocam main.py ./main.py python python3 torchrun
+complete -o bashdefault -o default -F _colocam python python3 torchrun
