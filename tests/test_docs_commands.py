@@ -5,17 +5,25 @@ from __future__ import annotations
 import ast
 import importlib
 import io
+import itertools
+import json
 import re
 import runpy
 import shlex
+import shutil
+import subprocess
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 import yaml
+from conftest import start
 from PIL import Image
+from saved_experiment import write_clip
 
 from dlib.configure.config import parse_args
 from dlib.configure.constants import COLOCAM, STD_CL
@@ -109,6 +117,100 @@ def test_modules_answer_help_and_have_the_flags(module: str, monkeypatch: pytest
     for _, words in COMMANDS:
         if module in words:
             assert {word for word in words if word.startswith("--")} <= known
+
+
+# What makes the tutorial's runs small; each is appended to the page's own words, where the last one wins.
+SMALL = shlex.split(
+    "--encoder_weights None --crop_size 32 --resize_size 36 --max_epochs 1 --num_workers 0 --device cpu --vizu_n 1 "
+    "--cam_curve_interval 0.1 --val_cam_curve_interval 0.1"
+)
+FEW_SEEDS = ["--sl_clc_min", "20", "--sl_clc_max", "20"]
+COPIED = ("main.py", "cmds/promote.sh")
+
+
+def what_people_have(folder: Path) -> None:
+    """What the tutorial asks for in ``folder``: ``videos/``, ``boxes.csv`` and ``new.mp4``."""
+    lines = ["video,frame,x0,y0,x1,y1"]
+    for name, video in itertools.product(("dog", "horse"), ("a", "b", "c")):
+        (folder / "videos" / name).mkdir(parents=True, exist_ok=True)
+        write_clip(folder / "videos" / name / f"{video}.mp4", 8)
+        # The disc of ``scene``: x moves by 0.02 of the width, the radius is a fifth of the height.
+        lines += [
+            f"{name}/{video}.mp4,{i},{7.2 + 0.96 * i:.1f},10.8,{21.6 + 0.96 * i:.1f},25.2" for i in (0, 5)
+        ]
+    (folder / "boxes.csv").write_text("\n".join(lines) + "\n")
+    write_clip(folder / "new.mp4", 3)
+
+
+def run_as_typed(words: list[str]) -> None:
+    """``python …`` in this process, which has PyTorch loaded already; other programs as they are."""
+    if words[0] != "python":
+        subprocess.run(words, check=True, capture_output=True, timeout=120)
+    elif words[1] == "-m":
+        with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+            warnings.simplefilter("ignore")
+            patch.setattr("sys.argv", words[2:])
+            try:
+                runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+            except SystemExit as ended:
+                if ended.code:
+                    raise
+    else:
+        code, _, error = start(words[2:])
+        assert code == 0, (words, error)
+
+
+def placed(words: list[str], experiments: dict[str, Path]) -> list[str]:
+    """``words`` with the experiments that the page's placeholders stand for."""
+    stand_for = {f"EXP{i}": str(path) for i, path in enumerate(experiments.values(), 1)}
+    if experiments:
+        newest = list(experiments.values())[-1]
+        stand_for |= {"EXP": str(newest), "EXPERIMENT": newest.name}
+    return [re.sub(r"\bEXP(?:ERIMENT|\d?)\b", lambda m: stand_for[m[0]], word) for word in words]
+
+
+def test_the_tutorial_from_the_videos_to_the_exported_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.delenv("DATASETSH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    what_people_have(tmp_path)
+    for name in COPIED:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    experiments: dict[str, Path] = {}
+    for page, typed in COMMANDS:
+        if page != "tutorial.md" or typed == ["bash", "cmds/setup.sh"]:
+            continue
+        words = placed(typed, experiments)
+        if "main.py" not in words:
+            run_as_typed(words)
+            continue
+        words += SMALL + (FEW_SEEDS if "--sl_clc" in words else [])
+        if "--dry_run" in words:
+            run_as_typed(words)
+            assert not Path("exps/my-videos").exists()
+            # The page: "without --dry_run True it is done".
+            at = words.index("--dry_run")
+            del words[at : at + 2]
+        run_as_typed(words)
+        task = words[words.index("--task") + 1]
+        (experiments[task],) = Path("exps/my-videos/resnet50").glob(f"{task}/LayerCAM/id_first-*")
+    assert list(experiments) == [STD_CL, COLOCAM]
+    for folder in experiments.values():
+        results = json.loads((folder / "results.json").read_text())
+        assert results["test"]["best_localization"]["samples"] == 4
+        assert (folder / "report.html").exists()
+    assert results["classifier_test"]["samples"] == 4
+    boxes = json.loads(Path("found/boxes.json").read_text())
+    assert [frame["frame"] for frame in boxes["frames"]] == [0, 1, 2]
+    assert Path("found/overlay.mp4").exists()
+    assert "report: compare.html" in capsys.readouterr().out
+    assert all(task in Path("compare.html").read_text() for task in experiments)
+    session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+    logits, *_ = session.run(None, {"images": np.zeros((1, 3, 32, 32), np.float32)})
+    assert logits.shape == (1, 2)
 
 
 def test_scripts_and_files_exist() -> None:
