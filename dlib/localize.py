@@ -18,7 +18,7 @@ from typing import Any
 
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.configure.flag import str2bool
-from dlib.utils.errors import UserError
+from dlib.utils.errors import UsageError, UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,16 +53,17 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
     from dlib.localizer import Localizer
     from dlib.localizer.output import Writer
     from dlib.localizer.source import open_source
-    from dlib.utils.logging import progress
+    from dlib.utils.logging import progress, start_logging
 
+    if args.max_frames < 0:
+        raise UsageError(f"--max_frames {args.max_frames}: expected a number of frames, or 0 for all")
+    start_logging(None, talks=True)
     localizer = Localizer(
         args.fd_exp, args.criterion, args.device, args.batch_size, args.tau, args.smooth, args.label
     )
     classes: Counter[str] = Counter()
     frames, writer, start = 0, None, time.perf_counter()
     with open_source(args.input, args.fps) as source:
-        if source.kind == "camera":
-            localizer.batch_size = 1  # waiting for more frames would show the past
         head = {
             "input": source.name,
             "model": str(localizer.saved.weights),
@@ -70,16 +71,18 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
             "fps": float(source.rate),
             "smooth": args.smooth,
         }
+        total = min((n for n in (source.count, args.max_frames) if n), default=None)
         try:
-            for frame, result in progress(localizer.stream(source), "localizing", total=source.count):
-                if writer is None:
-                    # Opened here, so that an unreadable input leaves nothing behind.
-                    writer = Writer(args.out, head, source.rate, args.masks, source.kind == "image")
-                writer.write(frame, result)
-                classes[result.label] += 1
-                frames += 1
-                if frames == args.max_frames:
-                    break
+            with progress(localizer.stream(source), "localizing", total=total) as results:
+                for frame, result in results:
+                    if writer is None:
+                        # Opened here, so that an unreadable input leaves nothing behind.
+                        writer = Writer(args.out, head, source, args.masks)
+                    writer.write(frame, result)
+                    classes[result.label] += 1
+                    frames += 1
+                    if frames == args.max_frames:
+                        break
         except KeyboardInterrupt:
             print("stopped by Ctrl-C; the frames so far are written", file=sys.stderr)
         finally:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from fractions import Fraction
 from pathlib import Path
 
@@ -115,6 +120,73 @@ def test_a_cut_off_video_gives_the_frames_that_are_left(experiments: dict, tmp_p
     assert 1 <= len(frames) < 30
 
 
+def test_pictures_of_one_stem_stay_apart(experiments: dict, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    names = ["a0.jpg", "a0.png", "a0.jpg.png", "b.jpg", "7.png"]
+    for i, name in enumerate(names):
+        Image.fromarray(scene(i, 32, 24)).save(folder / name)
+    assert run(experiments[STD_CL], folder, tmp_path / "out", "--masks", "True") == 0
+    entries = json.loads((tmp_path / "out" / "boxes.json").read_text())["frames"]
+    assert [entry["name"] for entry in entries] == ["7", "a0.jpg", "a0.jpg.png", "a0.png", "b"]
+    masks = {path.name for path in (tmp_path / "out" / "masks").iterdir()}
+    assert masks == {"000000.png", "a0.jpg.png", "a0.jpg.png.png", "a0.png.png", "b.png"}
+
+
+@pytest.mark.parametrize("kind", ["video", "picture", "masks", "a mask", "link"])
+def test_the_input_is_never_overwritten(experiments: dict, tmp_path: Path, kind: str, capsys) -> None:
+    out = tmp_path / "out"
+    (out / "masks").mkdir(parents=True)
+    write_clip(out / "overlay.mp4", 2)
+    for path in (out / "overlay.png", out / "masks" / "a.png"):
+        Image.fromarray(scene(0, 32, 24)).save(path)
+    (tmp_path / "link.mp4").symlink_to(out / "overlay.mp4")
+    inputs = {
+        "video": out / "overlay.mp4",
+        "picture": out / "overlay.png",
+        "masks": out / "masks",
+        "a mask": out / "masks" / "a.png",
+        "link": tmp_path / "link.mp4",
+    }
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert run(experiments[STD_CL], inputs[kind], out, "--masks", "True") == 1
+    error = capsys.readouterr().err
+    assert "would overwrite the input" in error
+    assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_results_from_before_are_replaced(experiments: dict, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+    for _ in range(2):
+        assert run(experiments[STD_CL], clip, tmp_path / "out", "--masks", "True") == 0
+    masks = tmp_path / "out" / "masks"
+    assert run(experiments[STD_CL], masks, tmp_path / "out") == 0  # without --masks they are read only
+
+
+def test_a_terminal_sees_a_progress_bar(experiments: dict, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 6)
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows, columns
+    command = ["-m", "dlib.localize", "--fd_exp", str(experiments[STD_CL]), "--input", str(clip)]
+    command += ["--out", str(tmp_path / "out"), "--max_frames", "4", "--batch_size", "1"]
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=slave
+    )
+    os.close(slave)
+    said = b""
+    try:
+        while block := os.read(master, 4096):
+            said += block
+    except OSError:  # how Linux tells that the other side is closed
+        pass
+    finally:
+        os.close(master)
+    assert process.wait() == 0
+    assert b"localizing:" in said
+    assert b"0/4" in said
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -153,11 +225,15 @@ def test_other_mistakes_are_one_line(experiments: dict, tmp_path: Path, capsys) 
         ((tmp_path / "none", clip, tmp_path / "o"), 1),
         ((experiments[STD_CL], clip, tmp_path / "file"), 1),
         ((experiments[STD_CL], 77, tmp_path / "o"), 1),
+        ((experiments[STD_CL], "9" * 20, tmp_path / "o"), 1),
+        ((experiments[STD_CL], "9" * 5000, tmp_path / "o"), 1),
+        ((experiments[STD_CL], clip, tmp_path / "o", "--max_frames", "-3"), 2),
         ((experiments[STD_CL], clip, tmp_path / "o", "--label", "x"), 2),
         ((experiments[STD_CL], clip, tmp_path / "o", "--tau", "2"), 2),
     ):
         assert run(*arguments) == code
         assert capsys.readouterr().err.count("\n") == 1
+        assert not (tmp_path / "o").exists()
 
 
 def test_help_needs_no_torch() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from saved_experiment import CLASSES, both_tasks, save_experiment, scene, write_clip
 
@@ -125,6 +128,54 @@ def test_a_video_is_read_one_batch_at_a_time(experiments: dict[str, Path], tmp_p
         assert len(list(results)) == 8
 
 
+def test_localize_reads_a_path_as_it_is_asked(
+    experiments: dict[str, Path], tmp_path: Path, monkeypatch
+) -> None:
+    localizer = dlib.Localizer(experiments[STD_CL], batch_size=2)
+    batches: list[int] = []
+    predict = localizer._predict
+    monkeypatch.setattr(localizer, "_predict", lambda batch: batches.append(len(batch)) or predict(batch))
+    results = localizer.localize(write_clip(tmp_path / "a.mp4", 9))
+    assert isinstance(results, Iterator)
+    assert batches == []
+    assert next(results).index == 0
+    assert batches == [2]
+    assert [result.index for result in results] == list(range(1, 9))
+    assert batches == [2, 2, 2, 2, 1]
+    with pytest.raises(UserError, match="no such file"):
+        localizer.localize(tmp_path / "none.mp4")  # at once, not when the first frame is asked for
+
+
+def test_a_camera_is_given_back(experiments: dict[str, Path], monkeypatch) -> None:
+    from dlib.localizer import source as sources
+
+    class Camera:
+        taken, released = 0, 0
+
+        def __init__(self, number: int) -> None:
+            pass
+
+        def isOpened(self) -> bool:
+            return True
+
+        def get(self, key: int) -> float:
+            return 0.0
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            Camera.taken += 1
+            return True, scene(self.taken, 32, 24)
+
+        def release(self) -> None:
+            Camera.released += 1
+
+    monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
+    results = dlib.Localizer(experiments[STD_CL], batch_size=8).localize(0)
+    assert [next(results).index for _ in range(3)] == [0, 1, 2]
+    assert Camera.taken == 3  # no waiting for a whole batch
+    results.close()
+    assert Camera.released == 1
+
+
 def _track(boxes: list) -> list:
     empty = np.zeros((2, 2), np.float32)
     pairs = [
@@ -173,3 +224,37 @@ def test_thresholds_of_an_unfinished_run_come_from_its_validations(tmp_path: Pat
     text = {"val": {"best_localization": {"per_class": {"cat": tau}}}}
     (folder / "results.json").write_text(str(text).replace("'", '"'))
     assert {r.tau for r in dlib.Localizer(folder, label="bird").localize([scene(0, 9, 9)])} == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({}, "no thresholds beside these weights"),
+        ({"val": None}, "no thresholds beside these weights"),
+        ([], "results.json: not an experiment's results; give --tau"),
+        ({"val": 3}, "results.json: not an experiment's results; give --tau"),
+        ({"val": {"best_localization": {"per_class": {"cat": 1}}}}, "not an experiment's results"),
+        (
+            {"val": {"best_localization": {"per_class": {"cat": {"best_tau": {"50": "x"}}}}}},
+            "must be numbers",
+        ),
+    ],
+)
+def test_results_without_thresholds_are_said_and_tau_does_without(
+    tmp_path: Path, content: object, said: str
+) -> None:
+    folder = save_experiment(tmp_path)
+    (folder / "thresholds-best_localization.yaml").unlink()
+    (folder / "results.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=said):
+        dlib.Localizer(folder)
+    assert dlib.Localizer(folder, tau=0.3).localize(scene(0, 9, 9))[0].tau == 0.3
+
+
+@pytest.mark.parametrize(("name", "value"), [("classes", 5), ("crop_size", "big"), ("crop_size", 0)])
+def test_settings_of_another_kind_are_named(tmp_path: Path, name: str, value: object) -> None:
+    folder = save_experiment(tmp_path)
+    path = next(folder.glob("*-cp_*")) / "config_model.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), name: value}))
+    with pytest.raises(UserError, match=r"config_model\.yaml: expected a list 'classes'"):
+        dlib.Localizer(folder)

@@ -91,9 +91,13 @@ def find_weights(folder: Path, criterion: str) -> Path:
     raise UserError(f"--fd_exp {folder}: holds no best model by {criterion}; has the experiment begun?")
 
 
-def read_saved_model(folder: Path, criterion: str, device: torch.device) -> SavedModel:
+def read_saved_model(
+    folder: Path, criterion: str, device: torch.device, thresholds: bool = True
+) -> SavedModel:
     """The best model by ``criterion`` of an experiment, or the one in a folder of weights.
 
+    Args:
+        thresholds: whether to read them; without, the model's ``taus`` are empty.
     Raises UserError for a missing or damaged file.
     """
     weights = find_weights(folder, criterion)
@@ -104,14 +108,17 @@ def read_saved_model(folder: Path, criterion: str, device: torch.device) -> Save
             f"{weights / 'config_model.yaml'} lacks {', '.join(missing)}: add lines such as "
             "'classes: [cat, dog]', 'crop_size: 224', 'method: LayerCAM'"
         )
+    crop_size = settings["crop_size"]
+    if not isinstance(settings["classes"], list) or not isinstance(crop_size, int) or crop_size < 1:
+        raise UserError(
+            f"{weights / 'config_model.yaml'}: expected a list 'classes' and a number of pixels 'crop_size'"
+        )
     model = load_saved_model(weights)
     classes = [str(name) for name in settings["classes"]]
     if len(classes) != settings["num_classes"]:
         raise UserError(f"{weights / 'config_model.yaml'}: num_classes does not fit the list of classes")
-    taus = _thresholds(weights if weights == folder else folder, criterion)
-    return SavedModel(
-        model.to(device), classes, int(settings["crop_size"]), str(settings["method"]), taus, weights
-    )
+    taus = _thresholds(folder, criterion) if thresholds else {}
+    return SavedModel(model.to(device), classes, crop_size, str(settings["method"]), taus, weights)
 
 
 def _thresholds(folder: Path, criterion: str) -> dict[str, float]:
@@ -126,8 +133,13 @@ def _thresholds(folder: Path, criterion: str) -> dict[str, float]:
         if not isinstance(values, dict):
             raise UserError(f"{path}: expected lines 'class: threshold'; or give --tau")
     elif (folder / "results.json").exists():
-        per_class = (read_json(folder / "results.json")["val"].get(criterion) or {}).get("per_class", {})
-        values = {name: numbers["best_tau"]["50"] for name, numbers in per_class.items()}
+        path = folder / "results.json"
+        try:
+            validation = (read_json(path).get("val") or {}).get(criterion) or {}
+            per_class = validation.get("per_class", {})
+            values = {name: numbers["best_tau"]["50"] for name, numbers in per_class.items()}
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: not an experiment's results; give --tau") from error
     numbers = {str(name): tau for name, tau in values.items() if tau is not None}
     if not all(isinstance(tau, (int, float)) and 0 <= tau < 1 for tau in numbers.values()):
         raise UserError(f"{path}: thresholds must be numbers from 0 up to 1; or give --tau")

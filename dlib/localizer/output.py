@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dlib.localizer.predict import Localization
-from dlib.localizer.source import Frame
+from dlib.localizer.source import Frame, Source
 from dlib.metrics.boxes import quantize_maps
 from dlib.utils.errors import UserError
 from dlib.visualization.overlays import PREDICTED_COLOR, heat_map
@@ -102,21 +102,26 @@ class VideoWriter:
 
 
 class Writer:
-    """All files of one localization, written frame by frame."""
+    """All files of one localization, written frame by frame: a picture gives a picture, all else a video.
 
-    def __init__(self, folder: Path, head: dict[str, Any], rate: Fraction, masks: bool, single: bool) -> None:
-        self._folder, self._masks, self._single = folder, masks, single
+    Raises UserError if the folder cannot be written to, or a file there is what ``source`` reads.
+    """
+
+    def __init__(self, folder: Path, head: dict[str, Any], source: Source, masks: bool) -> None:
+        self._folder, self._masks = folder, masks
+        self._picture = folder / "overlay.png" if source.kind == "image" else None
+        video = folder / "overlay.mp4"
+        files = [self._picture or video, folder / "boxes.json", folder / "boxes.csv"]
         with _writable(folder):
+            _spare(folder, files, masks, source)
             folder.mkdir(parents=True, exist_ok=True)
             if masks:
                 (folder / "masks").mkdir(exist_ok=True)
-            with ExitStack() as files:
-                self._json = files.enter_context((folder / "boxes.json").open("w", encoding="utf-8"))
-                self._csv = files.enter_context(
-                    (folder / "boxes.csv").open("w", encoding="utf-8", newline="")
-                )
-                self._video = None if single else VideoWriter(folder / "overlay.mp4", rate)
-                self._files = files.pop_all()
+            with ExitStack() as opened:
+                self._json = opened.enter_context(files[1].open("w", encoding="utf-8"))
+                self._csv = opened.enter_context(files[2].open("w", encoding="utf-8", newline=""))
+                self._video = None if self._picture else VideoWriter(video, source.rate)
+                self._files = opened.pop_all()
         self._rows = csv.writer(self._csv)
         self._rows.writerow(CSV_HEAD)
         self._json.write(json.dumps(head, indent=1)[:-2] + ',\n "frames": [')
@@ -138,9 +143,9 @@ class Writer:
             self._json.write((",\n  " if self._count else "\n  ") + json.dumps(entry))
             self._rows.writerow([*list(entry.values())[:-1], *(box or ("", "", "", ""))])
             picture = draw(frame, result)
-            if self._video is None:
-                Image.fromarray(picture).save(self._folder / "overlay.png")
-            else:
+            if self._picture is not None:
+                Image.fromarray(picture).save(self._picture)
+            if self._video is not None:
                 self._video.write(picture, frame.time)
             if self._masks:
                 mask = Image.fromarray(result.mask().astype(np.uint8) * 255)
@@ -154,6 +159,23 @@ class Writer:
             self._json.write("\n ]\n}\n")
             if self._video is not None:
                 self._video.close()
+
+
+def _spare(folder: Path, files: list[Path], masks: bool, source: Source) -> None:
+    """UserError where one of ``files``, or a mask from before, is a file that ``source`` reads."""
+    written = {_identity(path) for path in [*files, *((folder / "masks").glob("*.png") if masks else ())]}
+    for path in source.files:
+        if (identity := _identity(path)) is not None and identity in written:
+            raise UserError(f"--out {folder}: would overwrite the input, {path}; give another folder")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, whatever its name; None: there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import overload
 
 import cv2
 import numpy as np
@@ -24,6 +26,7 @@ from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
 
 Box = tuple[int, int, int, int]
+Picture = NDArray[np.uint8] | Image.Image
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Localizer:
         if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
             raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
         self.device = pick_device(device, "0", 0)
-        self.saved = read_saved_model(Path(experiment), criterion, self.device)
+        self.saved = read_saved_model(Path(experiment), criterion, self.device, thresholds=tau is None)
         self.classes = self.saved.classes
         self.batch_size, self.smooth = batch_size, smooth
         if label is not None and label not in self.classes:
@@ -97,29 +100,44 @@ class Localizer:
         self._label = None if label is None else self.classes.index(label)
         self._taus = self._thresholds(tau)
 
+    @overload
+    def localize(self, source: str | Path | int) -> Iterator[Localization]: ...
+
+    @overload
+    def localize(self, source: Picture | Sequence[Picture]) -> list[Localization]: ...
+
     def localize(
-        self, source: str | Path | int | NDArray[np.uint8] | Image.Image | Sequence[object]
-    ) -> list[Localization]:
+        self, source: str | Path | int | Picture | Sequence[Picture]
+    ) -> Iterator[Localization] | list[Localization]:
         """Localizations of all frames of a source, in order.
 
         Args:
             source: a path (video, picture or folder of frames), a camera's number, one image or a sequence of
                 images: uint8 arrays [H, W, 3] RGB, or PIL pictures.
+        Returns: for images a list; for a path or a camera an iterator, once, which reads as it is asked and holds
+            one batch and the window of ``smooth``, so that a long video needs no more memory than a short one.
         Raises UserError for unreadable files, TypeError or ValueError for other objects.
         """
         if isinstance(source, (str, Path, int)):
-            with open_source(source) as frames:
-                return [result for _, result in self.stream(frames)]
+            opened = ExitStack()
+            return self._read(opened.enter_context(open_source(source)), opened)
         images = [source] if isinstance(source, (np.ndarray, Image.Image)) else list(source)
         numbered = (Frame(i, str(i), float(i), _pixels(image)) for i, image in enumerate(images))
         return [result for _, result in self.stream(numbered)]
 
     def stream(self, frames: Source | Iterable[Frame]) -> Iterator[tuple[Frame, Localization]]:
         """Every frame with its localization, in order; holds one batch and the window of ``smooth``."""
-        return smooth_boxes(self._predictions(iter(frames)), self.smooth)
+        # Waiting for more frames of a camera would show the past.
+        size = 1 if isinstance(frames, Source) and frames.kind == "camera" else self.batch_size
+        return smooth_boxes(self._predictions(iter(frames), size), self.smooth)
 
-    def _predictions(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Localization]]:
-        while batch := list(islice(frames, self.batch_size)):
+    def _read(self, source: Source, opened: ExitStack) -> Iterator[Localization]:
+        with opened:
+            for _, result in self.stream(source):
+                yield result
+
+    def _predictions(self, frames: Iterator[Frame], size: int) -> Iterator[tuple[Frame, Localization]]:
+        while batch := list(islice(frames, size)):
             yield from zip(batch, self._predict(batch), strict=True)
 
     def _predict(self, batch: list[Frame]) -> list[Localization]:

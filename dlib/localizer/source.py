@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from dlib.utils.errors import UserError
 
 FOLDER_RATE = Fraction(10)  # frames per second of a folder of frames
 _CAMERA_RATE = Fraction(25)  # of a camera that does not tell its own
+_CAMERAS = 2**31  # numbers that OpenCV takes
 
 __all__ = ["Frame", "Source", "open_source"]
 
@@ -32,12 +34,14 @@ class Source:
         kind: video, folder, image or camera.
         rate: frames per second.
         count: number of frames, where it is known beforehand.
+        files: what is read; nothing for a camera.
     """
 
     name: str
     kind: str
     rate: Fraction
     count: int | None
+    files: tuple[Path, ...]
     _frames: Callable[[], Iterator[Frame]]
     _damaged: Callable[[], int] = lambda: 0
 
@@ -63,7 +67,8 @@ def open_source(source: str | Path | int, rate: Fraction | None = None) -> Itera
     Raises UserError for what does not exist or is no picture and no video.
     """
     path = Path(source) if not isinstance(source, int) else None
-    if path is None or (str(source).isdecimal() and not path.exists()):
+    exists = path is not None and _exists(path)
+    if path is None or (str(source).isdecimal() and not exists):
         with _camera(int(source)) as camera:  # type: ignore[arg-type]
             yield camera
     elif path.is_dir():
@@ -73,22 +78,38 @@ def open_source(source: str | Path | int, rate: Fraction | None = None) -> Itera
             f"{path}: no such file or folder; give a video, a picture, a folder or a camera's number"
         )
     elif path.suffix.lower() in PICTURE_SUFFIXES:
-        yield Source(str(path), "image", Fraction(1), 1, lambda: iter([_picture(path)]))
+        yield Source(str(path), "image", Fraction(1), 1, (path,), lambda: iter([_picture(path)]))
     else:
         yield _video(path)
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        name = f"{str(path)[:60]}…" if len(str(path)) > 60 else path
+        raise UserError(f"{name}: cannot be read ({error.strerror}); give another input") from error
+
+
 def _folder(path: Path, rate: Fraction) -> Source:
-    count = sum(file.suffix.lower() in PICTURE_SUFFIXES for file in path.iterdir())
-    if count == 0:
+    try:
+        files = tuple(sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give another folder") from error
+    if not files:
         raise UserError(f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)}); give a folder of frames")
     reader = VideoReader(path)
 
+    # A name is the file's without its suffix, where no other file's can be mistaken for it.
+    stems, full = Counter(file.stem for file in files), {file.name for file in files}
+    longer = {i: f.name for i, f in enumerate(files) if stems[f.stem] > 1 or f.stem in full}
+
     def frames() -> Iterator[Frame]:
         for frame in reader:
-            yield replace(frame, time=float(frame.index / rate))
+            name = longer.get(frame.index, frame.name)
+            yield replace(frame, name=name, time=float(frame.index / rate))
 
-    return Source(str(path), "folder", rate, count, frames, lambda: reader.damaged)
+    return Source(str(path), "folder", rate, len(files), files, frames, lambda: reader.damaged)
 
 
 def _video(path: Path) -> Source:
@@ -104,7 +125,7 @@ def _video(path: Path) -> Source:
         raise UserError(f"{path}: not a readable video ({reason}); give another file") from error
     reader = VideoReader(path)
     return Source(
-        str(path), "video", rate or _CAMERA_RATE, count, lambda: iter(reader), lambda: reader.damaged
+        str(path), "video", rate or _CAMERA_RATE, count, (path,), lambda: iter(reader), lambda: reader.damaged
     )
 
 
@@ -121,6 +142,8 @@ def _picture(path: Path) -> Frame:
 
 @contextmanager
 def _camera(number: int) -> Iterator[Source]:
+    if not 0 <= number < _CAMERAS:
+        raise UserError(f"camera {number} cannot be opened; give another number, or a file")
     # OpenCV would add lines of its own to the message below.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(number)
@@ -140,6 +163,6 @@ def _camera(number: int) -> Iterator[Source]:
                 yield Frame(index, str(index), time.perf_counter() - start, image)
                 index += 1
 
-        yield Source(f"camera {number}", "camera", rate, None, frames)
+        yield Source(f"camera {number}", "camera", rate, None, (), frames)
     finally:
         capture.release()
