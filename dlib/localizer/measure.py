@@ -1,0 +1,94 @@
+"""What smoothing does to boxes in videos: how many frames of a split it localizes, with and without.
+
+    python -m dlib.localizer.measure --fd_exp EXPERIMENT --dataset my-videos --smooth 5
+
+Whole shots are localized as dlib.localize does it, the class predicted frame by frame; their frames with a known box
+count. A frame is localized where its box has an IoU of at least 50 % with a true one, in pixels of the frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dlib.configure.config import Config, dataset_dir, metadata_dir
+from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, TEST, VAL
+from dlib.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from dlib.datasets.metadata import SplitMetadata
+    from dlib.localizer import Localizer
+
+
+def localized(
+    localizer: Localizer, data_dir: Path, metadata: SplitMetadata, windows: Sequence[int]
+) -> dict[int, int]:
+    """{window: number of frames localized}, for smoothing over each of ``windows`` (0: none).
+
+    Args:
+        localizer: without smoothing of its own.
+        metadata: frames; those in one folder are of one shot, which is localized as a whole.
+    """
+    from dlib.localizer.smoothing import smooth_boxes
+    from dlib.localizer.source import open_source
+    from dlib.metrics import box_iou
+
+    shots: dict[Path, dict[str, np.ndarray]] = {}
+    for frame_id, boxes in metadata.boxes.items():
+        path = data_dir / frame_id
+        shots.setdefault(path.parent, {})[path.name] = boxes
+    hits = dict.fromkeys(windows, 0)
+    for shot, truth in shots.items():
+        with open_source(shot) as source:
+            nothing = np.zeros((0, 0, 3), np.uint8)  # pictures are not needed any more
+            pairs = [(replace(frame, image=nothing), result) for frame, result in localizer.stream(source)]
+        for window in hits:
+            for _, result in smooth_boxes(iter(pairs), window):
+                name = source.files[result.index].name
+                if name in truth and result.box is not None:
+                    hits[window] += bool(box_iou([result.box], truth[name]).max() >= 0.5)
+    return hits
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    defaults = Config()
+    parser = argparse.ArgumentParser(
+        prog="python -m dlib.localizer.measure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--fd_exp", type=Path, required=True, help="experiment folder")
+    parser.add_argument("--dataset", required=True, help="dataset with boxes")
+    parser.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
+    parser.add_argument("--metadata_root", default=defaults.metadata_root, help="(%(default)s)")
+    parser.add_argument("--split", choices=(TEST, VAL), default=TEST, help="(%(default)s)")
+    parser.add_argument("--smooth", type=int, default=5, help="median over so many frames (%(default)s)")
+    parser.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
+    args = parser.parse_args(arguments)
+    try:
+        from dlib.datasets.metadata import read_split
+        from dlib.localizer import Localizer
+
+        cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
+        data_dir = dataset_dir(cfg)
+        metadata = read_split(data_dir, metadata_dir(cfg), args.split)
+        hits = localized(Localizer(args.fd_exp, args.criterion), data_dir, metadata, (0, args.smooth))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(
+        f"{len(metadata.boxes)} frames with a known box in {args.split}: {hits[0]} localized, "
+        f"{hits[args.smooth]} with --smooth {args.smooth}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
