@@ -14,7 +14,7 @@ from dlib.utils.errors import UserError
 from dlib.visualization.charts import PALETTE, Chart, axes, line, thinned
 from dlib.visualization.page import percent, write_page
 from dlib.visualization.records import Experiment, duration, number, read_experiment, series
-from dlib.visualization.report import at_validation_taus, status_of, title_of
+from dlib.visualization.report import headline_at_validation_taus, status_of, title_of
 
 HEAD = ("test CorLoc", "at val τ", "classifier", "best val", "test accuracy", "time")
 
@@ -47,7 +47,7 @@ def summary_values(experiment: Experiment) -> list[float | None]:
     best = experiment.best(BEST_LOCALIZATION)
     return [
         number(test.get("headline")),
-        number(at_validation_taus(test)[0].get("50")),
+        headline_at_validation_taus(test),
         number((experiment.results.get("classifier_test") or {}).get("headline")),
         number(best["value"]) if best else None,
         number(test.get("classification")),
@@ -100,11 +100,12 @@ def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -
     traces = []
     for i, (experiment, name) in enumerate(zip(experiments, names, strict=True)):
         curves = (experiment.report(BEST_LOCALIZATION) or {}).get("curves") or {}
-        per_class = [y for y in (curves.get("50") or {}).values() if y]
+        taus = curves.get("taus") or []
+        per_class = [y for y in (curves.get("50") or {}).values() if y and len(y) == len(taus)]
         if per_class:
-            keep = thinned(len(curves["taus"]))
+            keep = thinned(len(taus))
             mean = [sum(y[k] for y in per_class) / len(per_class) for k in keep]
-            traces.append(line([curves["taus"][k] for k in keep], mean, name, PALETTE[i % 10]))
+            traces.append(line([taus[k] for k in keep], mean, name, PALETTE[i % 10]))
     if traces:
         layout = axes("threshold τ", "CorLoc %", rangemode="tozero")
         charts.append(

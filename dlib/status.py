@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,8 @@ def find_experiments(root: Path) -> list[Path]:
     """Experiment folders below ``root``, by path. Raises UserError if ``root`` is no folder."""
     if not root.is_dir():
         raise UserError(f"--exps_root {root}: no such folder; give the folder that runs write to.")
-    found = {path.parent for name in ("log.jsonl", "results.json") for path in root.rglob(name)}
+    files = [path for name in ("log.jsonl", "results.json") for path in root.rglob(name)]
+    found = {path.parent for path in files if path.is_file()}
     return sorted(found)
 
 
@@ -31,24 +33,32 @@ def state_of(experiment: Experiment, now: float) -> str:
 
 
 def status_rows(root: Path, now: float) -> list[list[str]]:
-    """Cells of the table, head first: state, epochs, time left, best CorLoc, task, method, experiment."""
+    """Cells of the table, head first: state, epochs, time left, best CorLoc, task, method, experiment.
+
+    One that cannot be read has a line too, with the reason.
+    """
     rows = [["state", "epoch", "time left", "best CorLoc", "task", "method", "experiment"]]
     for folder in find_experiments(root):
-        experiment = read_experiment(folder, max_steps=1)
-        state = state_of(experiment, now)
-        best = experiment.best(BEST_LOCALIZATION)
-        rows.append(
-            [
-                state,
-                f"{experiment.epoch}/{experiment.max_epochs or '?'}",
-                "–" if state == "passed" else duration(experiment.seconds_left),
-                f"{best['value']:.1f} @ {best['epoch']}" if best else "–",
-                str(experiment.setting("task", "–")),
-                str(experiment.setting("method", "–")),
-                str(folder.relative_to(root)),
-            ]
-        )
+        name = str(folder.relative_to(root))
+        try:
+            rows.append([*_cells(read_experiment(folder, max_steps=1), now), name])
+        except UserError as error:
+            reason = str(error).removeprefix(f"{folder}{os.sep}")
+            rows.append(["unreadable", *["–"] * (len(rows[0]) - 2), f"{name}, unreadable: {reason}"])
     return rows
+
+
+def _cells(experiment: Experiment, now: float) -> list[str]:
+    state = state_of(experiment, now)
+    best = experiment.best(BEST_LOCALIZATION)
+    return [
+        state,
+        f"{experiment.epoch}/{experiment.max_epochs or '?'}",
+        "–" if state == "passed" else duration(experiment.seconds_left),
+        f"{best['value']:.1f} @ {best['epoch']}" if best else "–",
+        str(experiment.setting("task", "–")),
+        str(experiment.setting("method", "–")),
+    ]
 
 
 def text_table(rows: list[list[str]]) -> str:

@@ -224,8 +224,7 @@ def _write_results(
 
 def _draw_pictures(folder: Path, classes: list[str], rng: np.random.Generator) -> None:
     for criterion in ("best_localization", "best_classification"):
-        tag = f"test-shapes-resnet18-LayerCAM-WGAP-cp_{criterion}-boxv2_False"
-        _draw_gallery(folder / tag / "test" / "vizu" / "50", classes, rng)
+        _draw_gallery(folder / criterion / "test" / "vizu" / "50", classes, rng)
     frames, cams, boxes = zip(*(scene(rng) for _ in range(4)), strict=True)
     seeds = np.full((4, 112, 112), -255, dtype=np.int64)
     for i, cam in enumerate(cams):

@@ -7,6 +7,7 @@ import pytest
 from report_experiment import build_experiment
 
 from dlib import compare
+from dlib.visualization.report import write_report
 
 
 @pytest.fixture
@@ -43,6 +44,23 @@ def test_table_and_report(
     flags = text.split("<h2>Flags that differ</h2>")[1]
     assert "<th>MYSEED</th>" in flags
     assert "<th>dataset</th>" not in flags
+
+
+def test_both_headlines_are_of_one_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = build_experiment(tmp_path / "v2", epochs=1, pictures=False, classes=["cat"])
+    path = folder / "results.json"
+    results = json.loads(path.read_text())
+    test = results["test"]["best_localization"]
+    test |= {"box_v2_metric": True, "headline": test["corloc"]["mean"]}
+    path.write_text(json.dumps(results))
+    chosen = test["at_val_taus"]["corloc"]
+    assert abs(chosen["mean"] - chosen["50"]) > 1
+    assert compare.main([str(folder), "--out", str(tmp_path / "c.html")]) == 0
+    assert f" {test['headline']:.1f} " in (line := capsys.readouterr().out.splitlines()[1])
+    assert f" {chosen['mean']:.1f} " in line
+    page = write_report(folder).read_text(encoding="utf-8")
+    tile = f"<b>{chosen['mean']:.1f} %</b><small>τ chosen on validation</small>"
+    assert tile in page
 
 
 def test_a_wrong_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

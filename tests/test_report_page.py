@@ -191,6 +191,15 @@ def test_every_stage_of_a_run_has_a_report(tmp_path: Path) -> None:
     assert 'id="corloc"' in write_report(tmp_path).read_text()
 
 
+def test_a_frame_without_iou_has_a_dash(tmp_path: Path) -> None:
+    folder = build_experiment(tmp_path / "a", epochs=1, classes=["cat"])
+    path = folder / "best_localization" / "test" / "vizu" / "50" / "gallery.json"
+    records = json.loads(path.read_text())
+    records[0]["iou"] = None
+    path.write_text(json.dumps(records))
+    assert write_report(folder).read_text().count("IoU –") == 1
+
+
 def test_missing_numbers_are_dashes(tmp_path: Path) -> None:
     empty = {"samples": 0, "corloc": {"30": None, "50": None}, "best_tau": {"50": None}, "top1": {"50": None}}
     report = {

@@ -105,6 +105,16 @@ def test_outcomes_count_every_sample_once() -> None:
     assert counts["dog"] == {"hit": 0, **dict.fromkeys(FAILURES, 0), "too large": 1}
 
 
+def test_a_frame_without_a_known_box_is_left_out() -> None:
+    row = {"label": 0, "predicted": 0, "box": [0, 0, 1, 1]}
+    table = [
+        {**row, "index": 0, "best_iou": None, "tau": None},
+        {**row, "index": 1, "best_iou": 0.5, "tau": 0.2},
+    ]
+    found = gallery_samples(table, ["a", "b"], {1: [[0, 0, 1, 1]]}, ["cat"])
+    assert [sample.id for sample in found] == ["b"]
+
+
 @pytest.mark.parametrize("with_classifier", [False, True])
 def test_written_gallery(tmp_path: Path, with_classifier: bool) -> None:
     rng = np.random.default_rng(0)

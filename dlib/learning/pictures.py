@@ -17,6 +17,7 @@ from dlib.utils.logging import logger
 from dlib.visualization.curves import write_curves
 from dlib.visualization.gallery import choose_samples, gallery_samples, write_gallery, write_seed_examples
 from dlib.visualization.overlays import overlay
+from dlib.visualization.records import GALLERY
 from dlib.visualization.report import write_report
 
 _SEED_EXAMPLES = 12
@@ -54,7 +55,7 @@ def draw_test(
     indices = sorted(chosen)
     batch_size = cfg.eval_batch_size or cfg.batch_size
     write_gallery(
-        folder / "test" / "vizu" / "50",
+        folder / GALLERY,
         samples,
         lambda index: whole_frames(test, [index]).raw[0].permute(1, 2, 0).numpy(),
         cams_of(task, test, indices, batch_size),

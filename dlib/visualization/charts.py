@@ -238,7 +238,8 @@ def tau_chart(chart_id: str, title: str, report: Record) -> Chart | None:
     traces: list[Record] = []
     buttons: list[str] = []
     for sigma in (s for s in ("50", "30", "70") if curves.get(s)):
-        per_class = {name: y for name, y in curves[sigma].items() if y}  # a class without frames has no curve
+        # A class without frames has no curve.
+        per_class = {name: y for name, y in curves[sigma].items() if y and len(y) == len(taus)}
         if not per_class:
             continue
         group = len(buttons)

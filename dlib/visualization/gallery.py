@@ -59,6 +59,7 @@ def gallery_samples(
         table: rows {"index", "label", "predicted", "best_iou" in 0..1, "box", "tau"}.
         ids, truth: frame id and true boxes [n, 4] in crop pixels by sample index.
         class_names: class indices to names; rows that name their classes already are left as they are.
+    Rows without an IoU (no box is known) are left out.
     """
 
     def name(value: Any) -> str:
@@ -76,6 +77,7 @@ def gallery_samples(
             tau=float(row["tau"]),
         )
         for row in table
+        if row["best_iou"] is not None
     ]
 
 
@@ -152,7 +154,7 @@ def write_gallery(
     """Draw the chosen samples and write ``gallery.json`` and ``outcomes.json`` beside them.
 
     Args:
-        folder: ``<experiment>/<tag>/test/vizu/50``; made if missing.
+        folder: ``<experiment>/<criterion>/test/vizu/50``; made if missing.
         samples: all test samples (all are counted in outcomes.json).
         load_frame: sample index → crop [H, W, 3] uint8. cams: [H, W] in 0..1 by sample index.
         classifier_cams: maps of the classifier to show beside (CoLo-CAM), or None.

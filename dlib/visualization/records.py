@@ -1,7 +1,8 @@
 """What a run wrote, read back for curves, report, comparison and status.
 
 This tolerates an experiment that is still running or was killed: missing files and a broken line of
-``log.jsonl`` are normal, and a later record of a step or epoch (after a resume) replaces the earlier one.
+``log.jsonl`` are normal, and a later record of a step or epoch (after a resume) replaces the earlier one. What no run
+writes (values of another kind, a file that is no JSON) is a UserError that names the file.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import yaml
 
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
 from dlib.utils.errors import UserError
+from dlib.visualization.shapes import CONFIG, EVENTS, RESULTS, check_shape
 
 Record = dict[str, Any]
+GALLERY = Path("test", "vizu", "50")  # drawn test frames, below <experiment>/<criterion>
 _STEP_LINE = re.compile(rb'"event"\s*:\s*"step"')
 
 
@@ -51,7 +54,7 @@ class Experiment:
 
     @property
     def max_epochs(self) -> int:
-        return int(self.setting("max_epochs") or 0)
+        return int(number(self.setting("max_epochs")) or 0)
 
     @property
     def epoch(self) -> int:
@@ -63,10 +66,14 @@ class Experiment:
         return set(CRITERIA) <= set(self.results.get("test") or {})
 
     def best(self, criterion: str) -> Record | None:
-        """{"epoch", "step", "value"} of the best validation so far; the first epoch wins ties."""
+        """{"epoch", "step", "value"} of the best validation so far; the first epoch wins ties.
+
+        None before the first one, and where nothing could be measured (a run's own records then say -1).
+        """
         known = (self.results.get("best") or {}).get(criterion)
         if known:
-            return known
+            value, epoch = number(known.get("value")), number(known.get("epoch"))
+            return None if value is None or value < 0 or epoch is None else known
         key = {BEST_LOCALIZATION: "headline", BEST_CLASSIFICATION: "classification"}[criterion]
         found: Record | None = None
         for record in self.validations:
@@ -83,7 +90,7 @@ class Experiment:
     @property
     def seconds_per_epoch(self) -> float | None:
         """Median time between the ends of the last epochs (training and validation together)."""
-        ends = [datetime.fromisoformat(e["time"]) for e in self.epochs[-6:] if isinstance(e.get("time"), str)]
+        ends = [end for e in self.epochs[-6:] if (end := _moment(e.get("time")))]
         gaps = sorted((b - a).total_seconds() for a, b in itertools.pairwise(ends) if b > a)
         if gaps:
             return gaps[len(gaps) // 2]
@@ -98,9 +105,12 @@ class Experiment:
 
 def number(value: Any) -> float | None:
     """``value`` as a finite float, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond all floats
+        return None
 
 
 def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
@@ -109,7 +119,8 @@ def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
     Args:
         folder: experiment folder.
         max_steps: about how many step records to keep, evenly spaced; the rest is not even parsed.
-    Raises UserError if the folder holds neither config.yml, log.jsonl nor results.json.
+    Raises UserError if the folder holds neither config.yml, log.jsonl nor results.json, or one of them is not what
+    a run writes.
     """
     names = ("config.yml", "log.jsonl", "results.json")
     if not any((folder / name).is_file() for name in names):
@@ -117,13 +128,15 @@ def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
             f"{folder}: no experiment there (none of {', '.join(names)}); give an experiment folder."
         )
     experiment = Experiment(folder, finished=(folder / "passed.txt").is_file())
-    experiment.results = _read_dict(folder / "results.json")
+    experiment.results = _read_dict(folder / "results.json", json.loads)
+    check_shape(experiment.results, RESULTS, folder / "results.json")
     events = read_log(folder / "log.jsonl", max_steps)
     steps: dict[int, Record] = {}
     epochs: dict[int, Record] = {}
     validations: dict[int, Record] = {}
     for event in events:
-        kind = event.get("event")
+        kind = str(event.get("event"))
+        check_shape(event, EVENTS.get(kind, {}), folder / "log.jsonl", kind)
         if kind == "start" and not experiment.start:
             experiment.start = event
         elif kind == "step" and number(event.get("step")) is not None:
@@ -131,7 +144,7 @@ def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
         elif kind == "epoch" and number(event.get("epoch")) is not None:
             epochs[int(event["epoch"])] = event
         elif kind == "validation" and isinstance(event.get("report"), dict):
-            validations[int(event.get("epoch", 0))] = event
+            validations[int(number(event.get("epoch")) or 0)] = event
         elif kind == "test" and isinstance(event.get("report"), dict):
             experiment.tests[str(event.get("criterion"))] = event["report"]
         elif kind == "warning":
@@ -139,14 +152,15 @@ def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
     experiment.steps = [steps[key] for key in sorted(steps)]
     experiment.epochs = [epochs[key] for key in sorted(epochs)]
     experiment.validations = [validations[key] for key in sorted(validations)]
-    logged = experiment.start.get("config")
-    experiment.config = _read_config(folder / "config.yml") or (logged if isinstance(logged, dict) else {})
+    config = _read_dict(folder / "config.yml", yaml.safe_load)
+    check_shape(config, CONFIG, folder / "config.yml")
+    experiment.config = config or experiment.start.get("config") or {}
     return experiment
 
 
 def read_log(path: Path, max_steps: int) -> list[Record]:
     """Events of a log.jsonl; lines that are not whole JSON objects (a kill in mid-write) are left out."""
-    lines = path.read_bytes().splitlines() if path.is_file() else []
+    lines = _read_bytes(path).splitlines()
     is_step = [bool(_STEP_LINE.search(line)) for line in lines]
     stride = max(1, math.ceil(sum(is_step) / max(1, max_steps)))
     events, seen = [], 0
@@ -156,7 +170,7 @@ def read_log(path: Path, max_steps: int) -> list[Record]:
             continue
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict):
             events.append(event)
@@ -164,14 +178,9 @@ def read_log(path: Path, max_steps: int) -> list[Record]:
 
 
 def gallery_folders(experiment: Experiment) -> dict[str, Path]:
-    """Folder of drawn test frames by criterion; the criterion is a part of the folder's name."""
-    found: dict[str, Path] = {}
-    for path in sorted(experiment.folder.glob("*/test/vizu/50/gallery.json")):
-        top = path.relative_to(experiment.folder).parts[0]
-        for criterion in CRITERIA:
-            if criterion in top:
-                found[criterion] = path.parent
-    return found
+    """Folder of drawn test frames by criterion, where there is one."""
+    folders = {criterion: experiment.folder / criterion / GALLERY for criterion in CRITERIA}
+    return {criterion: path for criterion, path in folders.items() if (path / "gallery.json").is_file()}
 
 
 def read_records(path: Path) -> list[Record]:
@@ -211,9 +220,9 @@ def keys_of(records: Iterable[Record], *path: str) -> list[str]:
 
 def duration(seconds: float | None) -> str:
     """Seconds as people read them: 42 s, 3 min 05 s, 2 h 10 min, 1 d 4 h."""
-    if seconds is None:
+    if number(seconds) is None:
         return "–"
-    s = round(seconds)
+    s = round(seconds or 0)
     if s < 60:
         return f"{s} s"
     if s < 3600:
@@ -223,17 +232,31 @@ def duration(seconds: float | None) -> str:
     return f"{s // 86400} d {s % 86400 // 3600} h"
 
 
-def _read_dict(path: Path) -> Record:
+def _moment(text: Any) -> datetime | None:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
-def _read_config(path: Path) -> Record:
+def _read_bytes(path: Path) -> bytes:
+    """Content of a file; nothing where there is none yet."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read_dict(path: Path, parse: Callable[[bytes], Any]) -> Record:
+    """An object with text as names; empty where there is no file, or an empty one."""
+    data = _read_bytes(path)
+    if not data.strip():
         return {}
-    return content if isinstance(content, dict) else {}
+    try:
+        content = parse(data)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{path}: cannot be read ({reason})") from error
+    check_shape(content, {}, path)
+    return {str(name): value for name, value in content.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
+from dlib.utils.errors import UserError
 from dlib.visualization.charts import (
     Chart,
     diagnosis_charts,
@@ -28,6 +29,7 @@ from dlib.visualization.records import (
     read_experiment,
     read_records,
 )
+from dlib.visualization.shapes import OUTCOMES, check_shape
 
 CRITERION_TITLES = {
     BEST_LOCALIZATION: "Best by localization",
@@ -107,11 +109,17 @@ def at_validation_taus(report: Record) -> tuple[Record, dict[str, Record]]:
     """CorLoc by σ with the thresholds chosen on validation: (mean over classes, {class: by σ})."""
     chosen = report.get("at_val_taus") or {}
     per_class = {
-        name: row.get("corloc", row)
+        name: row.get("corloc") or {}
         for name, row in (chosen.get("per_class") or {}).items()
         if isinstance(row, dict)
     }
     return chosen.get("corloc") or {}, per_class
+
+
+def headline_at_validation_taus(report: Record) -> float | None:
+    """The metric of the report's headline with the thresholds chosen on validation."""
+    mean, _ = at_validation_taus(report)
+    return number(mean.get("mean" if report.get("box_v2_metric") else "50"))
 
 
 def result_section(experiment: Experiment, criterion: str, report: Record) -> Record:
@@ -129,7 +137,7 @@ def result_section(experiment: Experiment, criterion: str, report: Record) -> Re
             "val_tau": ((validation.get(name) or {}).get("best_tau") or {}).get("50"),
             "classification": (report.get("classification_per_class") or {}).get(name),
         }
-        for name, row in (report.get("per_class") or {}).items()
+        for name, row in ((name, row or {}) for name, row in (report.get("per_class") or {}).items())
     ]
     mean = {
         "name": "mean",
@@ -149,10 +157,12 @@ def result_section(experiment: Experiment, criterion: str, report: Record) -> Re
 
 def _gallery_section(criterion: str, folder: Path, pictures: Pictures) -> Record:
     items = _pictured(_fairly(read_records(folder / "gallery.json")), folder, pictures)
-    items.sort(key=lambda item: (str(item.get("label", "")), -(number(item.get("iou")) or 0.0)))
+    items = [{**item, "iou": number(item.get("iou"))} for item in items]
+    items.sort(key=lambda item: (str(item.get("label", "")), -(item["iou"] or 0.0)))
     try:
         counts = json.loads((folder / "outcomes.json").read_bytes())
-    except (OSError, ValueError):
+        check_shape(counts, OUTCOMES, folder / "outcomes.json")
+    except (OSError, ValueError, UserError):
         counts = {}
     chart: Chart | None = outcome_chart(f"outcomes-{criterion}", counts) if counts else None
     labels = sorted({str(item.get("label", "")) for item in items})
@@ -196,9 +206,9 @@ def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
     test = experiment.report(BEST_LOCALIZATION)
     if test:
         tiles.append(("Test CorLoc", f"{percent(test.get('headline'))} %", "best τ per class"))
-        mean, _ = at_validation_taus(test)
-        if mean:
-            tiles.append(("Test CorLoc", f"{percent(mean.get('50'))} %", "τ chosen on validation"))
+        if at_validation_taus(test)[0]:
+            value = percent(headline_at_validation_taus(test))
+            tiles.append(("Test CorLoc", f"{value} %", "τ chosen on validation"))
     classifier = experiment.results.get("classifier_test")
     if classifier:
         tiles.append(
