@@ -150,7 +150,8 @@ def test_numbers_of_an_event() -> None:
 
 
 def test_tensorboard_gets_the_events(tmp_path: Path) -> None:
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as events
+
     log = open_event_log(tmp_path / "log.jsonl", tensorboard=True)
     for step in (1, 2):
         log.write("step", epoch=1, step=step, loss=step / 2, terms={"sl_clc": 0.25})
@@ -164,7 +165,8 @@ def test_tensorboard_gets_the_events(tmp_path: Path) -> None:
 
 
 def test_tensorboard_forgets_the_steps_that_a_resumed_run_repeats(tmp_path: Path) -> None:
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as events
+
     first = open_event_log(tmp_path / "log.jsonl", tensorboard=True)
     for step in (1, 2, 3):
         first.write("step", step=step, loss=1.0)
