@@ -18,8 +18,8 @@ class CamExtractor:
     The model has ``cam_features(images) -> A [B, K, h, w]`` (output of the CAM layer) and
     ``logits_from_features(A) -> [B, C]``. The encoder always runs without a graph: a gradient method builds
     one from A to the logits alone. The model is in evaluation mode during a call and gets its modes back; no
-    hook is set and nothing is kept but ``logits``. The encoder's forward pass obeys an autocast that the
-    caller opened; everything after it is float32.
+    hook is set and nothing is kept but ``logits``. The encoder's forward passes, those of noisy and masked
+    images too, obey an autocast that the caller opened; everything after them is float32.
 
     Attributes:
         logits: class logits [B, C] of the last call's images, float32, detached.
@@ -28,6 +28,7 @@ class CamExtractor:
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
         self.logits: Tensor | None = None
+        self._autocast: dict[str, Any] = {"enabled": False}  # the caller's, during a call
 
     def __call__(self, images: Tensor, class_idx: Tensor, normalized: bool = True) -> Tensor:
         """Maps of class ``class_idx[b]`` for every image b.
@@ -43,14 +44,17 @@ class CamExtractor:
             shapes = f"{list(images.shape)}, {list(class_idx.shape)}"
             raise ValueError(f"images [B, 3, H, W] and class_idx [B] expected, got {shapes}")
         class_idx = class_idx.to(device=images.device, dtype=torch.int64)
+        kind = images.device.type
+        self._autocast = {
+            "enabled": torch.is_autocast_enabled(kind),
+            "dtype": torch.get_autocast_dtype(kind),
+        }
         with torch.inference_mode(False), _evaluating(self.model):
             # A tensor made in inference mode can not enter a graph; its copy can.
             images = images.clone() if images.is_inference() else images.detach()
             class_idx = class_idx.clone() if class_idx.is_inference() else class_idx
-            with torch.no_grad():
-                features = self.model.cam_features(images).detach()  # [B, K, h, w]
-            with torch.autocast(images.device.type, enabled=False):
-                cams = self._maps(images, features.float(), class_idx)  # [B, h, w]
+            with torch.autocast(kind, enabled=False):
+                cams = self._maps(images, self._encode(images), class_idx)  # [B, h, w]
         return normalize_cams(cams) if normalized else cams
 
     def cams_and_logits(self, images: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,6 +70,12 @@ class CamExtractor:
     def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> Tensor:
         """The method's maps [B, h, w] before normalization; sets ``logits``."""
         raise TypeError(f"{type(self).__name__} is no method by itself: use build_cam_extractor")
+
+    @torch.no_grad()
+    def _encode(self, images: Tensor) -> Tensor:
+        """A [B, K, h, w] in float32, computed in the caller's precision."""
+        with torch.autocast(images.device.type, **self._autocast):
+            return self.model.cam_features(images).detach().float()
 
     @torch.no_grad()
     def _classify(self, features: Tensor, class_idx: Tensor) -> Tensor:

@@ -98,9 +98,7 @@ class SmoothGradCAMpp(GradCAMpp):
         keys = combine(content_keys(images), self._seed)  # [B]
         for sample in range(self._samples):
             noise = hash_normal(combine(keys, sample), images[0].numel()).view(images.shape)
-            with torch.no_grad():
-                noisy = self.model.cam_features(images + self._std * noise).float()
-            gradients = self._gradients(noisy, class_idx)
+            gradients = self._gradients(self._encode(images + self._std * noise), class_idx)
             for power, mean in enumerate(means, start=1):
                 mean += gradients**power / self._samples
         self._classify(features, class_idx)

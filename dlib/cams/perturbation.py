@@ -63,7 +63,7 @@ class ScoreCAM(CamExtractor):
         return target_scores(self._logits(images * masks.unsqueeze(1)), class_idx)
 
     def _logits(self, images: Tensor) -> Tensor:
-        return self.model.logits_from_features(self.model.cam_features(images).float()).float()
+        return self.model.logits_from_features(self._encode(images)).float()
 
 
 class SSCAM(ScoreCAM):

@@ -119,6 +119,11 @@ class Task(ABC):
             )
 
     def _wants_channels_last(self) -> bool:
+        """``--channels_last``; auto: on CUDA for every encoder, never on a CPU.
+
+        cuDNN's tensor-core convolutions work on channels-last tensors and reorder all others before and after. On a
+        CPU oneDNN reorders to layouts of its own either way, and the order that is common elsewhere stays.
+        """
         if self.cfg.channels_last == "auto":
             return self.device.type == "cuda"
         return self.cfg.channels_last == "true"

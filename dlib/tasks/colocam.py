@@ -219,4 +219,5 @@ class SeederTask(Task):
         """CAMs [B, h, w] as the CAM layer gives them, normalized, and logits [B, classes]."""
         method = self.cfg.seed_cam_method or self.cfg.method
         extractor = build_cam_extractor(self.model, method, chunk_size=self.cfg.cam_chunk_size)
-        return extractor.cams_and_logits(images, labels)
+        with self.autocast(self.cfg.amp_eval):
+            return extractor.cams_and_logits(images, labels)
