@@ -11,7 +11,13 @@ from crf_truth import probabilities, textured, truth
 from torch import Tensor
 from torch.nn import functional
 
-from dlib.crf import ColorDenseCRFLoss, DenseCRFLoss, color_bilateral_filter, joint_color_crf
+from dlib.crf import (
+    ColorDenseCRFLoss,
+    DenseCRFLoss,
+    bilateral_filter,
+    color_bilateral_filter,
+    joint_color_crf,
+)
 
 Name = Literal["cpp", "torch"]
 BACKENDS: tuple[Name, ...] = ("cpp", "torch")
@@ -120,11 +126,34 @@ def test_zero_maps_give_zero_and_finite_gradients(backend: Name) -> None:
     assert torch.isfinite(zero.grad).all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_not_finite_maps_give_a_loss_that_is_not_finite(backend: Name) -> None:
+@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["maps", "images"])
+def test_what_is_not_finite_gives_a_nan_and_no_error(where: str, value: float, backend: Name) -> None:
     images, p = batch(2)
-    p[1, 0, 3, 3] = math.nan
-    assert not torch.isfinite(DenseCRFLoss(1, 15, 100, 1, backend)(images, p))
+    (p if where == "maps" else images)[1, 0, 3, 3] = value
+    p.requires_grad_()
+    for loss in (
+        DenseCRFLoss(1, 15, 100, 1, backend)(images, p),
+        ColorDenseCRFLoss(1, 15, 1, "adaptive", backend)(images, p),
+        joint_color_crf(images, p, [torch.tensor([0, 1])], 15, backend).sum(),
+    ):
+        assert math.isnan(loss.item())
+        loss.backward()
+    if where == "images":
+        with pytest.raises(ValueError, match=r"NaN|finite"):
+            color_bilateral_filter(images, p, 15, backend=backend)
+        with pytest.raises(ValueError, match=r"NaN|finite"):
+            bilateral_filter(images, p, 15, 100, backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_mistakes_are_errors_also_in_the_losses(backend: Name) -> None:
+    images, p = batch(2)
+    with pytest.raises(ValueError, match="sigma"):
+        ColorDenseCRFLoss(1, 1e-6, backend=backend)(images, p)
+    with pytest.raises(ValueError, match="differ"):
+        ColorDenseCRFLoss(1, 15, backend=backend)(images, p[:1])
 
 
 def test_half_precision_maps_are_filtered_in_float32() -> None:

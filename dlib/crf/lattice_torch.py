@@ -41,7 +41,8 @@ def filter_groups(
         return out
     count = int(owner.max()) + 1
     everything = chosen.numel() == n
-    chosen, owner = chosen.to(values.device), owner[chosen].to(values.device)
+    # Copies to the device that do not wait for it.
+    chosen, owner = (t.to(values.device, non_blocking=True) for t in (chosen, owner[chosen]))
     if not everything:
         images, values = images[chosen], values[chosen]
     features = _features(images, sigma_rgb, sigma_xy)  # [M, d]
@@ -149,7 +150,8 @@ def _key_factors(features: Tensor, groups: int) -> tuple[Tensor, int]:
         start, step = _HASH
         factors = [(start * pow(step, i + 1, 2**64)) % 2**64 for i in range(d + 1)]
         factors = [factor - 2**64 if factor >= 2**63 else factor for factor in factors]
-    return torch.tensor(factors[:d], dtype=torch.int64, device=features.device), factors[d]
+    found = torch.tensor(factors[:d], dtype=torch.int64)
+    return found.to(features.device, non_blocking=True), factors[d]
 
 
 def _look_up(table: Tensor, keys: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dlib.crf.filters import Backend, Groups, choose_backend, filter_values
+from dlib.crf.filters import Backend, Groups, filter_values
 
 
 class _Energy(torch.autograd.Function):
@@ -30,13 +30,17 @@ class _Energy(torch.autograd.Function):
         sigma_xy: float | None,
         backend: Backend,
     ) -> Tensor:
-        if choose_backend(backend, p) == "cpp" and not math.isfinite(p.sum().item()):
-            # The training loop skips a step whose loss is NaN; the C++ filter would refuse the input.
-            filtered = torch.full_like(p, math.nan)
-        else:
+        try:
             filtered = filter_values(images, p, groups, sigma_rgb, sigma_xy, backend)
+        except ValueError:
+            # The filters refuse what is not finite; the training loop skips a step whose loss is NaN. Looking only
+            # after a refusal costs a good step no wait for the device.
+            if images.isfinite().all() and p.isfinite().all():
+                raise
+            filtered = torch.full_like(p, math.nan)
         ctx.save_for_backward(filtered)
-        return -(p.detach() * filtered).sum((1, 2, 3))  # [N]
+        energy = -(p.detach() * filtered).sum((1, 2, 3))  # [N]
+        return torch.where(energy.isfinite(), energy, math.nan)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
@@ -52,7 +56,10 @@ def crf_energy(
     sigma_xy: float | None,
     backend: Backend,
 ) -> Tensor:
-    """-sum_k p_k . F(p_k) per image: [N] float32, differentiable in `segmentations` [N, K, H, W]."""
+    """-sum_k p_k . F(p_k) per image: [N] float32, differentiable in `segmentations` [N, K, H, W].
+
+    Images or segmentations that hold NaN or infinity give NaN, not an error.
+    """
     return _Energy.apply(segmentations.float(), images, groups, sigma_rgb, sigma_xy, backend)
 
 
@@ -70,15 +77,16 @@ def joint_color_crf(
         groups: S tensors int64 of indices into the batch; lengths may differ; no frame may stand twice.
         sigma_rgb: > 0.
         backend: as in `color_bilateral_filter`.
-    Returns: [S] float32, differentiable in `segmentations`.
+    Returns: [S] float32, differentiable in `segmentations`; NaN where images or segmentations are not finite.
     Raises ValueError for empty or overlapping groups, and as `color_bilateral_filter`.
     """
     members = [group.tolist() for group in groups]
     energy = crf_energy(images, segmentations, members, sigma_rgb, None, backend)  # [B]
     owner = torch.tensor([s for s, group in enumerate(members) for _ in group], dtype=torch.int64)
     frames = torch.tensor([i for group in members for i in group], dtype=torch.int64)
+    owner, frames = (t.to(energy.device, non_blocking=True) for t in (owner, frames))
     total = energy.new_zeros(len(members))
-    return total.index_add(0, owner.to(energy.device), energy[frames.to(energy.device)])
+    return total.index_add(0, owner, energy[frames])
 
 
 def _scaled(images: Tensor, segmentations: Tensor, scale_factor: float) -> tuple[Tensor, Tensor]:
