@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,8 +28,8 @@ class Batch:
         labels: int64 [B], class of the frame.
         ids: frame ids, paths relative to the dataset's folder.
         indices: int64 [B], item of the split that the frame comes from (evaluation: the frame itself).
-        sequence: int64 [B], equal for the frames of one shot.
-        order: int64 [B], the frame's place in its shot.
+        sequence: int64 [B], equal for the frames of one shot. It stays on the CPU, where frames are grouped.
+        order: int64 [B], the frame's place in its shot. It stays on the CPU too.
         keys: int64 [B], random key of (seed, epoch, item, frame), >= 0.
         cams: float32 [B, H, W] in [0, 1], the frame's stored CAM with the frame's crop and flip, or None.
         bad_frames: ids of unreadable frames that other frames stand in for, or that were left out.
@@ -57,13 +57,18 @@ class Batch:
         names = ("raw", "labels", "indices", "sequence", "order", "keys", "cams")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        changed: dict[str, Any] = {name: change(tensor) for name, tensor in self._tensors().items()}
+    def _map(self, change: Callable[[Tensor], Tensor], leave: Collection[str] = ()) -> Batch:
+        changed: dict[str, Any] = {
+            name: change(tensor) for name, tensor in self._tensors().items() if name not in leave
+        }
         return replace(self, **changed)
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
-        """The batch with all tensors on ``device``."""
-        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+        """The batch with its tensors on ``device``, but for ``sequence`` and ``order``.
+
+        Their numbers are read one by one to group frames: on a device every reading would wait for it.
+        """
+        return self._map(lambda t: t.to(device, non_blocking=non_blocking), leave=("sequence", "order"))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory; the loader calls it."""

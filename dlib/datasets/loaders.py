@@ -158,8 +158,10 @@ def train_loader(
 class FixedLoader(PlannedLoader):
     """The same minibatches of whole frames at every iteration."""
 
-    def __init__(self, dataset: VideoDataset, plan: Plan, num_workers: int, pin_memory: bool) -> None:
-        super().__init__(dataset, num_workers, pin_memory)
+    def __init__(
+        self, dataset: VideoDataset, plan: Plan, num_workers: int, pin_memory: bool, keep_workers: bool
+    ) -> None:
+        super().__init__(dataset, num_workers, pin_memory, keep_workers)
         self._plan = plan
 
     def __len__(self) -> int:
@@ -177,13 +179,15 @@ def eval_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = False,
+    keep_workers: bool = False,
 ) -> FixedLoader:
     """Loader of a validation or test split: over all processes every frame exactly once, none twice.
 
-    Process ``rank`` reads frames rank, rank + world_size, …; it may have none.
+    Process ``rank`` reads frames rank, rank + world_size, …; it may have none. With ``keep_workers`` the reading
+    processes live from the first iteration until ``close``, for a split that is read again and again.
     """
     places = [(item, 0) for item in range(len(dataset))]
-    return _fixed(dataset, places, batch_size, num_workers, rank, world_size, pin_memory)
+    return _fixed(dataset, places, batch_size, num_workers, rank, world_size, pin_memory, keep_workers)
 
 
 def frame_loader(
@@ -213,7 +217,8 @@ def _fixed(
     rank: int,
     world_size: int,
     pin_memory: bool,
+    keep_workers: bool = False,
 ) -> FixedLoader:
     requests = [FrameRequest(0, item, frame, whole=True) for item, frame in places[rank::world_size]]
     plan = [requests[at : at + batch_size] for at in range(0, len(requests), batch_size)]
-    return FixedLoader(dataset, plan, num_workers, pin_memory)
+    return FixedLoader(dataset, plan, num_workers, pin_memory, keep_workers)

@@ -42,7 +42,13 @@ def fill_cam_store(cfg: Config, seeder: SeederTask, dataset: VideoDataset, stop:
         return store
     logger.info(f"CAMs of the train frames: computing {len(missing)} into {folder}")
     size = cfg.eval_batch_size or cfg.batch_size
-    loader = frame_loader(dataset, _own_share(ids, set(missing), size), size, num_workers=cfg.num_workers)
+    loader = frame_loader(
+        dataset,
+        _own_share(ids, set(missing), size),
+        size,
+        num_workers=cfg.num_workers,
+        pin_memory=seeder.device.type == "cuda",
+    )
     seeder.model.eval()
     for batch in stop.watch(progress(loader, "CAM store", total=len(loader))):
         batch = batch.to(seeder.device)

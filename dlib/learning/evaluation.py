@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
-from dlib.datasets.loaders import eval_loader
+from dlib.datasets.loaders import FixedLoader, eval_loader
 from dlib.datasets.metadata import scaled_boxes
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.metrics import BoxEvaluator, LocalizationReport
@@ -22,8 +23,29 @@ from dlib.utils.signals import StopRequest
 CamArray = npt.NDArray[np.float32]
 
 
+def build_eval_loader(
+    cfg: Config, dataset: VideoDataset, device: torch.device, keep_workers: bool = False
+) -> FixedLoader:
+    """The loader of an evaluation split for this process, on its way to ``device``."""
+    return eval_loader(
+        dataset,
+        batch_size=cfg.eval_batch_size or cfg.batch_size,
+        num_workers=cfg.num_workers,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+        pin_memory=device.type == "cuda",
+        keep_workers=keep_workers,
+    )
+
+
 def evaluate(
-    task: Task, dataset: VideoDataset, cfg: Config, interval: float, stop: StopRequest, label: str
+    task: Task,
+    dataset: VideoDataset,
+    cfg: Config,
+    interval: float,
+    stop: StopRequest,
+    label: str,
+    loader: FixedLoader | None = None,
 ) -> LocalizationReport:
     """Localization and classification of ``task``'s model on all samples of ``dataset``.
 
@@ -33,14 +55,10 @@ def evaluate(
         interval: distance of the thresholds τ.
         stop: ends the evaluation early by raising Interrupted.
         label: name of the progress bar.
+        loader: of ``dataset``, kept by a caller that evaluates again and again; None: one for this pass.
     """
-    loader = eval_loader(
-        dataset,
-        batch_size=cfg.eval_batch_size or cfg.batch_size,
-        num_workers=cfg.num_workers,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-    )
+    if loader is None:
+        loader = build_eval_loader(cfg, dataset, task.device)
     # Contours are searched in threads while the network computes: OpenCV releases the interpreter's lock.
     evaluator = BoxEvaluator(
         dataset.metadata.class_names,

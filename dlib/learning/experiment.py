@@ -13,7 +13,7 @@ from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.learning.best import BestModels
 from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.data import Data, build_train_loader, load_data
-from dlib.learning.evaluation import evaluate
+from dlib.learning.evaluation import build_eval_loader, evaluate
 from dlib.learning.folder import ExperimentFolder, command_line
 from dlib.learning.messages import CollapseWarning, epoch_summary, say_epoch, say_validation, say_what_runs
 from dlib.learning.pictures import draw_progress, draw_seeds, draw_test, draw_train_progress
@@ -87,6 +87,7 @@ class Experiment:
         self.seeding = Seeding(cfg, self.task, data, self.stop) if isinstance(self.task, CoLoCam) else None
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
         self.trainer = Trainer(cfg, self.task, loader, self.events)
+        self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
             folder.path / "checkpoints", cfg.keep_last_n_checkpoints, experiment_name(cfg)
         )
@@ -145,7 +146,9 @@ class Experiment:
         start = time.perf_counter()
         with self._weights_to_keep():
             interval = self.cfg.val_cam_curve_interval
-            report = evaluate(self.task, self.data.val, self.cfg, interval, self.stop, "validation")
+            report = evaluate(
+                self.task, self.data.val, self.cfg, interval, self.stop, "validation", self.val_loader
+            )
             improved = self.best.update(report, position.epoch, position.step, self.task.model)
             if BEST_LOCALIZATION in improved:
                 self.task.on_new_best()
@@ -167,6 +170,7 @@ class Experiment:
 
     def _test(self) -> None:
         start = time.perf_counter()
+        self.val_loader.close()
         if self.seeding is not None:
             self.results.content["classifier_test"] = self.seeding.test_report()
         for criterion in CRITERIA:

@@ -1,0 +1,81 @@
+"""The loaders of evaluation: worker processes that stay for the run, and memory that cards can copy from."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import DATASET, Workplace
+
+from dlib.configure.config import Config, parse_args
+from dlib.datasets.batch import Batch
+from dlib.datasets.video_dataset import VideoDataset
+from dlib.learning import cam_store
+from dlib.learning.data import read_frames
+from dlib.learning.evaluation import build_eval_loader, evaluate
+from dlib.tasks import StdCl
+from dlib.utils.signals import StopRequest
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+def settings(place: Workplace, **flags: Any) -> tuple[Config, VideoDataset]:
+    cfg = parse_args(place.flags(dataset=DATASET, **flags))
+    return cfg, read_frames(cfg, "val")
+
+
+def test_one_loader_serves_every_validation_with_the_same_processes(workplace: Workplace) -> None:
+    cfg, dataset = settings(workplace, num_workers=2)
+    task = StdCl(cfg, dataset.metadata.class_names, CPU)
+    stop = StopRequest(CPU)
+    fresh = evaluate(task, dataset, cfg, 0.1, stop, "fresh").to_dict()
+    loader = build_eval_loader(cfg, dataset, CPU, keep_workers=True)
+    processes, reports = [], []
+    for _ in range(2):
+        reports.append(evaluate(task, dataset, cfg, 0.1, stop, "kept", loader).to_dict())
+        processes.append([worker.pid for worker in loader._loader._iterator._workers])
+    assert processes[0] == processes[1]
+    assert len(processes[0]) == 2
+    assert reports == [fresh, fresh]
+    workers = loader._loader._iterator._workers
+    loader.close()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_batches_for_a_card_are_page_locked(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg, dataset = settings(workplace)
+    assert build_eval_loader(cfg, dataset, CUDA)._loader.pin_memory
+    assert not build_eval_loader(cfg, dataset, CPU)._loader.pin_memory
+
+    asked: list[bool] = []
+
+    def loader(*_: Any, pin_memory: bool, **__: Any) -> list[Batch]:
+        asked.append(pin_memory)
+        return []
+
+    monkeypatch.setattr(cam_store, "frame_loader", loader)
+    monkeypatch.setattr(cam_store, "_fingerprint", lambda *_: {})
+    for device in (CUDA, CPU):
+        seeder: Any = SimpleNamespace(model=torch.nn.Linear(1, 1), device=device)
+        cam_store.fill_cam_store(cfg, seeder, read_frames(cfg, "train"), StopRequest(CPU))
+    assert asked == [True, False]
+
+
+def test_numbers_that_group_frames_stay_on_the_cpu() -> None:
+    numbers = torch.arange(3)
+    raw = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    batch = Batch(raw, numbers, ["a", "b", "c"], numbers, numbers, numbers, numbers, torch.zeros(3, 4, 4))
+    there = batch.to("meta")
+    assert there.sequence.tolist() == there.order.tolist() == [0, 1, 2]
+    assert {
+        t.device.type
+        for t in (there.raw, there.labels, there.indices, there.keys, there.cams)
+        if t is not None
+    } == {"meta"}
+    picked = there.select(torch.tensor([2, 0]))
+    assert (picked.sequence.tolist(), picked.ids) == ([2, 0], ["c", "a"])
+    both = Batch.cat([there, there])
+    assert both.order.device.type == "cpu"
+    assert both.raw.device.type == "meta"
