@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlib.datasets.annotations import read_annotations
+from dlib.datasets.annotations import VideoBoxes, read_annotations
 from dlib.datasets.cuts import CutDetector
 from dlib.datasets.import_one import Imported, Options
 from dlib.datasets.import_videos import import_videos, split_videos
@@ -272,7 +272,8 @@ def test_the_three_box_formats_agree(tmp_path: Path) -> None:
     yolo.parent.mkdir(parents=True)
     yolo.write_text("3 0.375 0.5 0.25 0.5\n")
     for path in (csv, coco, tmp_path / "labels"):
-        assert np.allclose(read_annotations(path).of_frame("cat/v.mp4", frame), [[16, 12, 32, 36]])
+        boxes = VideoBoxes.of(read_annotations(path).of_video("cat/v.mp4"), [])
+        assert np.allclose(boxes.of_frame(frame), [[16, 12, 32, 36]])
 
 
 @pytest.mark.parametrize(

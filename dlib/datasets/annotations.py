@@ -10,6 +10,7 @@ import csv
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,31 +18,88 @@ from typing import Any
 from dlib.datasets.videos import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Frame
 from dlib.utils.errors import UserError
 
+_MAX_PIXELS = 1e7  # of a coordinate
+
+# Frame key -> boxes; true: in fractions of the frame, false: in pixels of the original frame.
+FrameBoxes = dict[str, list[tuple[list[float], bool]]]
+
 
 @dataclass
 class Annotations:
-    """Boxes x0,y0,x1,y1 by video and frame, as fractions of the frame or in pixels of the original frame."""
+    """Boxes x0,y0,x1,y1 by video (as the file of boxes names it) and frame.
 
-    boxes: dict[str, dict[str, list[tuple[list[float], bool]]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(list))
-    )
+    ``alike`` has the videos' names by key, that is without suffix; ``twins`` the keys that are of several videos.
+    """
+
+    boxes: dict[str, FrameBoxes] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    alike: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    twins: set[str] = field(default_factory=set)
 
     def add(self, video: str, frame: str, box: list[float], relative: bool) -> None:
         """Add one box of frame ``frame`` (index or name) of ``<class>/<video>``."""
-        self.boxes[video_key(video)][_frame_key(frame)].append((box, relative))
+        name = _video_name(video)
+        if name not in self.boxes:
+            self.alike[_video_key(video)].append(name)
+        self.boxes[name][_frame_key(frame)].append((box, relative))
 
-    def of_video(self, video: str) -> dict[str, list[tuple[list[float], bool]]]:
+    def know_videos(self, videos: Iterable[str]) -> None:
+        """From now on, boxes of two videos like ``dog/a.mp4`` and ``dog/a.avi`` are told apart by the suffix.
+
+        Raises UserError for boxes that could be of either.
+        """
+        known = defaultdict(list)
+        for video in videos:
+            known[_video_key(video)].append(video)
+        for key, alike in known.items():
+            if len(alike) > 1:
+                self.twins.add(key)
+                if key in self.boxes:
+                    raise UserError(
+                        f"boxes of {key!r}: could be of {' or '.join(alike)}; "
+                        "add the suffix in the file of boxes, or rename one of the videos"
+                    )
+
+    def names_of(self, video: str) -> list[str]:
+        """The names among the boxes' videos that mean this video."""
+        name, key = _video_name(video), _video_key(video)
+        if key in self.twins:
+            return [name] if name in self.boxes else []
+        return self.alike.get(key, [])
+
+    def of_video(self, video: str) -> FrameBoxes:
         """Boxes of a video by frame key; empty if it has none."""
-        return self.boxes.get(video_key(video), {})
+        found: FrameBoxes = {}
+        for name in self.names_of(video):
+            for frame, boxes in self.boxes[name].items():
+                found[frame] = found.get(frame, []) + boxes
+        return found
 
-    def of_frame(self, video: str, frame: Frame) -> list[list[float]]:
+
+@dataclass(frozen=True)
+class VideoBoxes:
+    """Boxes of one video, whose frames are named in one way: all by the pictures' names, or all by index."""
+
+    found: FrameBoxes
+    by_index: bool
+
+    @classmethod
+    def of(cls, found: FrameBoxes, names: Sequence[str]) -> VideoBoxes:
+        """
+        Args:
+            found: boxes by frame key.
+            names: of the pictures in a folder of frames. The index counts only if no box is of one of them: boxes of
+                000001.jpg, 000002.jpg, … are not those of the frames 1, 2, …, counted from 0.
+        """
+        return cls(found, found.keys().isdisjoint(map(_frame_key, names)))
+
+    def of_frame(self, frame: Frame) -> list[list[float]]:
         """Boxes of a frame in its pixels."""
         height, width = frame.image.shape[:2]
-        found = self.of_video(video)
         scale = (width, height, width, height)
+        key = str(frame.index) if self.by_index else _frame_key(frame.name)
         return [
             [v * s for v, s in zip(box, scale, strict=True)] if relative else box
-            for box, relative in found.get(_frame_key(frame.name)) or found.get(str(frame.index)) or ()
+            for box, relative in self.found.get(key, ())
         ]
 
 
@@ -90,7 +148,7 @@ def _read_coco(path: Path, annotations: Annotations) -> None:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         images = {image["id"]: image for image in content["images"]}
         entries = list(content["annotations"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: no COCO file with 'images' and 'annotations' ({error!r})") from error
     for entry in entries:
         where = f"{path}, annotation {entry.get('id', '?') if isinstance(entry, dict) else entry!r}"
@@ -101,8 +159,10 @@ def _read_coco(path: Path, annotations: Annotations) -> None:
                 float(image["width"]),
                 float(image["height"]),
             )
+            if not (1 <= width < _MAX_PIXELS and 1 <= height < _MAX_PIXELS):
+                raise ValueError(f"a picture of {width:g}x{height:g} pixels")
             x, y, w, h = _numbers(entry["bbox"], where)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"{where}: image_id, bbox, or its image's file_name, width, height is wrong"
             ) from error
@@ -133,18 +193,22 @@ def _read_yolo(folder: Path, annotations: Annotations) -> None:
 def _numbers(values: Any, where: str) -> list[float]:
     try:
         numbers = [float(value) for value in values]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{where}: expected four numbers, got {values!r}") from error
-    if len(numbers) != 4 or not all(abs(v) < 1e7 for v in numbers):
+    if len(numbers) != 4 or not all(abs(v) < _MAX_PIXELS for v in numbers):
         raise UserError(f"{where}: expected four numbers, got {values!r}")
     return numbers
 
 
-def video_key(video: str) -> str:
+def _video_name(video: str) -> str:
+    """``<class>/<video>`` as it stands there."""
+    return PurePosixPath(*PurePosixPath(video.strip().replace("\\", "/")).parts[-2:]).as_posix()
+
+
+def _video_key(video: str) -> str:
     """``<class>/<video>`` without a video file's suffix."""
-    path = PurePosixPath(video.strip().replace("\\", "/"))
-    known = path.suffix.lower() in VIDEO_SUFFIXES
-    return PurePosixPath(*(path.with_suffix("") if known else path).parts[-2:]).as_posix()
+    path = PurePosixPath(_video_name(video))
+    return (path.with_suffix("") if path.suffix.lower() in VIDEO_SUFFIXES else path).as_posix()
 
 
 def _frame_key(frame: str) -> str:

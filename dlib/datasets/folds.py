@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from PIL import Image
 
-from dlib.datasets.metadata import BOXES_FILE, CLASSES_FILE, IDS_FILE, LABELS_FILE, SIZES_FILE
+from dlib.datasets.images import open_image
+from dlib.datasets.metadata import BOXES_FILE, CLASSES_FILE, IDS_FILE, LABELS_FILE, SIZES_FILE, is_plain
 from dlib.utils.errors import UserError
 
 Box = tuple[float, float, float, float]
@@ -32,13 +32,17 @@ def write_folds(folder: Path, class_names: Sequence[str], splits: dict[str, list
 
     A frame without known box gets the box 0,0,0,0. Each file is replaced at once, so that an interrupted run
     leaves no half file.
-    Raises UserError if a split has no item.
+    Raises UserError if a split has no item, or for a name that text files cannot hold.
     """
+    for name in class_names:
+        check_name(folder, name)
     for split, items in splits.items():
         if not items:
             raise UserError(
                 f"{folder / split}: the split would be empty; more videos (with boxes) are needed"
             )
+        for item in items:
+            check_name(folder / split, item.id)
     for split, items in splits.items():
         sized = [item for item in items if item.size is not None]
         lines = {
@@ -51,6 +55,13 @@ def write_folds(folder: Path, class_names: Sequence[str], splits: dict[str, list
             write_text(folder / split / name, "".join(f"{text}\n" for text in texts))
     classes = {name: index for index, name in enumerate(class_names)}
     write_text(folder / CLASSES_FILE, yaml.safe_dump(classes, sort_keys=False, allow_unicode=True))
+
+
+def check_name(where: Path, name: str) -> str:
+    """The name itself. Raises UserError if it does not fit into a line of UTF-8 text."""
+    if not name.isprintable() and not is_plain(name):  # the first test is the fast one
+        raise UserError(f"{where}: the name {name!a} is no plain UTF-8 text; rename the file or folder")
+    return name
 
 
 def _box_line(name: str, box: Iterable[float]) -> str:
@@ -69,12 +80,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) from the file's header. Raises UserError if it is no image."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: no readable image; get the file again or remove it") from error
+    """(width, height) from the file's header. Raises UserError if it is no image, or too large for a frame."""
+    with open_image(path, "get the file again or remove it") as image:
+        return image.size
 
 
 def repair_box(box: Sequence[float], size: tuple[int, int], where: str, notes: list[str]) -> Box:

@@ -7,6 +7,8 @@ are in stored pixels. Everything else that is not a whole picture of a known for
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,17 @@ def read_image(path: Path) -> Image.Image:
     Raises UserError naming the path if it is missing, no regular file, damaged, truncated, of an unknown
     format, or has more than ``MAX_PIXELS`` pixels.
     """
+    with open_image(path, "replace it or use --skip_bad_frames True") as image:
+        return to_rgb(image)
+
+
+@contextmanager
+def open_image(path: Path, remedy: str) -> Iterator[Image.Image]:
+    """The picture at ``path``, its header read and its pixels not yet.
+
+    Raises UserError as ``read_image`` does, also for what goes wrong while the caller decodes it; it ends with
+    ``remedy`` where the file is damaged.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such frame; check the dataset's folder or build it again")
     # Decoders raise errors of many types on damaged input (struct.error, EOFError, SyntaxError, …).
@@ -33,7 +46,7 @@ def read_image(path: Path) -> Image.Image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UserError(f"{path}: {width}x{height} pixels are more than the {MAX_PIXELS} allowed")
-            return _to_rgb(image)
+            yield image
     except UserError:
         raise
     except Image.DecompressionBombError as error:
@@ -42,12 +55,11 @@ def read_image(path: Path) -> Image.Image:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = f"no picture of the formats {', '.join(FORMATS)}"
-        raise UserError(
-            f"{path}: unreadable frame ({reason}); replace it or use --skip_bad_frames True"
-        ) from error
+        raise UserError(f"{path}: unreadable frame ({reason}); {remedy}") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The picture in 8 bits RGB, decoded. Raises ValueError for floating-point pixels, or what the decoder raises."""
     if image.mode == "RGB":
         image.load()
         return image.copy()

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from dlib.datasets.annotations import Annotations
+from dlib.datasets.annotations import Annotations, FrameBoxes, VideoBoxes
 from dlib.datasets.cuts import CutDetector
 from dlib.datasets.folds import Item, repair_box, write_text
 from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
 _RECORD = "imported.json"
+_FORMAT = 2  # raised when the same video and boxes give other frames or other lines than before
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def import_video(
     """
     source = f"{path.parent.name}/{path.name}"
     record = dst / folder / _RECORD
-    key = _fingerprint(path, options, annotations.of_video(source))
+    boxes = annotations.of_video(source)
+    key = _fingerprint(path, options, boxes)
     try:
         stored = json.loads(record.read_text(encoding="utf-8"))
         if stored["key"] == key and stored["video"]["source"] == source:
@@ -77,7 +79,7 @@ def import_video(
     shutil.rmtree(dst / folder, ignore_errors=True)
     video = Imported(label, folder, source)
     try:
-        _write_frames(path, dst, video, options, annotations)
+        _write_frames(path, dst, video, options, boxes)
     except (UnusableVideo, UserError):
         shutil.rmtree(dst / folder, ignore_errors=True)
         raise
@@ -90,15 +92,16 @@ def import_video(
 def _fingerprint(path: Path, options: Options, boxes: object) -> str:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return json.dumps([stamps, asdict(options), boxes])
+    return json.dumps([_FORMAT, stamps, asdict(options), boxes])
 
 
-def _write_frames(path: Path, dst: Path, video: Imported, options: Options, annotations: Annotations) -> None:
+def _write_frames(path: Path, dst: Path, video: Imported, options: Options, found: FrameBoxes) -> None:
     """Decode, keep frames at the wanted rate and all boxed ones, and sort them into shots."""
     flat = dst / video.folder / ".frames"
     flat.mkdir(parents=True)
     cuts = CutDetector(options.cut_threshold, min_length=options.min_shot)
     reader = VideoReader(path)
+    annotated = VideoBoxes.of(found, reader.names())
     seen: list[int] = []
     sizes: dict[int, list[int]] = {}  # of the kept frames, by index
     boxed: dict[int, list[list[float]]] = {}
@@ -106,7 +109,7 @@ def _write_frames(path: Path, dst: Path, video: Imported, options: Options, anno
     for frame in reader:
         cuts.add(frame.image)
         seen.append(frame.index)
-        boxes = annotations.of_frame(video.source, frame)
+        boxes = annotated.of_frame(frame)
         timely = not options.fps or frame.time >= due - 1e-6
         if timely or boxes:
             sizes[frame.index] = _save(flat / _frame_name(frame.index), frame, options)
@@ -120,8 +123,8 @@ def _write_frames(path: Path, dst: Path, video: Imported, options: Options, anno
     flat.rmdir()
     if reader.damaged:
         video.notes.append(f"{path}: {reader.damaged} frames or packets cannot be decoded; the rest is used")
-    if len(boxed) < len(annotations.of_video(video.source)):
-        lost = len(annotations.of_video(video.source)) - len(boxed)
+    if len(boxed) < len(found):
+        lost = len(found) - len(boxed)
         video.notes.append(f"{path}: {lost} frames that have boxes are not in it")
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.annotations import Annotations, read_annotations, video_key
+from dlib.datasets.annotations import Annotations, read_annotations
 from dlib.datasets.build import check_tree
-from dlib.datasets.commands import run_command
-from dlib.datasets.folds import FOLDS_ROOT, Item, write_folds
+from dlib.datasets.commands import check_folder, run_command
+from dlib.datasets.folds import FOLDS_ROOT, Item, check_name, write_folds
 from dlib.datasets.import_one import Imported, Options, import_video
 from dlib.datasets.videos import UnusableVideo, find_videos
 from dlib.utils.errors import UsageError, UserError
@@ -61,7 +61,7 @@ def import_videos(
         for split in (VAL, TEST):
             splits[split] += [item for video in parts[split] for item in _evaluated(video)]
         splits[VIDEO_DEMO] += [item for video in parts[TEST] for item in video.frames()]
-    used = {video_key(video.source) for video in videos if video.boxes}
+    used = {name for video in videos if video.boxes for name in annotations.names_of(video.source)}
     lost = sorted(set(annotations.boxes) - used)
     if lost and not used:
         raise UserError(
@@ -95,6 +95,7 @@ def _import_all(
         taken: set[str] = set()
         for path in find_videos(src / name):
             jobs.append((path, label, f"{name}/data/{_free_name(path, taken)}"))
+    annotations.know_videos(f"{path.parent.name}/{path.name}" for path, _, _ in jobs)
 
     def run(job: tuple[Path, int, str]) -> Imported | str:
         try:
@@ -126,7 +127,7 @@ def _find_classes(src: Path) -> list[str]:
         raise UserError(
             f"{src}: no videos in its folders; expected {src}/<class>/<video>.mp4 or folders of frames"
         )
-    return names
+    return [check_name(src, name) for name in names]
 
 
 def _free_name(path: Path, taken: set[str]) -> str:
@@ -205,8 +206,10 @@ def _check_flags(args: argparse.Namespace) -> None:
 def main() -> None:
     args = _parser().parse_args()
     _check_flags(args)
-    options = Options(args.fps, args.short_side, args.quality, args.cut_threshold, args.min_shot)
     metadata = args.metadata or FOLDS_ROOT / args.dst.resolve().name
+    check_folder("--dst", args.dst)
+    check_folder("--metadata", metadata)
+    options = Options(args.fps, args.short_side, args.quality, args.cut_threshold, args.min_shot)
     annotations = read_annotations(args.boxes) if args.boxes else None
     shares = (args.val_share, args.test_share)
     notes = import_videos(

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ImageOps
+
+from dlib.datasets.images import open_image, to_rgb
+from dlib.utils.errors import UserError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".gif", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -47,13 +50,19 @@ class VideoReader:
         if not count:
             raise UnusableVideo("no frame can be decoded")
 
+    def names(self) -> list[str]:
+        """Names that the frames of a folder will have, in order; those of a video file are its indices: none here."""
+        return [path.stem for path in self._files()] if self.path.is_dir() else []
+
+    def _files(self) -> list[Path]:
+        return sorted(p for p in self.path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+
     def _pictures(self) -> Iterator[Frame]:
-        paths = sorted(p for p in self.path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-        for index, path in enumerate(paths):
+        for index, path in enumerate(self._files()):
             try:
-                with Image.open(path) as picture:
-                    image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                with open_image(path, "replace it") as picture:
+                    image = np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
+            except UserError:
                 self.damaged += 1
                 continue
             yield Frame(index, path.stem, index / _FOLDER_RATE, image)
