@@ -18,7 +18,7 @@ from pathlib import Path
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.build import KnownCounts, build_command
 from dlib.datasets.commands import run_command
-from dlib.datasets.folds import Item, image_size, repair_box
+from dlib.datasets.folds import Item, check_name, image_size, repair_box
 from dlib.datasets.matfiles import read_sticks
 from dlib.datasets.place_files import place_files
 from dlib.utils.errors import UserError
@@ -80,7 +80,7 @@ def find_classes(src: Path) -> list[str]:
     folders = sorted(path.name for path in src.iterdir() if (path / "data").is_dir()) if src.is_dir() else []
     if not folders:
         raise UserError(f"{src}: no folder <class>/data in it; --src is the folder of the unpacked archives")
-    return folders
+    return [check_name(src, name) for name in folders]
 
 
 def official_videos(src: Path, name: str, split: str) -> list[Path]:

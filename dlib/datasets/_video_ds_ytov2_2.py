@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ import numpy as np
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.build import KnownCounts, build_command
 from dlib.datasets.commands import run_command
-from dlib.datasets.folds import Item, image_size, repair_box
+from dlib.datasets.folds import Item, check_name, image_size, repair_box
 from dlib.datasets.matfiles import load_variable, read_frame_boxes
 from dlib.datasets.place_files import place_files
 from dlib.utils.errors import UserError
 
 KNOWN = KnownCounts(train=1289, val=(1177, 1177), test=(1781, 2667))
 VAL_VIDEOS = 3  # per class
+_MAX_VIDEO = 10**6
 _FRAME = re.compile(r"([0-9]{8})\.jpg", re.IGNORECASE)
 
 
@@ -94,7 +96,7 @@ def find_classes(src: Path, notes: list[str]) -> list[str]:
     """Class names, in alphabetical order: those with a file in Ranges and a folder of frames."""
     ranges = (src / "Ranges").glob("ranges_*.mat")
     names = sorted(path.stem.removeprefix("ranges_") for path in ranges)
-    found = [name for name in names if (src / name).is_dir()]
+    found = [check_name(src, name) for name in names if (src / name).is_dir()]
     if not found:
         lacking = "folder <class> of frames" if names else "file Ranges/ranges_<class>.mat"
         raise UserError(f"{src}: no {lacking} in it; --src is the folder of all unpacked archives")
@@ -118,11 +120,13 @@ def read_frames(src: Path, name: str) -> ClassFrames:
         raise UserError(f"{path}: 'ranges' has shape {rows.shape}, expected one row of 3 numbers per shot")
     if rows.shape[1] != 3:
         rows = rows.T
+    if not ((rows[:, 2] >= 0) & (rows[:, 2] < _MAX_VIDEO)).all():
+        raise UserError(f"{path}: 'ranges' has a video whose number is not in 0..{_MAX_VIDEO}; get it again")
+    numbers = sorted(files)
     shot_of = {}
-    for shot, (first, last, _) in enumerate(rows.astype(np.int64).tolist()):
-        for frame in range(first, last + 1):
-            if frame in files:
-                shot_of[frame] = shot
+    for shot, (first, last, _) in enumerate(rows.tolist()):
+        for frame in numbers[bisect_left(numbers, first) : bisect_right(numbers, last)]:
+            shot_of[frame] = shot
     return ClassFrames(name, files, shot_of, rows[:, 2].astype(np.int64).tolist())
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
+from dlib.datasets.commands import check_folder
 from dlib.datasets.folds import FOLDS_ROOT, Item, image_size, write_folds
 from dlib.datasets.metadata import CLASS_NAMES_YTO, SplitMetadata, read_split
 from dlib.utils.errors import UserError
@@ -48,6 +49,8 @@ def build_command(module: str, doc: str, build: Builder, known: KnownCounts) -> 
         parser.error("--src is needed" if not args.check else "--dst is needed")
     dst = args.dst or args.src
     metadata = args.metadata or FOLDS_ROOT / dst.resolve().name
+    check_folder("--dst", dst)
+    check_folder("--metadata", metadata)
     if args.check:
         differing = check_tree(dst, metadata, known, decode=True)
         if differing:
@@ -87,7 +90,7 @@ def check_tree(data_dir: Path, metadata_dir: Path, known: KnownCounts | None, de
 
     Args:
         known: counts of the complete dataset, compared if the classes are YouTube-Objects' ten.
-        decode: also open every listed frame and compare its size with the folds.
+        decode: also open every validation and test frame (its header) and compare its size with the folds.
     Returns: names of the splits whose totals differ from the known ones.
     Raises UserError naming the first missing file or wrong line.
     """

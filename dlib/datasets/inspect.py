@@ -23,12 +23,12 @@ from tqdm import tqdm
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import SPLITS, TRAIN
 from dlib.datasets.build import check_tree
-from dlib.datasets.commands import run_command
+from dlib.datasets.commands import check_folder, run_command
 from dlib.datasets.duplicates import Hashes, near_duplicates, picture_hash
 from dlib.datasets.images import read_image
 from dlib.datasets.index import build_index
 from dlib.datasets.metadata import SplitMetadata, read_split
-from dlib.utils.errors import UserError
+from dlib.utils.errors import UsageError, UserError
 
 _THUMB, _COLUMNS, _ROWS = 160, 6, 4
 _SHOWN = 10
@@ -172,9 +172,12 @@ def main() -> None:
     )
     parser.add_argument("--num_workers", type=int, default=8, help="threads (%(default)s)")
     args = parser.parse_args()
+    if args.per_shot < 0:
+        raise UsageError(f"--per_shot {args.per_shot}: must be 0 (all frames) or more")
     cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
     data_dir, folds = dataset_dir(cfg), metadata_dir(cfg)
     out = args.out or Path("exps") / f"inspect-{args.dataset}"
+    check_folder("--out", out)
     out.mkdir(parents=True, exist_ok=True)
     check_tree(data_dir, folds, None, decode=False)
     cv2.setNumThreads(1)  # the frames themselves are read in parallel

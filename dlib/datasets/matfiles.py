@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ def read_sticks(path: Path) -> list[list[float]]:
 
     Raises UserError naming the file.
     """
-    cells = np.asarray(load_variable(path, "coor"))
+    cells = np.atleast_1d(np.asarray(load_variable(path, "coor")))
+    if cells.size == 0:
+        return []
     boxes = list(cells.ravel()) if cells.dtype == object else list(cells.reshape(-1, cells.shape[-1]))
     return [row for box in boxes for row in _rows(path, box)]
 
@@ -40,7 +43,7 @@ def read_frame_boxes(path: Path, name: str) -> list[tuple[str, list[list[float]]
     Raises UserError naming the file.
     """
     pairs = []
-    for left, right in _pairs(np.asarray(load_variable(path, name))):
+    for left, right in _pairs(path, np.asarray(load_variable(path, name))):
         label = np.asarray(left).ravel()
         if label.size != 1 or not isinstance(label[0], str):
             raise UserError(f"{path}: {name} has an entry whose first field is no frame name; get it again")
@@ -48,7 +51,9 @@ def read_frame_boxes(path: Path, name: str) -> list[tuple[str, list[list[float]]
     return pairs
 
 
-def _pairs(value: np.ndarray) -> Iterator[tuple[Any, Any]]:
+def _pairs(path: Path, value: np.ndarray) -> Iterator[tuple[Any, Any]]:
+    if value.size == 0:
+        return
     if value.dtype.names and len(value.dtype.names) >= 2:
         first, second = value.dtype.names[:2]
         for record in value.ravel():
@@ -57,7 +62,11 @@ def _pairs(value: np.ndarray) -> Iterator[tuple[Any, Any]]:
         yield from value
     elif value.dtype == object:
         for cell in value.ravel():
-            yield from _pairs(np.asarray(cell))
+            if not isinstance(cell, np.ndarray):  # a sparse matrix is no array, and as one again a cell
+                raise UserError(f"{path}: a cell holds neither frame names nor boxes; get it again")
+            yield from _pairs(path, cell)
+    else:
+        raise UserError(f"{path}: expected pairs of frame name and boxes, found {value.dtype}; get it again")
 
 
 def _unpack(left: Any, right: Any) -> Iterator[tuple[Any, Any]]:
@@ -77,14 +86,23 @@ def _is_nested(cell: Any) -> bool:
 def _rows(path: Path, value: Any) -> list[list[float]]:
     """The rows of an n×4 array, also if a cell holds it."""
     array = np.asarray(value)
-    while array.dtype == object and array.size == 1:
-        array = np.asarray(array.ravel()[0])
+    while array.dtype == object and array.size == 1 and isinstance(array.ravel()[0], np.ndarray):
+        array = array.ravel()[0]
     if array.size == 0:
         return []
-    try:
-        boxes = array.astype(np.float64).reshape(-1, 4) if array.size == 4 or array.shape[-1] == 4 else None
-    except (TypeError, ValueError):
-        boxes = None
+    boxes = None
+    if array.dtype.kind in "biufO" and array.ndim and (array.size == 4 or array.shape[-1] == 4):
+        with suppress(TypeError, ValueError):
+            boxes = np.array([_number(value) for value in array.ravel()]).reshape(-1, 4)
     if boxes is None or not np.isfinite(boxes).all():
         raise UserError(f"{path}: a box is not four numbers (array of shape {array.shape}); get it again")
     return [[float(number) for number in row] for row in boxes]
+
+
+def _number(value: Any) -> float:
+    """A number, also if a cell holds it. Raises TypeError for text and complex numbers."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if not isinstance(value, int | float | np.integer | np.floating | np.bool_):
+        raise TypeError(f"{type(value).__name__} is no number")
+    return float(value)

@@ -45,7 +45,7 @@ def place_files(
 def _place_folder(folder: Path, pairs: list[tuple[Path, Path]], copy: bool) -> tuple[int, int]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        present = {entry.name: entry.stat() for entry in os.scandir(folder)}
+        present = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(folder)}
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; choose a --dst that can be written") from error
     missing = 0
@@ -66,6 +66,8 @@ def _same(source: os.stat_result, target: os.stat_result) -> bool:
 
 
 def _place(source: Path, target: Path, copy: bool) -> None:
+    if source.is_symlink():  # a hard link to it would be a symbolic link that leaves the dataset's folder
+        source = source.resolve()
     if not copy:
         try:
             target.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from dlib.datasets.commands import run_command
+from dlib.datasets.commands import check_folder, run_command
 from dlib.datasets.synthetic.write import Plan, generate
 
 
@@ -27,6 +27,7 @@ def main() -> None:
     workers = min(os.cpu_count() or 1, 8)
     parser.add_argument("--num_workers", type=int, default=workers, help="processes (%(default)s)")
     args = parser.parse_args()
+    check_folder("--dst", args.dst)
     generate(args.dst, Plan(**{name: getattr(args, name) for name in helps}), workers=args.num_workers)
     print(f"Synthetic dataset written to {args.dst}")
 
