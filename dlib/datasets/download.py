@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from dlib.configure.config import get_root_wsol_dataset
 from dlib.configure.constants import YTOV1, YTOV2
 from dlib.datasets import _video_ds_ytov1_0, _video_ds_ytov2_2
 from dlib.datasets.build import Builder, KnownCounts, build_dataset
-from dlib.datasets.commands import run_command
+from dlib.datasets.commands import check_folder, run_command
 from dlib.datasets.fetch import Patience, fetch, remote_size
 from dlib.datasets.folds import FOLDS_ROOT
 from dlib.datasets.metadata import CLASS_NAMES_YTO
@@ -99,6 +100,19 @@ def _announce(url: str, names: list[str], root: Path, patience: Patience, say: C
         )
 
 
+def _checked_url(url: str) -> str:
+    """The address without a slash at its end. Raises UsageError if nothing can be got from such an address."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool((parts.hostname or "").encode("idna"))
+        usable = usable and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or any(char <= " " or char == "\x7f" for char in url):
+        raise UsageError(f"--url {url!r}: expected an address such as https://mirror.org/youtube-objects")
+    return url.rstrip("/")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dlib.datasets.download",
@@ -119,11 +133,15 @@ def main() -> None:
     unknown = sorted(set(classes) - set(CLASS_NAMES_YTO))
     if unknown:
         raise UsageError(f"--classes: no class {unknown[0]!r}; there are {', '.join(CLASS_NAMES_YTO)}")
+    if args.retries < 0:
+        raise UsageError(f"--retries {args.retries}: must be 0 or more")
     root = get_root_wsol_dataset(args.data_root)
-    archives, original = root / f"{args.dataset}-archives", root / f"{args.dataset}-original"
-    url = (args.url or source.url).rstrip("/")
-    download(url, [*classes, *source.extras], archives, original, Patience(retries=args.retries))
     folds = args.metadata or FOLDS_ROOT / args.dataset
+    check_folder("--data_root", root)
+    check_folder("--metadata", folds)
+    archives, original = root / f"{args.dataset}-archives", root / f"{args.dataset}-original"
+    url = _checked_url(args.url or source.url)
+    download(url, [*classes, *source.extras], archives, original, Patience(retries=args.retries))
     build_dataset(source.build, source.known, original, root / args.dataset, folds, False, args.num_workers)
     if args.delete_archives:
         shutil.rmtree(archives, ignore_errors=True)

@@ -9,6 +9,8 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,10 @@ class Patience:
     timeout: float = 60.0
 
 
+class _LineBroken(Exception):
+    """The connection failed: another attempt may succeed."""
+
+
 def remote_size(url: str, patience: Patience) -> int | None:
     """Size of a remote file in bytes, if the server tells it."""
     try:
@@ -37,7 +43,7 @@ def remote_size(url: str, patience: Patience) -> int | None:
         with urllib.request.urlopen(request, timeout=patience.timeout) as answer:
             length = answer.headers.get("Content-Length")
             return int(length) if length and length.isdigit() else None
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, ValueError):
         return None
 
 
@@ -46,9 +52,17 @@ def fetch(url: str, target: Path, patience: Patience | None = None, progress: bo
 
     The bytes go to ``<target>.part`` and continue there after an interruption, if the server still has the same
     file. ``<target>.json`` records URL, size and SHA-256.
-    Raises UserError if the server refuses, or if there is no progress any more.
+    Raises UserError if the server refuses, if there is no progress any more, or at once if the disk is the reason.
     """
-    patience = patience or Patience()
+    try:
+        _fetch(url, target, patience or Patience(), progress)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or target}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+
+
+def _fetch(url: str, target: Path, patience: Patience, progress: bool) -> None:
     record = target.with_name(f"{target.name}.json")
     if target.is_file() and _agrees(target, record):
         return
@@ -66,8 +80,8 @@ def fetch(url: str, target: Path, patience: Patience | None = None, progress: bo
                 if error.code < 500 and error.code not in (408, 416, 429):
                     raise UserError(f"{url}: the server answers {error.code} {error.reason}") from error
                 problem = f"the server answers {error.code}"
-            except (OSError, http.client.HTTPException) as error:
-                problem = str(error) or type(error).__name__
+            except _LineBroken as error:
+                problem = str(error)
             failures = 0 if _size(part) > before else failures + 1
             if failures > patience.retries:
                 raise UserError(f"{url}: no progress after {failures} attempts ({problem}); try again later")
@@ -114,7 +128,8 @@ def _fetch_rest(url: str, part: Path, timeout: float, bar: Any) -> bool:
         if tag:
             headers["If-Range"] = tag
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
+        with _line():
+            answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is left to send, or the part is too long
             whole = error.headers.get("Content-Range", "").rpartition("/")[2]
@@ -135,13 +150,29 @@ def _fetch_rest(url: str, part: Path, timeout: float, bar: Any) -> bool:
         bar.n = have
         with part.open("r+b" if have else "wb") as file:
             file.seek(have)
-            while block := answer.read(_CHUNK):
+            while block := _read(answer):
                 file.write(block)
                 have += len(block)
                 bar.update(len(block))
             file.flush()
             os.fsync(file.fileno())
     return total is None or have == total
+
+
+@contextmanager
+def _line() -> Iterator[None]:
+    """Tells errors of the line from those of the disk: Python has one class, OSError, for both."""
+    try:
+        yield
+    except urllib.error.HTTPError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        raise _LineBroken(str(error) or type(error).__name__) from error
+
+
+def _read(answer: Any) -> bytes:
+    with _line():
+        return answer.read(_CHUNK)
 
 
 def _extent(answer: Any) -> tuple[int, int | None]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import zlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -20,7 +21,8 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
     The content is what lies in the archive's folder of the name of ``folder``, if there is one at its top, else
     all. It is unpacked beside ``folder`` and renamed when complete and when gzip's checksum has proven right.
     Returns: whether it was unpacked now.
-    Raises UserError for a damaged archive, and for a member that is no plain file or would leave the folder.
+    Raises UserError for a damaged archive, for a member that is no plain file or would leave the folder, and where
+    the disk is too small; then nothing of it is left.
     """
     if folder.is_dir():
         return False
@@ -28,23 +30,28 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        with (
-            gzip.open(archive) as stream,
-            tarfile.open(fileobj=stream, mode="r|") as tar,
-            tqdm(desc=f"unpack {archive.name}", unit="file", disable=not progress) as bar,
-        ):
-            for member in tar:
-                _unpack_member(archive, tar, member, staging)
-                bar.update()
-            while stream.read(1 << 18):  # to the end, where gzip's checksum is compared
-                pass
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        _unpack_all(archive, staging, progress)
+        os.replace(_content(staging, folder.name), folder)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
         raise UserError(f"{archive}: damaged ({error}); delete it and download it again") from error
     except OSError as error:
         raise UserError(f"{archive}: cannot be unpacked to {staging}: {error}") from error
-    os.replace(_content(staging, folder.name), folder)
-    shutil.rmtree(staging, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     return True
+
+
+def _unpack_all(archive: Path, staging: Path, progress: bool) -> None:
+    with (
+        gzip.open(archive) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as tar,
+        tqdm(desc=f"unpack {archive.name}", unit="file", disable=not progress) as bar,
+    ):
+        for member in tar:
+            _unpack_member(archive, tar, member, staging)
+            bar.update()
+        while stream.read(1 << 18):  # to the end, where gzip's checksum is compared
+            pass
 
 
 def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, staging: Path) -> None:
@@ -63,10 +70,16 @@ def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo,
         raise UserError(
             f"{archive}: member {member.name!r} is no plain file; the archive is not to be trusted"
         )
+    free = shutil.disk_usage(staging).free
+    if member.size > free:
+        raise UserError(
+            f"{archive}: {member.name!r} takes {member.size} bytes, {staging.parent} has {free} left; free some space"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with source, target.open("wb") as file:
         shutil.copyfileobj(source, file, 1 << 18)
-    os.utime(target, (member.mtime, member.mtime))
+    with suppress(OverflowError, ValueError, OSError):  # a time that no clock shows is not worth an archive
+        os.utime(target, (member.mtime, member.mtime))
 
 
 def _content(staging: Path, name: str) -> Path:
