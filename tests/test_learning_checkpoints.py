@@ -93,10 +93,18 @@ def test_damaged_newest_is_named_and_the_one_before_used(
     assert "\n" not in record.getMessage()
 
 
-def test_all_damaged_means_none(folder: CheckpointFolder) -> None:
+def test_all_damaged_is_one_line_and_never_a_silent_new_start(
+    folder: CheckpointFolder, tmp_path: Path
+) -> None:
+    assert CheckpointFolder(tmp_path / "other", 3, "this").newest() is None
     for path in folder.folder.glob("*.pth"):
         truncate(path)
-    assert folder.newest() is None
+    with pytest.raises(
+        UserError, match=r"none of the 3 checkpoints in .*move that folder away.*--exp_id"
+    ) as e:
+        folder.newest()
+    assert str(tmp_path) in str(e.value)
+    assert "\n" not in str(e.value)
 
 
 def test_checkpoint_whose_best_weights_are_gone_is_not_used(folder: CheckpointFolder) -> None:
@@ -131,6 +139,63 @@ def test_best_weights_live_as_long_as_a_checkpoint_refers_to_them(tmp_path: Path
     assert [path.name for path in folder.folder.glob("*_best_localization.pth")] == [
         "3_best_localization.pth"
     ]
+
+
+def is_best(place: Path, checkpoints: CheckpointFolder, step: int) -> dict[str, Any]:
+    """Keep weights of ``step``; the state of a checkpoint that refers to them."""
+    weights = place / f"{step}_best_model.pth"
+    save_tensors(weights, {"step": torch.full((900,), float(step))})
+    checkpoints.keep_best(weights, "best_localization", step)
+    return {**STATE, "best": {"best_localization": {"epoch": step, "step": step, "value": float(step)}}}
+
+
+def test_best_weights_of_an_abandoned_branch_push_out_none_that_are_needed(tmp_path: Path) -> None:
+    place = tmp_path / "checkpoints"
+    first = CheckpointFolder(place, 2, "this")
+    state = is_best(tmp_path, first, 100)
+    for step in (100, 200):
+        first.save(step, state)
+    first.save(300, is_best(tmp_path, first, 300))
+    truncate(place / "300_checkpoint.pth")
+    again = CheckpointFolder(place, 2, "this")
+    found = again.newest()
+    assert found is not None
+    assert found[0].name == "200_checkpoint.pth"
+    for step in (300, 400, 500):  # this time they are not better
+        again.save(step, state)
+        found = CheckpointFolder(place, 2, "this").newest()
+        assert found is not None
+        assert found[0].name == f"{step}_checkpoint.pth"
+    assert [path.name for path in place.glob("*_best_localization.pth")] == ["100_best_localization.pth"]
+
+
+def test_best_weights_of_checkpoints_before_the_resumed_one_are_kept(tmp_path: Path) -> None:
+    place = tmp_path / "checkpoints"
+    first = CheckpointFolder(place, 3, "this")
+    for step in (1, 2, 3):
+        first.save(step, is_best(tmp_path, first, step))
+    again = CheckpointFolder(place, 3, "this")
+    assert again.newest() is not None
+    again.save(4, is_best(tmp_path, again, 4))
+    for step in (4, 3, 2):  # each can be gone back to
+        found = CheckpointFolder(place, 3, "this").newest()
+        assert found is not None
+        assert found[0].name == f"{step}_checkpoint.pth"
+        truncate(found[0])
+
+
+def test_checkpoint_whose_best_weights_are_damaged_is_not_used(
+    folder: CheckpointFolder, tmp_path: Path, warnings: pytest.LogCaptureFixture
+) -> None:
+    folder.save(4, is_best(tmp_path, folder, 4))
+    path = folder.best_weights("best_localization", 4)
+    content = bytearray(path.read_bytes())
+    content[content.find(torch.full((900,), 4.0).numpy().tobytes()) + 100] ^= 4
+    path.write_bytes(bytes(content))
+    found = folder.newest()
+    assert found is not None
+    assert found[0].name == "3_checkpoint.pth"
+    assert "best weights 4_best_localization.pth are damaged" in warnings.text
 
 
 class Full:

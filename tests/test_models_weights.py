@@ -151,6 +151,27 @@ def test_damaged_imagenet_file_is_refused(damage, tmp_path, offline):
         load_imagenet_weights(build_encoder("resnet18"), "resnet18", tmp_path)
 
 
+def test_a_flipped_bit_in_the_weights_is_refused(tmp_path):
+    path = tmp_path / "1_best_model.pth"
+    model = STDClassifier("resnet18", 2)
+    torch.save(best_model_state(model), path)
+    content = bytearray(path.read_bytes())
+    content[content.find(model.classification_head.fc.weight.detach().numpy().tobytes()) + 40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"1_best_model\.pth: not a readable .*checksum.*copy or download it again"
+    ):
+        load_best_model(STDClassifier("resnet18", 2), path)
+
+
+def test_files_of_older_versions_without_checksums_load(tmp_path):
+    model, other = STDClassifier("resnet18", 2), STDClassifier("resnet18", 2)
+    path = tmp_path / "1_best_model.pth"
+    torch.save(best_model_state(model), path, _use_new_zipfile_serialization=False)
+    load_best_model(other, path)
+    assert same_weights(model, other)
+
+
 class Harm:
     """Pickles to a call: what a hostile checkpoint does."""
 

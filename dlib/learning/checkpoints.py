@@ -10,14 +10,14 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dlib.configure.constants import CRITERIA
-from dlib.utils.files import write_atomically
+from dlib.utils.errors import UserError
+from dlib.utils.files import check_archive, write_atomically
 from dlib.utils.logging import logger
 
 FORMAT = "colocam-checkpoint-1"
@@ -34,10 +34,7 @@ def load_tensors(path: Path) -> Any:
     Raises ValueError saying what is wrong with the file: empty, truncated, changed bits, not by ``torch.save``.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise ValueError(f"its part {broken} fails the checksum")
+        check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except zipfile.BadZipFile as error:
         raise ValueError(f"{error}".lower()) from error
@@ -52,24 +49,37 @@ class CheckpointFolder:
         self.folder = folder
         self._keep = max(keep, 1)
         self._marks = {"format": FORMAT, "experiment": experiment}
+        self._links: dict[int, set[str]] = {}  # names of the best weights that each checkpoint refers to
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write ``<step>_checkpoint.pth``, then remove what is older than the newest ``keep``."""
         save_tensors(self.folder / f"{step}_checkpoint.pth", {**self._marks, **state})
+        self._links[step] = _links_of(state)
         self._prune(step)
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest checkpoint that is intact; damaged ones are named in the log and left where they are."""
-        for step in sorted(self._steps("checkpoint"), reverse=True):
+        """The newest checkpoint that is intact; damaged ones are named in the log and left where they are.
+
+        None where there is no checkpoint yet. Raises UserError when there are some and none can be used: to start
+        over in silence would throw away a run that may still be saved.
+        """
+        steps = sorted(self._steps("checkpoint"), reverse=True)
+        for step in steps:
             path = self.folder / f"{step}_checkpoint.pth"
             try:
                 state = self._recognized(load_tensors(path))
-                missing = [name for name in self._needed_links(state) if not (self.folder / name).exists()]
-                if missing:
-                    raise ValueError(f"its best weights {missing[0]} are missing")
+                links = _links_of(state)
+                for name in sorted(links):
+                    self._check_best(name)
+                self._links[step] = links
                 return path, state
             except ValueError as error:
-                logger.warning(f"checkpoint {path} cannot be used ({error}); trying the one before it")
+                logger.warning(f"checkpoint {path} cannot be used ({error})")
+        if steps:
+            raise UserError(
+                f"none of the {len(steps)} checkpoints in {self.folder} can be used (each is named above with the "
+                "reason): move that folder away to start over, or give another --exp_id"
+            )
         return None
 
     def keep_best(self, best_model: Path, criterion: str, step: int) -> None:
@@ -99,9 +109,25 @@ class CheckpointFolder:
             raise ValueError("it does not say which weights were best")
         return state
 
-    def _needed_links(self, state: dict[str, Any]) -> Iterator[str]:
-        for criterion, record in state["best"].items():
-            yield f"{record['step']}_{criterion}.pth"
+    def _check_best(self, name: str) -> None:
+        path = self.folder / name
+        if not path.exists():
+            raise ValueError(f"its best weights {name} are missing")
+        try:
+            check_archive(path)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"its best weights {name} are damaged: {error}") from error
+
+    def _links_at(self, step: int) -> set[str]:
+        """The best weights that a kept checkpoint refers to; none if it is damaged."""
+        if step not in self._links:
+            try:
+                self._links[step] = _links_of(
+                    self._recognized(load_tensors(self.folder / f"{step}_checkpoint.pth"))
+                )
+            except ValueError:
+                self._links[step] = set()
+        return self._links[step]
 
     def _steps(self, kind: str) -> list[int]:
         if not self.folder.is_dir():
@@ -115,10 +141,13 @@ class CheckpointFolder:
         kept = steps[-self._keep :]
         for old in steps[: -self._keep]:
             (self.folder / f"{old}_checkpoint.pth").unlink()
+        self._links = {step: self._links_at(step) for step in kept}
+        needed = set().union(*self._links.values())
         for criterion in CRITERIA:
-            links = self._steps(criterion)
-            # Best scores only ever get better: the one a checkpoint refers to is the last up to its own step.
-            needed = {max((link for link in links if link <= step), default=-1) for step in kept}
-            for link in links[:-1]:
-                if link not in needed:
-                    (self.folder / f"{link}_{criterion}.pth").unlink()
+            for name in (f"{link}_{criterion}.pth" for link in self._steps(criterion)):
+                if name not in needed:
+                    (self.folder / name).unlink()
+
+
+def _links_of(state: dict[str, Any]) -> set[str]:
+    return {f"{record['step']}_{criterion}.pth" for criterion, record in state["best"].items()}

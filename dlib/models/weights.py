@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from dlib.encoders import Encoder
 from dlib.utils.errors import UserError
+from dlib.utils.files import check_archive
 
 IMAGENET_DIR = Path("pretrained/imagenet")
 PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
@@ -63,6 +65,8 @@ def _imagenet_file(url: str, name: str, folder: Path) -> Path:
 def read_weights(path: Path) -> Any:
     """What ``torch.save`` wrote to ``path``, on the CPU; executes nothing from it. UserError if damaged."""
     try:
+        if zipfile.is_zipfile(path):  # older files are plain pickles, without checksums
+            check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise nearly anything
         reason = str(error).strip().split("\n")[0][:120]
