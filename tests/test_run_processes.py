@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Workplace, popen, run_process, start, torchrun
+from conftest import Workplace, colocam_flags, popen, run_process, start, torchrun
+from plain_processes import free_port, launch, variables
 
 from dlib.utils import distributed
 from dlib.utils.errors import UsageError
@@ -151,19 +153,14 @@ def fail_inside(error: Exception) -> None:
         raise error
 
 
+def play(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int, port: int) -> None:
+    """Make this process one of several."""
+    for name, value in variables(rank, processes, port).items():
+        monkeypatch.setenv(name, value)
+
+
 def test_a_lost_peer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    values = {
-        "RANK": 0,
-        "WORLD_SIZE": 1,
-        "LOCAL_WORLD_SIZE": 1,
-        "MASTER_ADDR": "localhost",
-        "MASTER_PORT": port,
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(name, str(value))
+    play(monkeypatch, 0, 1, free_port())
     for error, expected in (
         (torch.distributed.DistBackendError("x"), distributed.UserError),
         (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer"), distributed.UserError),
@@ -172,3 +169,144 @@ def test_a_lost_peer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(expected):
             fail_inside(error)
     assert not distributed.is_running()
+
+
+def meet(init_method: str = "") -> str:
+    """The one line with which a process that does not find the others ends."""
+    with (
+        pytest.raises(distributed.UserError) as found,
+        distributed.process_group("gloo", 2, init_method, torch.device("cpu")),
+    ):
+        raise AssertionError("must not get here")
+    assert "\n" not in str(found.value)
+    assert not distributed.is_running()
+    return str(found.value)
+
+
+def test_a_busy_port_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        play(monkeypatch, 0, 2, port)
+        message = meet()
+    assert f"process 0 of 2 does not meet the others at localhost:{port}" in message
+    assert "address already in use" in message.lower()
+    assert "--master_port that no other run uses" in message
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("method", ["env", "tcp"])
+def test_processes_that_do_not_meet_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, rank: int, method: str
+) -> None:
+    """The first waits for one that was never started; the second looks for a first that is not there."""
+    monkeypatch.setattr(distributed, "MEETING_TIME", timedelta(seconds=2))
+    port = free_port()
+    play(monkeypatch, rank, 2, port)
+    begin = time.monotonic()
+    message = meet("" if method == "env" else f"tcp://localhost:{port}")
+    assert f"process {rank} of 2 does not meet the others at" in message
+    assert f"localhost:{port}" in message
+    assert time.monotonic() - begin < 20
+
+
+@pytest.mark.parametrize("missing", ["MASTER_ADDR", "MASTER_PORT"])
+def test_a_launcher_that_does_not_say_where_to_meet(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    play(monkeypatch, 0, 2, 1)
+    monkeypatch.delenv(missing)
+    assert f"(no {missing})" in meet()
+
+
+STEP_FAILS = """
+import os, sys
+from dlib.learning.trainer import Trainer
+from dlib.utils.errors import UserError
+from main import main
+
+step, steps = Trainer._step, []
+
+def fail(self, *arguments):
+    steps.append(1)
+    if os.environ["RANK"] == sys.argv[1] and len(steps) == 2:
+        raise UserError("a frame of this process cannot be read")
+    return step(self, *arguments)
+
+Trainer._step = fail
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_of_one_process_ends_the_others(workplace: Workplace, failing: int) -> None:
+    """Also without torchrun, which would end them."""
+    flags = workplace.flags(max_epochs=1000, local_world_size=2)
+    ended = launch(workplace.folder, STEP_FAILS, str(failing), *flags)
+    assert [end.code for end in ended] == [1, 1], ended
+    assert "a frame of this process cannot be read" in ended[failing].error
+    assert "another process of the run did" in ended[1 - failing].error
+    assert "Traceback" not in ended[0].error + ended[1].error
+    assert abs(ended[0].at - ended[1].at) < 30
+
+
+GRADIENTS = """
+import sys
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+from dlib.configure.config import parse_args
+from dlib.learning.data import load_data
+from dlib.learning.experiment import Experiment, locked
+from dlib.learning.folder import ExperimentFolder
+from dlib.utils import distributed
+from dlib.utils.timing import StepClock
+
+cfg, device = parse_args(sys.argv[2:]), torch.device("cpu")
+with distributed.process_group("gloo", cfg.local_world_size, "", device):
+    data, folder = load_data(cfg), ExperimentFolder.of(cfg)
+    cfg = cfg.replace(num_classes=len(data.classes))
+    with locked(folder, cfg):
+        experiment = Experiment(cfg, folder, data, device)
+        task = experiment.task
+        task.model.train()
+        for module in task.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        loader = experiment.trainer.loader
+        loader.set_epoch(1)
+        batch = next(iter(loader.iterate(1)))
+        result = task.training_step(batch, 1, StepClock(), False)
+        result.loss.backward()
+        found = {n: p.grad for n, p in task.model.named_parameters() if p.grad is not None}
+        torch.save({"ids": sorted(batch.ids), "gradients": found}, f"{sys.argv[1]}{distributed.rank()}.pt")
+"""
+
+
+@pytest.mark.parametrize("task", ["STD_CL", "CoLo-CAM"])
+def test_gradients_of_two_processes_equal_those_of_one(promoted: Workplace, task: str) -> None:
+    """The same four frames (or shots) as one minibatch, and as two; batch norm evaluates."""
+    more = colocam_flags() if task == "CoLo-CAM" else {}
+    found = {}
+    for processes in (1, 2):
+        size = 4 // processes
+        flags = promoted.flags(
+            task, **{**more, "batch_size": size, "exp_id": f"of{processes}", "local_world_size": processes}
+        )
+        prefix = str(promoted.folder / f"of{processes}-")
+        ended = launch(promoted.folder, GRADIENTS, prefix, *flags, processes=processes)
+        assert [end.code for end in ended] == [0] * processes, ended
+        found[processes] = [torch.load(f"{prefix}{r}.pt", weights_only=True) for r in range(processes)]
+    (whole,), halves = found[1], found[2]
+    assert sorted(halves[0]["ids"] + halves[1]["ids"]) == whole["ids"]
+    assert whole["gradients"]
+    largest = max(float(gradient.abs().max()) for gradient in whole["gradients"].values())
+    assert largest > 0
+    for half in halves:
+        assert half["gradients"].keys() == whole["gradients"].keys()
+        for name, gradient in whole["gradients"].items():
+            torch.testing.assert_close(
+                half["gradients"][name],
+                gradient,
+                rtol=1e-3,
+                atol=1e-5 * largest,
+                msg=lambda m, n=name: f"{n}: {m}",
+            )

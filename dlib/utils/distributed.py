@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor
 from dlib.utils.errors import UsageError, UserError
 
 T = TypeVar("T")
+
+MEETING_TIME = timedelta(minutes=5)  # for all processes of a run to be there
 
 
 def is_running() -> bool:
@@ -48,6 +51,14 @@ def sum_over_processes(value: Tensor) -> Tensor:
     if is_running():
         dist.all_reduce(total)
     return total
+
+
+def largest_over_processes(value: Tensor) -> Tensor:
+    """Largest of ``value`` (any shape, same in every process) over the processes."""
+    largest = value.detach().clone()
+    if is_running():
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return largest
 
 
 def gather_objects(value: T) -> list[T]:
@@ -112,7 +123,7 @@ def process_group(
     """Join the processes that ``torchrun`` started; does nothing without torchrun.
 
     Raises UsageError for a backend that this machine lacks or a ``--local_world_size`` that does not fit, and
-    UserError when another process is gone.
+    UserError when the processes do not meet or another one is gone.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         if local_world_size > 1:
@@ -132,19 +143,43 @@ def process_group(
         raise UsageError("--dist_backend nccl needs CUDA cards; use --dist_backend gloo on the CPU")
     if not dist.is_backend_available(backend):
         raise UsageError(f"--dist_backend {backend}: this PyTorch was built without it; use gloo")
-    dist.init_process_group(
-        backend, init_method=init_method or "env://", device_id=device if backend == "nccl" else None
-    )
+    _meet(backend, init_method or "env://", device)
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+        if not _is_of_processes(error):
             raise
         raise UserError(
             "this process ends because another process of the run did; that one's message says why"
         ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _meet(backend: str, init_method: str, device: torch.device) -> None:
+    """Find the other processes, for ``MEETING_TIME`` at most; later waits are PyTorch's own."""
+    here, of = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    place = init_method
+    if init_method == "env://":
+        place = ":".join(os.environ.get(name, f"(no {name})") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    try:
+        store, _, _ = next(iter(dist.rendezvous(init_method, here, of, timeout=MEETING_TIME)))
+        dist.init_process_group(
+            backend, store=store, rank=here, world_size=of, device_id=device if backend == "nccl" else None
+        )
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and not _is_of_processes(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"process {here} of {of} does not meet the others at {place} ({reason}): start all of them, with the same "
+            "reachable --master_addr and a --master_port that no other run uses"
+        ) from error
+
+
+def _is_of_processes(error: RuntimeError) -> bool:
+    """Whether it comes from talking to other processes; gloo raises plain errors."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def device_of_process(kind: str, cudaid: str, local_rank: int) -> torch.device:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from dlib.utils.distributed import is_running, sum_over_processes
+from dlib.utils.distributed import largest_over_processes
 
 T = TypeVar("T")
 
@@ -26,26 +26,26 @@ class StopRequest:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._received: str | None = None
+        self._received = 0  # the signal's number; 0: none
+        self._agreed = 0  # the same over all processes
         if threading.current_thread() is threading.main_thread():
             for number in self.signals:
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received = signal.Signals(number).name
+        self._received = number
         signal.signal(number, signal.SIG_DFL)
 
     def agreed(self) -> bool:
         """Whether any process was asked to stop; every process must call this at the same point."""
-        if not is_running():
-            return self._received is not None
-        flag = torch.tensor(float(self._received is not None), device=self._device)
-        return bool(sum_over_processes(flag) > 0)
+        number = torch.tensor(self._received, device=self._device)
+        self._agreed = int(largest_over_processes(number))
+        return self._agreed > 0
 
     def watch(self, items: Iterable[T]) -> Iterator[T]:
         """``items`` until a signal asks this process to stop; ``check`` must follow, where the processes meet."""
         for item in items:
-            if self._received is not None:
+            if self._received:
                 return
             yield item
 
@@ -56,4 +56,5 @@ class StopRequest:
 
     @property
     def reason(self) -> str:
-        return self._received or "another process was asked to stop"
+        """The signal's name, also in a process that did not get it; once ``agreed``."""
+        return signal.Signals(self._agreed).name
