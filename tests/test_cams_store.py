@@ -92,6 +92,39 @@ def test_truncated_and_absent_files_are_named(tmp_path: Path) -> None:
         store.read("g")
 
 
+def test_a_flipped_bit_is_never_read_in_silence(tmp_path: Path) -> None:
+    store = CamStore(tmp_path)
+    cam = torch.rand(28, 28, generator=torch.Generator().manual_seed(0))
+    store.write("f", cam)
+    whole = store.path("f").read_bytes()
+    start = whole.find(cam.numpy().tobytes())
+    refused = 0
+    for at in (*range(0, len(whole), 97), start, start + 1000, start + cam.numel() * 4 - 1):
+        content = bytearray(whole)
+        content[at] ^= 8
+        store.path("f").write_bytes(bytes(content))
+        try:
+            assert torch.equal(store.read("f"), cam), at
+        except UserError:
+            refused += 1
+    assert refused > cam.numel() * 4 // 97
+
+
+def test_files_of_older_versions_are_read(tmp_path: Path) -> None:
+    store, cam = CamStore(tmp_path), torch.ones(1, 1)
+    torch.save(cam, store.path("f"), _use_new_zipfile_serialization=False)
+    assert torch.equal(store.read("f"), cam)
+    assert store.missing(["f"]) == []
+
+
+def test_what_a_power_cut_left_is_missing(tmp_path: Path) -> None:
+    store = CamStore(tmp_path)
+    store.write("whole", torch.ones(1, 1))
+    store.path("empty").write_bytes(b"")
+    store.path("begun").write_bytes(store.path("whole").read_bytes()[:100])
+    assert store.missing(["empty", "whole", "begun"]) == ["empty", "begun"]
+
+
 def test_only_usable_maps_are_written(tmp_path: Path) -> None:
     store = CamStore(tmp_path)
     for cam in (torch.zeros(1, 2, 2), torch.full((2, 2), math.inf), torch.zeros(2, 2, dtype=torch.int32)):

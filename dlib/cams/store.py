@@ -3,15 +3,22 @@ _>.pt``."""
 
 from __future__ import annotations
 
+import fcntl
+import io
 import os
 import threading
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor
 
 from dlib.utils.errors import UserError
+from dlib.utils.files import check_archive
+
+_SMALLEST = 256  # bytes; a map of one value is larger in every format of torch.save
 
 
 class CamStore:
@@ -22,6 +29,38 @@ class CamStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        self._lock: IO[bytes] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        # Data loading processes read; the lock is this process's.
+        return {**vars(self), "_lock": None}
+
+    def hold_alone(self) -> bool:
+        """Keep every other holder out; False when there is one. Released with this process, however it ends."""
+        return self._flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def hold(self) -> None:
+        """Keep out who wants the store alone; waits for one who has it."""
+        self._flock(fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        """Hold the store no longer."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _flock(self, how: int) -> bool:
+        try:
+            if self._lock is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock = (self.folder / ".lock").open("ab")
+            fcntl.flock(self._lock, how)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # A folder that cannot be written to cannot be cleared; a file system without locks has none to offer.
+            return True
+        return True
 
     def path(self, frame_id: str) -> Path:
         """The file of a frame. Raises ValueError for an empty id."""
@@ -30,12 +69,14 @@ class CamStore:
     def missing(self, ids: Iterable[str]) -> list[str]:
         """The ids without a file, in their order; the folder is listed once, no file is opened.
 
+        A file too small to be a map is what a power cut leaves of one that was not on the disk yet: missing.
+
         Raises UserError if two ids would share a file.
         """
         present: set[str] = set()
         if self.folder.is_dir():
             with os.scandir(self.folder) as entries:
-                present = {entry.name for entry in entries}
+                present = {entry.name for entry in entries if entry.stat().st_size >= _SMALLEST}
         owner: dict[str, str] = {}
         absent = []
         for frame_id in ids:
@@ -82,7 +123,11 @@ class CamStore:
         foreign."""
         path = self.path(frame_id)
         try:
-            cam = torch.load(path, map_location="cpu", weights_only=True)
+            content = io.BytesIO(path.read_bytes())
+            if zipfile.is_zipfile(content):
+                check_archive(content)
+            content.seek(0)
+            cam = torch.load(content, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
             raise UserError(f"CAM file {path} is missing: start the run again to compute it") from error
         except Exception as error:  # a damaged file can make the reader raise anything

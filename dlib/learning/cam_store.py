@@ -27,7 +27,9 @@ def fill_cam_store(cfg: Config, seeder: SeederTask, dataset: VideoDataset, stop:
     """The store of ``seeder``'s CAMs of all train frames; computes those that are not there yet.
 
     A store that this program made with other weights is computed anew; one that came from elsewhere (it does not
-    say with which weights) is used as it is.
+    say with which weights) is used as it is. The main process holds the store from then on, for as long as it lives.
+
+    Raises UserError when a store of other weights is in use by another run.
     """
     folder = cam_store_folder(cfg)
     store = CamStore(folder)
@@ -76,18 +78,28 @@ def _own_share(ids: list[str], missing: set[str], size: int) -> list[str]:
 
 
 def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str]) -> None:
+    alone = store.hold_alone()
+    if not alone:
+        store.hold()  # who has it alone is at this very place, and will soon share it
     origin = folder / _ORIGIN
-    if origin.exists():
-        if read_json(origin) == fingerprint:
-            return
+    known = origin.exists()
+    if known and read_json(origin) != fingerprint:
+        if not alone:
+            store.release()
+            raise UserError(
+                f"{folder} was made by another classifier or at another size, and another run is using it: "
+                "wait for that run, or give this one another --cams_root"
+            )
         logger.warning(
             f"{folder} was made by another classifier or at another size; its CAMs are computed anew"
         )
         store.clear()
-    elif any(folder.glob("*.pt")):
+        write_json(origin, fingerprint)
+    elif not known and any(folder.glob("*.pt")):
         logger.info(f"{folder} does not say which classifier made it; it is used as it is")
-        return
-    write_json(origin, fingerprint)
+    elif not known:
+        write_json(origin, fingerprint)
+    store.hold()
 
 
 def _fingerprint(model: CamClassifier, cfg: Config) -> dict[str, str]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+from dlib.cams.store import CamStore
 from dlib.configure.config import Config, experiment_name
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.learning.best import BestModels
@@ -52,7 +53,11 @@ def run(cfg: Config) -> None:
             show_plan(cfg, data, device)
             return
         with locked(folder, cfg):
-            Experiment(cfg, folder, data, device).run()
+            try:
+                Experiment(cfg, folder, data, device).run()
+            finally:
+                if isinstance(data.train.cams, CamStore):
+                    data.train.cams.release()
 
 
 @contextmanager
@@ -97,7 +102,10 @@ class Experiment:
 
     def run(self) -> None:
         """Train, validating after every epoch (and before the first), then test the best weights."""
-        if not self._resume():
+        resumed = self._resume()
+        if distributed.is_main():
+            self.folder.write(self.cfg, self.results.content["environment"])
+        if not resumed:
             self._begin()
         if not self.trainer.position.trained:
             self._train(self.trainer.position.epoch)

@@ -75,15 +75,27 @@ class ExperimentFolder:
         write_text(self.path / _PASSED, summary + "\n")
 
     def describe(self, cfg: Config, device: torch.device) -> dict[str, str]:
-        """Write what is run and on what; returns the environment. A resumed run names the flags that changed."""
-        config = self.path / "config.yml"
-        if config.exists():
-            self._name_changes(config, cfg)
-        write_text(config, cfg.to_yaml())
-        write_text(self.path / "code" / "cmd.sh", command_line() + "\n")
+        """What the run is on; written, with the flags, unless an earlier start wrote it.
+
+        A run that goes on names the flags that changed. The files keep the earlier ones until ``write`` is called: if
+        the checkpoint does not fit, the user looks there for the flags that it was made with.
+        """
         found = environment.describe(device)
-        write_text(self.path / "environment.yml", yaml.safe_dump(found, sort_keys=False))
+        if self._config.exists():
+            self._name_changes(self._config, cfg)
+        else:
+            self.write(cfg, found)
         return found
+
+    def write(self, cfg: Config, environment: dict[str, str]) -> None:
+        """Write what is run (flags, command) and on what."""
+        write_text(self._config, cfg.to_yaml())
+        write_text(self.path / "code" / "cmd.sh", command_line() + "\n")
+        write_text(self.path / "environment.yml", yaml.safe_dump(environment, sort_keys=False))
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.yml"
 
     def _name_changes(self, config: Path, cfg: Config) -> None:
         try:
