@@ -148,6 +148,74 @@ def test_state_goes_on_exactly(tmp_path: Path, flags: dict[str, Any]) -> None:
     assert second.epoch_means()["loss"] == whole.epoch_means()["loss"]
 
 
+def test_another_optimizer_does_not_go_on_from_these_momenta(tmp_path: Path) -> None:
+    first = trainer_of(tmp_path, 2, set())
+    list(first.train_epoch(1))
+    state = first.state()
+    adam = trainer_of(tmp_path, 2, set(), opt__name_optimizer="adam")
+    with pytest.raises(ValueError, match="opt__name_optimizer was sgd and is adam"):
+        adam.load_state(state)
+    list(adam.train_epoch(1))
+    maximum = trainer_of(tmp_path, 2, set(), opt__name_optimizer="adam", opt__amsgrad=True)
+    with pytest.raises(ValueError, match="was adam and is adam with --opt__amsgrad"):
+        maximum.load_state(adam.state())
+
+
+def test_changed_flags_of_the_optimizer_are_used(tmp_path: Path) -> None:
+    first = trainer_of(tmp_path, 2, set(), opt__weight_decay=0.1, opt__momentum=0.9)
+    list(first.train_epoch(1))
+    second = trainer_of(tmp_path, 2, set(), opt__weight_decay=0.3, opt__momentum=0.5, opt__nesterov=True)
+    second.load_state(first.state())
+    (group,) = second.optimizer.param_groups
+    assert (group["weight_decay"], group["momentum"], group["nesterov"]) == (0.3, 0.5, True)
+    ours, theirs = (list(t.optimizer.state_dict()["state"].values()) for t in (second, first))
+    assert all(
+        torch.equal(a["momentum_buffer"], b["momentum_buffer"]) for a, b in zip(ours, theirs, strict=True)
+    )
+    list(second.train_epoch(2))
+
+
+class Normalizing(Model):
+    """A batch norm that trains, one that is frozen, and a layer."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+        self.norm, self.frozen = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+
+    def train(self, mode: bool = True) -> Normalizing:
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.frozen(self.norm(x)))
+
+
+class Overflowing(Loader):
+    """The second batch is infinite, the third not a number."""
+
+    def iterate(self, epoch: int, start_step: int = 0) -> Iterator[Any]:
+        for step, batch in enumerate(super().iterate(epoch)):
+            batch.x = batch.x + torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+            yield FakeBatch(batch.x * {1: math.inf, 2: math.nan}.get(step, 1.0))
+
+
+def test_skipped_step_leaves_the_statistics_of_batch_norm(tmp_path: Path) -> None:
+    cfg = Config.from_values({"opt__lr": 0.1, "max_epochs": 3})
+    task = FakeTask(set())
+    task.model = Normalizing()
+    trainer = Trainer(cfg, task, Overflowing(4), EventLog(None))  # type: ignore[arg-type]
+    seen = [
+        {name: buffer.clone() for name, buffer in task.model.named_buffers()} for _ in trainer.train_epoch(1)
+    ]
+    for skipped in (1, 2):
+        for name, buffer in seen[skipped].items():
+            assert torch.equal(buffer, seen[0][name]), name
+    assert seen[3]["norm.num_batches_tracked"] == 2
+    assert not torch.equal(seen[3]["norm.running_mean"], seen[0]["norm.running_mean"])
+    assert all(torch.isfinite(value).all() for value in task.model.state_dict().values())
+
+
 def test_average_is_a_running_mean_and_leaves_the_weights(tmp_path: Path) -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 0.0)

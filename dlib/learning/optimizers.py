@@ -36,6 +36,29 @@ def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.dev
     )
 
 
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, kind: str, state: dict[str, Any], state_kind: str
+) -> None:
+    """Go on from a checkpoint's momenta with this run's flags: a changed ``opt__weight_decay`` is used.
+
+    Args:
+        kind: what ``optimizer`` is, see ``optimizer_kind``.
+        state_kind: what made ``state``. ValueError if it is another: its momenta would mean something else.
+    """
+    if kind != state_kind:
+        raise ValueError(f"--opt__name_optimizer was {state_kind} and is {kind}")
+    own = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, flags in zip(optimizer.param_groups, own, strict=True):
+        group.update(flags)
+
+
+def optimizer_kind(cfg: Config) -> str:
+    """The optimizer's name as far as its state depends on it."""
+    maximum = cfg.opt__name_optimizer == "adam" and cfg.opt__amsgrad
+    return cfg.opt__name_optimizer + (" with --opt__amsgrad" if maximum else "")
+
+
 def learning_rate(cfg: Config, base: float, epochs_done: int) -> float:
     """Learning rate of a group with base rate ``base`` after ``epochs_done`` epochs.
 

@@ -17,7 +17,8 @@ from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import TrainLoader
 from dlib.learning.averaging import WeightAverage
-from dlib.learning.optimizers import build_optimizer, set_learning_rate
+from dlib.learning.norm_statistics import NormStatistics
+from dlib.learning.optimizers import build_optimizer, optimizer_kind, restore_optimizer, set_learning_rate
 from dlib.tasks import StepResult, Task
 from dlib.utils import distributed
 from dlib.utils.errors import UserError
@@ -59,6 +60,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(task.device.type, enabled=scaled)
         self.average = WeightAverage(task.model, cfg.ema_decay) if cfg.ema_decay > 0 else None
         task.network = wrap_for_training(cfg, task)
+        self.statistics = NormStatistics(task.model)
 
     def train_epoch(self, epoch: int) -> Iterator[int]:
         """Train one epoch from where ``position`` stands; yields the step number after every minibatch."""
@@ -70,6 +72,7 @@ class Trainer:
         rates = set_learning_rate(self.cfg, self.optimizer, self._base_rates, epoch - 1)
         self.task.model.train()
         self.task.start_epoch(epoch)
+        self.statistics = NormStatistics(self.task.model)
         clock = StepClock()
         self.loader.set_epoch(epoch)
         batches, total = self.loader.iterate(epoch, position.step_in_epoch), len(self.loader)
@@ -118,6 +121,7 @@ class Trainer:
             "model": self.task.model.state_dict(),
             "losses": self.task.loss_state(),
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_kind": optimizer_kind(self.cfg),
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else {},
             "position": dict(vars(self.position)),
@@ -126,7 +130,8 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         self.task.model.load_state_dict(state["model"])
         self.task.load_loss_state(state["losses"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        kind = optimizer_kind(self.cfg)
+        restore_optimizer(self.optimizer, kind, state["optimizer"], state.get("optimizer_kind", kind))
         self.scaler.load_state_dict(state["scaler"])
         if self.average and state["average"]:
             self.average.load_state_dict(state["average"])
@@ -136,8 +141,10 @@ class Trainer:
         position = self.position
         seed_all(self.cfg.seed, epoch, position.step_in_epoch, distributed.rank())
         diagnose = position.step_in_epoch % 8 == 0
+        self.statistics.keep()
         result = self.task.training_step(batch, epoch, clock, diagnose)
         if not self._agree_on_finite(result):
+            self.statistics.restore()
             return result
         with clock.measure("network"):
             self.optimizer.zero_grad(set_to_none=True)
