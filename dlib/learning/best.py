@@ -1,4 +1,8 @@
-"""The best weights so far by localization and by classification, in the folders that a user promotes."""
+"""The best weights so far by localization and by classification, in the folders that a user promotes.
+
+Where no validation frame has a box, localization cannot be compared. The weights "by localization" are then those
+that are best by classification for STD_CL, and the last ones for CoLo-CAM, of whose maps classification says nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,15 @@ from typing import Any
 import yaml
 
 from dlib.configure.config import Config, model_tag
-from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
+from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, COLOCAM, CRITERIA
 from dlib.learning.checkpoints import CheckpointFolder, save_tensors
 from dlib.metrics import LocalizationReport
 from dlib.models import CamClassifier, best_model_state, model_settings
 from dlib.utils.distributed import is_main
 from dlib.utils.files import write_atomically, write_text
+from dlib.utils.logging import logger
 
-Record = dict[str, float]  # epoch, step, value
+Record = dict[str, float]  # epoch, step, value (-1: not measured)
 
 
 class BestModels:
@@ -37,17 +42,31 @@ class BestModels:
         """
         if epoch < self._cfg.best_start_ep:
             return []
-        values = {BEST_LOCALIZATION: report.headline, BEST_CLASSIFICATION: report.classification}
-        improved = []
-        for criterion, value in values.items():
-            value = -1.0 if value is None else value
-            if criterion in self.records and value <= self.records[criterion]["value"]:
-                continue
-            self.records[criterion] = {"epoch": epoch, "step": step, "value": value}
-            improved.append(criterion)
+        values = {
+            BEST_LOCALIZATION: -1.0 if report.headline is None else report.headline,
+            BEST_CLASSIFICATION: -1.0 if report.classification is None else report.classification,
+        }
+        improved = self._without_boxes(values) if report.headline is None else self._higher(values)
+        for criterion in improved:
+            self.records[criterion] = {"epoch": epoch, "step": step, "value": values[criterion]}
             if is_main():
                 self._save(criterion, step, model)
         return improved
+
+    def _higher(self, values: dict[str, float]) -> list[str]:
+        return [c for c in CRITERIA if c not in self.records or values[c] > self.records[c]["value"]]
+
+    def _without_boxes(self, values: dict[str, float]) -> list[str]:
+        """The criteria that improve where no validation frame has a box; the first time that is said."""
+        localizes = self._cfg.task == COLOCAM
+        if BEST_LOCALIZATION not in self.records:
+            kept = "of the last epoch" if localizes else "that are best by classification"
+            logger.warning(
+                f"no validation frame has a box: the best weights by localization are those {kept}"
+            )
+        higher = BEST_CLASSIFICATION in self._higher(values)
+        follows = [BEST_LOCALIZATION] if localizes or higher else []
+        return follows + ([BEST_CLASSIFICATION] if higher else [])
 
     def folder(self, criterion: str) -> Path:
         return self._folder / model_tag(self._cfg, criterion)

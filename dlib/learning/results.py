@@ -87,20 +87,39 @@ class Results:
 
 
 def with_validation_thresholds(report: LocalizationReport, validation: Report | None) -> Report:
-    """The report's numbers, and CorLoc at the thresholds that ``validation`` chose, where there is one."""
+    """The report's numbers, and CorLoc at the thresholds that ``validation`` chose, where there is one.
+
+    A validation without any box chose none: CorLoc at its thresholds is then None.
+    """
     entry = report.to_dict()
     if validation is not None:
         taus = {
             sigma: {name: numbers["best_tau"][sigma] for name, numbers in validation["per_class"].items()}
             for sigma in ("30", "50", "70")
         }
-        entry["at_val_taus"] = report.at_taus(taus)
+        chose = all(any(tau is not None for tau in by_class.values()) for by_class in taus.values())
+        entry["at_val_taus"] = report.at_taus(taus) if chose else _unknown(entry)
     return entry
 
 
+def _unknown(entry: Report) -> Report:
+    """What `LocalizationReport.at_taus` gives, with None for every CorLoc of ``entry``."""
+    per_class = {
+        name: {"samples": numbers["samples"], "corloc": dict.fromkeys(numbers["corloc"])}
+        for name, numbers in entry["per_class"].items()
+    }
+    return {"corloc": dict.fromkeys(entry["corloc"]), "per_class": per_class}
+
+
 def as_text(title: str, report: Report) -> str:
-    """A report as a table for people, percentages with one digit."""
-    lines = [f"{title}: {report['samples']} frames, CorLoc headline {_percent(report['headline'])}", ""]
+    """A report as a table for people, percentages with one digit, "–" for what could not be measured."""
+    lines = [f"{title}: {report['samples']} frames, CorLoc headline {_percent(report['headline'])}"]
+    boxed = report.get("boxed", report["samples"])
+    if report["samples"] and not boxed:
+        lines.append("no boxes: localization is not measured")
+    elif boxed < report["samples"]:
+        lines.append(f"{report['samples'] - boxed} frames without a box count for classification alone")
+    lines.append("")
     lines.append(
         f"{'class':<16}{'frames':>7}{'CorLoc30':>10}{'50':>7}{'70':>7}{'top-1':>8}{'top-5':>8}{'class.':>8}"
     )
@@ -129,4 +148,4 @@ def _row(cells: list[float | None]) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    return "–" if value is None else f"{value:.1f}"

@@ -119,7 +119,7 @@ def best_matches(boxes: Sequence[IntArray], truth: npt.ArrayLike) -> tuple[Float
 
     Args:
         boxes: G arrays int64 [n_g, 4], n_g >= 1.
-        truth: true boxes [m, 4]; m = 0 gives IoU 0.
+        truth: true boxes [m, 4]; m = 0, an unknown box, gives IoU 0, which says nothing of the map.
     Returns: IoU float64 [G] and the box that has it (the first on ties) int64 [G, 4].
     """
     sizes = np.array([len(group) for group in boxes])

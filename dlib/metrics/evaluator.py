@@ -36,6 +36,7 @@ class _Record:
     predicted: int
     rank: int
     peak: int
+    boxed: bool
     iou: FloatArray
     box: IntArray
 
@@ -91,7 +92,8 @@ class BoxEvaluator:
             cams: maps [B, H, W] in [0, 1] of the true class, any device; NaN counts as 0.
             labels: true classes int [B].
             logits: class logits [B, C]; NaN counts as the lowest.
-            boxes: B arrays [n, 4] of true boxes in the map's pixels (x0, y0, x1, y1 inclusive).
+            boxes: B arrays [n, 4] of true boxes in the map's pixels (x0, y0, x1, y1 inclusive); n = 0 where
+                the box is unknown: such a sample counts for classification alone.
             indices: the samples' numbers in the split, int [B].
         Raises ValueError when shapes or labels do not fit.
         """
@@ -134,6 +136,7 @@ class BoxEvaluator:
             "predicted": np.array([r.predicted for r in records], dtype=np.int64),
             "rank": np.array([r.rank for r in records], dtype=np.int64),
             "peak": np.array([r.peak for r in records], dtype=np.int64),
+            "boxed": np.array([r.boxed for r in records], dtype=np.bool_),
             "iou": np.array([r.iou for r in records], dtype=np.float64).reshape(-1, LEVELS),
             "box": np.array([r.box for r in records], dtype=np.int32).reshape(-1, LEVELS, 4),
         }
@@ -151,6 +154,7 @@ class BoxEvaluator:
                     predicted=int(samples.predicted[row]),
                     rank=int(samples.rank[row]),
                     peak=int(samples.peak[row]),
+                    boxed=bool(samples.boxed[row]),
                     iou=samples.iou[row],
                     box=samples.box[row].astype(np.int64),
                 )
@@ -179,7 +183,7 @@ def _record(u: UInt8Map, truth: FloatArray, known: tuple[int, int, int], multi_c
     boxes, group = level_boxes(u, np.arange(LEVELS), multi_contour)
     iou, box = best_matches(boxes, truth)  # [G], [G, 4]
     label, predicted, rank = known
-    return _Record(label, predicted, rank, int(u.max()), iou[group], box[group])
+    return _Record(label, predicted, rank, int(u.max()), len(truth) > 0, iou[group], box[group])
 
 
 def _ranks(scores: FloatArray, labels: IntArray) -> tuple[IntArray, IntArray]:

@@ -23,7 +23,8 @@ class SampleArrays:
     predicted: IntArray  # [n] class with the highest logit
     rank: IntArray  # [n] place of the true class among the logits, 0: best
     peak: IntArray  # [n] highest value of the uint8 map
-    iou: FloatArray  # [n, 256] best IoU of the mask u > level
+    boxed: npt.NDArray[np.bool_]  # [n] whether a true box is known
+    iou: FloatArray  # [n, 256] best IoU of the mask u > level; 0 without a true box
     box: npt.NDArray[np.int32]  # [n, 256, 4] the box that has it
 
 
@@ -32,8 +33,12 @@ class LocalizationReport:
 
     Per class the best threshold τ of the map is taken, for top-1 and top-5 each its own; then the mean over classes.
     Where several τ are best the middle one is named: it lies farthest from those that fail, and a τ that is to serve
-    another split should not stand at an edge. A class without samples has None in the tables and is left out of the
-    means; without any sample everything is None. All shares in percent.
+    another split should not stand at an edge. All shares in percent.
+
+    A sample whose true box is unknown counts for classification alone: it cannot be localized, which is not a miss.
+    A class without samples (for localization: without boxes) has None in the tables and is left out of the means;
+    without any such sample the means are None too. ``boxed``, the number of samples with a box, stands beside
+    ``samples`` where the two differ.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class LocalizationReport:
         self._samples = samples
         self._taus = threshold_grid(interval)  # [T]
         self._rows = [np.flatnonzero(samples.label == c) for c in range(len(classes))]
+        self._boxed = [rows[samples.boxed[rows]] for rows in self._rows]
         self._report = self._tables()
 
     @property
@@ -86,7 +92,8 @@ class LocalizationReport:
         Args:
             taus: {σ: {class: τ}}, σ as number or text; a class that is missing or None gets the mean of the
                 others.
-        Returns: {"corloc": {σ: x, "mean": x}, "per_class": {class: {"samples": n, "corloc": {σ: x}}}}.
+        Returns: {"corloc": {σ: x, "mean": x}, "per_class": {class: {"samples": n, "corloc": {σ: x}}}}; None
+            for a class without boxes.
         Raises ValueError when a σ is missing or has no τ at all.
         """
         given = {str(sigma): by_class for sigma, by_class in taus.items()}
@@ -96,13 +103,13 @@ class LocalizationReport:
             if not known:
                 raise ValueError(f"taus has no threshold for sigma {sigma}")
             fallback = float(np.mean(list(known.values())))
-            for name, rows in zip(self.classes, self._rows, strict=True):
+            for name, rows in zip(self.classes, self._boxed, strict=True):
                 hit = self._hits(rows, sigma, np.array([known.get(name, fallback)]))  # [n_c, 1]
                 table[name][str(sigma)] = _percent(hit)
         return {
             "corloc": self._means(table),
             "per_class": {
-                name: {"samples": len(rows), "corloc": table[name]}
+                name: {**self._counts(rows), "corloc": table[name]}
                 for name, rows in zip(self.classes, self._rows, strict=True)
             },
         }
@@ -110,7 +117,8 @@ class LocalizationReport:
     def samples_table(self) -> list[dict[str, Any]]:
         """One entry per sample, by index, at its class's best τ for σ = 50 % (or the σ nearest to it).
 
-        Keys: index, label and predicted (class names), best_iou (0..1), box (x0, y0, x1, y1), tau.
+        Keys: index, label and predicted (class names), best_iou (0..1), box (x0, y0, x1, y1), tau. best_iou is None
+        where the true box is unknown; box and tau are None too in a class that has no box at all.
         """
         sigma = min(self.sigmas, key=lambda s: abs(s - _HEADLINE_SIGMA))
         best = self.best_taus()[str(sigma)]
@@ -119,18 +127,23 @@ class LocalizationReport:
         for row in range(len(s.index)):
             name = self.classes[s.label[row]]
             tau = best[name]
-            level = int(threshold_levels(np.array([tau]), s.peak[row])[0])
+            level = 0 if tau is None else int(threshold_levels(np.array([tau]), s.peak[row])[0])
             table.append(
                 {
                     "index": int(s.index[row]),
                     "label": name,
                     "predicted": self.classes[s.predicted[row]],
-                    "best_iou": float(s.iou[row, level]),
-                    "box": s.box[row, level].tolist(),
+                    "best_iou": float(s.iou[row, level]) if s.boxed[row] else None,
+                    "box": None if tau is None else s.box[row, level].tolist(),
                     "tau": tau,
                 }
             )
         return table
+
+    def _counts(self, rows: IntArray) -> dict[str, int]:
+        """How many samples ``rows`` are, and how many of them have a box where some have none."""
+        boxed = int(self._samples.boxed[rows].sum())
+        return {"samples": len(rows)} if boxed == len(rows) else {"samples": len(rows), "boxed": boxed}
 
     def _hits(self, rows: IntArray, sigma: int, taus: FloatArray) -> npt.NDArray[np.bool_]:
         """Whether the samples ``rows`` [n] are localized at each threshold: bool [n, T]."""
@@ -148,9 +161,9 @@ class LocalizationReport:
         right = samples.rank == 0  # [n]
         per_class: dict[str, dict[str, Any]] = {}
         curves: dict[str, Any] = {"taus": self._taus.tolist(), **{str(s): {} for s in self.sigmas}}
-        for name, rows in zip(self.classes, self._rows, strict=True):
+        for name, all_rows, rows in zip(self.classes, self._rows, self._boxed, strict=True):
             entry: dict[str, Any] = {
-                "samples": len(rows),
+                **self._counts(all_rows),
                 "corloc": {},
                 "top1": {},
                 "top5": {},
@@ -168,7 +181,7 @@ class LocalizationReport:
             per_class[name] = entry
         means = {m: self._means({n: e[m] for n, e in per_class.items()}) for m in ("corloc", "top1", "top5")}
         return {
-            "samples": len(samples.index),
+            **self._counts(np.arange(len(samples.index))),
             "interval": self.interval,
             "box_v2_metric": self.multi_iou,
             "headline": means["corloc"]["mean" if self.multi_iou else str(_HEADLINE_SIGMA)],
