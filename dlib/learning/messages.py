@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dlib.configure.checks import config_warnings
@@ -29,8 +30,11 @@ def say_what_runs(cfg: Config, data: Data, environment: dict[str, str], folder: 
         logger.warning(warning)
 
 
-def epoch_summary(trainer: Trainer, diagnostics: dict[str, Any]) -> dict[str, Any]:
-    """The ``epoch`` event of ``log.jsonl``: means, rates, and where the time went."""
+def epoch_summary(trainer: Trainer, diagnostics: dict[str, Callable[[int], Any]]) -> dict[str, Any]:
+    """The ``epoch`` event of ``log.jsonl``: means, rates, and where the time went.
+
+    ``diagnostics`` are functions of the epoch; those that have no value are left out.
+    """
     means = trainer.epoch_means()
     sums = trainer.position.sums
     seconds = {name.partition("/")[2]: value for name, value in sums.items() if name.startswith("seconds/")}
@@ -47,6 +51,7 @@ def epoch_summary(trainer: Trainer, diagnostics: dict[str, Any]) -> dict[str, An
     }
     if norms:
         plain["grad_norms"] = norms
+    more = {name: measure(trainer.position.epoch) for name, measure in diagnostics.items()}
     return {
         "epoch": trainer.position.epoch,
         "step": trainer.position.step,
@@ -55,7 +60,7 @@ def epoch_summary(trainer: Trainer, diagnostics: dict[str, Any]) -> dict[str, An
         "images_per_s": sums["images"] / max(sums["elapsed"], 1e-9),
         "seconds": seconds,
         "shares": {name: value / total for name, value in seconds.items()},
-        "diagnostics": {**plain, **diagnostics},
+        "diagnostics": {**plain, **{name: value for name, value in more.items() if value is not None}},
     }
 
 
@@ -96,11 +101,11 @@ class CollapseWarning:
             f"{_COLLAPSE}: {collapsed:.0%} of the frames are nearly all {side} (mean foreground share "
             f"{diagnostics['fg_share_mean']:.0%}); lower --rgb_jcrf_clc_lambda or start it later with "
             "--rgb_jcrf_clc_start_ep, draw seeds from the region with --sl_clc_roi_mask region and a smaller "
-            "--sl_clc_max_p; doc/small_data.md has a recipe"
+            "--sl_clc_max_p; doc/small_data.md has a recipe (cmds/colocam_small.sh)"
         )
         logger.warning(message)
         self._events.write("warning", epoch=summary["epoch"], step=summary["step"], message=message)
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    return "–" if value is None else f"{value:.1f}"

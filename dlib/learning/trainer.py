@@ -27,6 +27,7 @@ from dlib.utils.reproducibility import seed_all
 from dlib.utils.timing import StepClock
 
 MAX_SKIPPED_IN_ROW = 10
+DIAGNOSED_EVERY = 8  # minibatches of an epoch
 
 
 @dataclass
@@ -140,7 +141,7 @@ class Trainer:
     def _step(self, batch: Batch, epoch: int, clock: StepClock) -> StepResult:
         position = self.position
         seed_all(self.cfg.seed, epoch, position.step_in_epoch, distributed.rank())
-        diagnose = position.step_in_epoch % 8 == 0
+        diagnose = self._diagnoses(position.step_in_epoch)
         self.statistics.keep()
         result = self.task.training_step(batch, epoch, clock, diagnose)
         if not self._agree_on_finite(result):
@@ -158,6 +159,13 @@ class Trainer:
             if self.average:
                 self.average.update(self.task.model)
         return result
+
+    def _diagnoses(self, step_in_epoch: int) -> bool:
+        """Whether this minibatch pays for the costly numbers: some of every epoch, and its last one.
+
+        A function of the place in the epoch alone, so that a resumed epoch has the same means.
+        """
+        return step_in_epoch % DIAGNOSED_EVERY == 0 or step_in_epoch + 1 == len(self.loader)
 
     def _agree_on_finite(self, result: StepResult) -> bool:
         """Whether every process has a finite loss; all of them skip the step otherwise."""

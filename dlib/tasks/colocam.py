@@ -102,10 +102,8 @@ class CoLoCam(Task):
         )
         total, terms, raw = self.losses(inputs, epoch, clock)
         correct = (output.logits.argmax(dim=1) == batch.labels).sum()
-        diagnostics = {}
-        if diagnose:
-            with clock.measure("other"):
-                diagnostics = diagnose_maps(inputs, terms)
+        with clock.measure("other"):
+            diagnostics = diagnose_maps(inputs, terms, norms=diagnose)
         return StepResult(total, terms, raw, correct, diagnostics)
 
     @torch.no_grad()

@@ -8,9 +8,9 @@ from torch import Tensor
 from dlib.losses import LossInputs
 
 
-def diagnose_maps(inputs: LossInputs, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Foreground share of the maps (mean and spread over frames), agreement with the seeds, and for each term the
-    norm of its gradient at the map logits.
+def diagnose_maps(inputs: LossInputs, terms: dict[str, Tensor], norms: bool = True) -> dict[str, Tensor]:
+    """Foreground share of the maps (mean and spread over frames), agreement with the seeds, and with ``norms`` for
+    each term the norm of its gradient at the map logits, which costs a backward pass through every term.
 
     Args:
         inputs: what the losses saw.
@@ -28,7 +28,7 @@ def diagnose_maps(inputs: LossInputs, terms: dict[str, Tensor]) -> dict[str, Ten
         is_seed = (inputs.seeds == 0) | (inputs.seeds == 1)
         agrees = ((foreground > 0.5) == (inputs.seeds == 1)) & is_seed
         found["seed_agreement"] = agrees.sum() / is_seed.sum().clamp(min=1)
-    for name, value in terms.items():
+    for name, value in terms.items() if norms else ():
         if value.requires_grad:
             (gradient,) = torch.autograd.grad(value, inputs.map_logits, retain_graph=True, allow_unused=True)
             found[f"grad_norm/{name}"] = torch.zeros(()) if gradient is None else gradient.norm()
