@@ -4,39 +4,64 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
+from dlib.cams.store import CamStore
 from dlib.configure.config import Config, experiment_dir
+from dlib.datasets.batch import Batch
+from dlib.datasets.loaders import TrainLoader
 from dlib.learning.data import Data, build_train_loader
 from dlib.learning.evaluation import whole_frames
-from dlib.tasks import TASK_CLASSES
+from dlib.learning.seeding import seed_recipe
+from dlib.tasks import TASK_CLASSES, CoLoCam, SeederTask, Task
+from dlib.tasks.pretrained import cam_store_folder
 from dlib.utils.distributed import is_main, world_size
 from dlib.utils.logging import logger
 from dlib.utils.timing import StepClock, readable
 
 _MEASURED_STEPS = 2
+_NOT_COUNTED = (
+    "reading frames, boxes from maps, checkpoints, pictures; CAMs stored by another classifier are made anew"
+)
+
+
+@dataclass
+class Costs:
+    """Measured seconds."""
+
+    step: float  # of one training step
+    frame: float  # of one evaluated frame
+    classifier_frame: float = 0.0  # of one frame's CAM by the classifier that gives the seeds
+    seeds: float = 0.0  # of drawing one frame's seeds
 
 
 def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     """Print data counts, parameters, steps, memory and time; nothing is written.
 
-    Time and memory come from two training steps and one evaluation batch on this machine; the data are read, the
-    weights are not changed.
+    Time and memory come from two training steps and a batch of evaluation frames on this machine; the data are read,
+    the weights are not changed.
     """
     task = TASK_CLASSES[cfg.task](cfg, data.classes, device)
     loader = build_train_loader(cfg, data.train, pin_memory=False)
     loader.set_epoch(1)
     steps = len(loader)
-    step_seconds, frame_seconds = _measure(cfg, data, task, loader)
+    costs = _measure(cfg, data, task, loader)
     parameters = list(task.model.parameters())
     trained = sum(p.numel() for group in task.parameter_groups() for p in group["params"])
-    training = steps * cfg.max_epochs * step_seconds
-    validation = len(data.val) * (cfg.max_epochs + 1) * frame_seconds / world_size()
-    test = 2 * len(data.test) * frame_seconds / world_size()
+    times = {
+        "training": steps * cfg.max_epochs * costs.step,
+        "validation": len(data.val) * (cfg.max_epochs + 1) * costs.frame / world_size(),
+        "test": 2 * len(data.test) * costs.frame / world_size(),
+    }
+    if isinstance(task, CoLoCam):
+        times |= _seeding_times(cfg, data, task, costs)
     if not is_main():
         return
+    spent = ", ".join(f"{readable(seconds)} {what}" for what, seconds in times.items())
     lines = [
         f"folder      {experiment_dir(cfg)}",
         f"data        {cfg.dataset}: {len(data.classes)} classes, {len(data.train)} train shots, "
@@ -46,13 +71,36 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
         f"steps       {steps} per epoch (batch {cfg.batch_size} x {world_size()}), {steps * cfg.max_epochs} in "
         f"{cfg.max_epochs} epochs",
         f"memory      {_peak_gib(device):.1f} GiB at least ({device.type})",
-        f"time        about {readable(training)} training ({step_seconds:.2f}s a step), {readable(validation)} "
-        f"validation, {readable(test)} test",
+        f"time        about {readable(sum(times.values()))}: {spent} ({costs.step:.2f}s a step)",
+        f"not counted {_NOT_COUNTED}",
     ]
     logger.info("dry run: nothing is written\n" + "\n".join(lines))
 
 
-def _measure(cfg: Config, data: Data, task, loader) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+def _seeding_times(cfg: Config, data: Data, task: CoLoCam, costs: Costs) -> dict[str, float]:
+    """Seconds of what the classifier does for CoLo-CAM: the stored CAMs, its own measurement, the seeds' purity.
+
+    The purity is found once for each recipe of seeds, and for maps of its own once an epoch at most.
+    """
+    frames = data.train.all_ids()
+    missing = len(CamStore(cam_store_folder(cfg)).missing(frames)) if task.needs_cams() else 0
+    boxed = sum(frame_id in data.val.metadata.boxes for frame_id in data.val.metadata.ids)
+    epochs, switch = range(1, cfg.max_epochs + 1), cfg.sl_clc_epoch_switch_to_sl
+    own = [epoch for epoch in epochs if 0 <= switch <= epoch]
+    recipes = {seed_recipe(cfg, epoch) for epoch in epochs if epoch not in own}
+    purity = bool(recipes) * costs.classifier_frame + len(own) * costs.frame
+    purity += (len(recipes) + len(own)) * costs.seeds
+    passes = (len(data.val) + len(data.test)) * costs.classifier_frame / world_size()
+    return {
+        f"CAM store ({missing} of {len(frames)} train frames are missing)": missing
+        * costs.classifier_frame
+        / world_size(),
+        "classifier's CAMs on validation and test": passes,
+        "seed purity": boxed * purity,
+    }
+
+
+def _measure(cfg: Config, data: Data, task: Task, loader: TrainLoader) -> Costs:
     seconds = []
     task.model.train()
     batches = loader.iterate(1)
@@ -60,16 +108,37 @@ def _measure(cfg: Config, data: Data, task, loader) -> tuple[float, float]:  # t
         if task.needs_cams():
             # The stored CAMs may not exist yet; any map costs the same.
             batch = replace(batch, cams=torch.rand(len(batch), cfg.crop_size, cfg.crop_size))
-        batch = batch.to(task.device)
-        start = time.perf_counter()
-        task.training_step(batch, 1, StepClock(), False).loss.backward()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_seconds(task.device, _step_of(task, batch.to(task.device))))
     task.model.zero_grad(set_to_none=True)
     task.model.eval()
-    frames = whole_frames(data.val, range(min(cfg.batch_size, len(data.val)))).to(task.device)
+    count = min(cfg.eval_batch_size or cfg.batch_size, len(data.val))
+    frames = whole_frames(data.val, range(count)).to(task.device)
+    costs = Costs(min(seconds), _per_frame(task, frames))
+    if isinstance(task, CoLoCam):
+        seeder = SeederTask(cfg, task.classes, task.device, task.build_seeder())
+        costs.classifier_frame = _per_frame(seeder, frames)
+        cams, _ = seeder.cams(frames)
+        drawing = _seconds(task.device, lambda: task.pseudo_labels(cams, frames.keys, epoch=1))
+        costs.seeds = drawing / len(frames)
+    return costs
+
+
+def _step_of(task: Task, batch: Batch) -> Callable[[], Any]:
+    return lambda: task.training_step(batch, 1, StepClock(), False).loss.backward()
+
+
+def _per_frame(task: Task, frames: Batch) -> float:
+    """Seconds of one frame's CAM; the first of two passes pays for what happens only once."""
+    return min(_seconds(task.device, lambda: task.cams(frames)) for _ in range(2)) / len(frames)
+
+
+def _seconds(device: torch.device, work: Callable[[], Any]) -> float:
+    """Wall time of ``work``, on CUDA with what it leaves queued."""
     start = time.perf_counter()
-    task.cams(frames)
-    return min(seconds), (time.perf_counter() - start) / len(frames)
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def _peak_gib(device: torch.device) -> float:
