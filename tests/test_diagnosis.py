@@ -126,7 +126,7 @@ class Seeds(SimpleNamespace):
         low[:, :, :16] = 1.0
         return low, labels
 
-    def _source_cams(self, batch: Any, epoch: int) -> Tensor:
+    def source_cams(self, batch: Any, epoch: int) -> Tensor:
         return torch.ones(len(batch), 32, 32)
 
     def pseudo_labels(self, cams: Tensor, keys: Tensor, epoch: int) -> dict[str, Tensor]:

@@ -258,9 +258,9 @@ def test_self_learning_starts_at_its_epoch_from_the_best_model(cams: torch.Tenso
     with torch.no_grad():
         for parameter in later.model.segmentation_head.parameters():
             parameter.add_(1.0)  # training goes on, the best model stays
-    assert torch.equal(never._source_cams(given, 100), cams.repeat(2, 1, 1))
-    assert torch.equal(later._source_cams(given, 2), cams.repeat(2, 1, 1))
-    assert torch.allclose(later._source_cams(given, 3), best, atol=1e-6)
+    assert torch.equal(never.source_cams(given, 100), cams.repeat(2, 1, 1))
+    assert torch.equal(later.source_cams(given, 2), cams.repeat(2, 1, 1))
+    assert torch.allclose(later.source_cams(given, 3), best, atol=1e-6)
 
 
 def test_mixed_precision_changes_nothing_on_the_cpu() -> None:

@@ -57,6 +57,12 @@ class SeedFlags:
         1, "block size of seeding", ge=1, no_effect="seeds are pixels; the authors' program ignores it too"
     )
     seg_ignore_idx: int = flag(SEED_IGNORE, "target value of pixels without a seed")
+    seed_refine_sigma_xy: float = flag(
+        0.0,
+        "width in pixels of a bilateral filter that gives CAMs the frame's edges before seeding; 0: off",
+        ge=0,
+    )
+    seed_refine_sigma_rgb: float = flag(30.0, "width of that filter in grey levels", ge=0.01)
     seed_cam_method: str = flag(
         "", "CAM method that seeds are drawn from; empty: --method", choices=("", *METHODS)
     )

@@ -86,12 +86,13 @@ def draw_seeds(task: CoLoCam, train: VideoDataset, folder: Path) -> None:
     batch = type(for_pictures[0]).cat(for_pictures)
     if batch.cams is None:
         return
-    labels = task.pseudo_labels(batch.cams, batch.keys, epoch=1)
+    cams = task.source_cams(batch.to(task.device), epoch=1)
+    labels = task.pseudo_labels(cams, batch.keys, epoch=1)
     write_seed_examples(
         folder / "seeds",
         batch.ids,
         batch.raw.permute(0, 2, 3, 1).numpy(),
-        batch.cams.numpy(),
-        labels["seeds"].numpy(),
-        labels["roi_boxes"].numpy(),
+        cams.cpu().numpy(),
+        labels["seeds"].cpu().numpy(),
+        labels["roi_boxes"].cpu().numpy(),
     )

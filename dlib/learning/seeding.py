@@ -96,10 +96,15 @@ class SeedPurity:
     @torch.no_grad()
     def _of_own_maps(self, epoch: int) -> Iterator[_Cams]:
         for batch in self._frames():
-            yield _Cams(self._task._source_cams(batch, epoch), batch.keys, batch.ids)
+            yield _Cams(self._task.source_cams(batch, epoch), batch.keys, batch.ids)
 
     @torch.no_grad()
     def _of_classifier(self) -> Iterator[_Cams]:
+        if self._cfg.seed_refine_sigma_xy > 0:  # needs the frames too, which are too large to keep
+            for batch in self._frames():
+                cams, _ = self._seeder.cams(batch)
+                yield _Cams(self._task.refined(cams, batch), batch.keys, batch.ids)
+            return
         if self._stored is None:
             stored = []
             for batch in self._frames():

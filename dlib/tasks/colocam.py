@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dlib.cams import (
     build_cam_extractor,
+    refine_cams,
     region_of_interest,
     sample_seeds,
     seed_technique_at,
@@ -85,7 +86,7 @@ class CoLoCam(Task):
         map_logits = output.maps.float()  # [B, 2, H, W]
         with clock.measure("seeds"), torch.no_grad():
             seeding = (
-                self.pseudo_labels(self._source_cams(batch, epoch), batch.keys, epoch)
+                self.pseudo_labels(self.source_cams(batch, epoch), batch.keys, epoch)
                 if self.needs_cams()
                 else {}
             )
@@ -174,14 +175,24 @@ class CoLoCam(Task):
         inside = (cams * roi.masks).sum(dim=(1, 2)) / cams[0].numel()  # [B] share of the frame
         return {"seeds": seeds, "roi_boxes": roi.boxes, "fg_sizes": inside}
 
-    def _source_cams(self, batch: Batch, epoch: int) -> Tensor:
+    def source_cams(self, batch: Batch, epoch: int) -> Tensor:
+        """CAMs [B, H, W] that seeds are drawn from: the classifier's, which come with the batch, or its own."""
         switch = self.cfg.sl_clc_epoch_switch_to_sl
         if self._self_learner is not None and 0 <= switch <= epoch:
             with self.autocast(self.cfg.amp):
-                return foreground(self._self_learner(self.images(batch)).maps)
+                own = foreground(self._self_learner(self.images(batch)).maps)
+            return self.refined(own, batch)
         if batch.cams is None:
             raise RuntimeError("this batch was loaded without CAMs")
-        return batch.cams
+        return self.refined(batch.cams, batch)
+
+    def refined(self, cams: Tensor, batch: Batch) -> Tensor:
+        """CAMs [B, H, W] with the edges of the batch's frames, where the flags ask for it."""
+        cfg = self.cfg
+        if cfg.seed_refine_sigma_xy == 0:
+            return cams
+        widths = cfg.seed_refine_sigma_rgb, cfg.seed_refine_sigma_xy
+        return refine_cams(torch.nan_to_num(cams), batch.raw, *widths, backend=cfg.crf_backend)  # type: ignore[arg-type]
 
 
 def foreground(map_logits: Tensor) -> Tensor:

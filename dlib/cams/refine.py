@@ -1,0 +1,33 @@
+"""Edges for coarse maps: a CAM averaged over pixels that are near in place and colour."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dlib.cams.maps import normalize_cams
+from dlib.crf import Backend, bilateral_filter
+
+
+def refine_cams(
+    cams: Tensor, images: Tensor, sigma_rgb: float, sigma_xy: float, backend: Backend = "auto"
+) -> Tensor:
+    """Each CAM C becomes F(C) / F(1), F the bilateral filter on its frame, min-max normalized (ours).
+
+    A CAM has the resolution of the network's last layer and is the strongest on a part of the object; the average
+    over pixels near in place and colour gives it the frame's edges and takes it from the part to what has its
+    colours. A constant CAM becomes 0.
+
+    Args:
+        cams: float [B, H, W].
+        images: [B, 3, H, W], 0..255, same device.
+        sigma_rgb, sigma_xy: standard deviations in colour levels and pixels, > 0.
+        backend: as in `bilateral_filter`.
+    Returns: float32 [B, H, W] in 0..1.
+    Raises ValueError for shapes that do not fit, sigmas that are no widths and maps that are not finite.
+    """
+    values = torch.stack((cams.float(), torch.ones_like(cams, dtype=torch.float32)), dim=1)  # [B, 2, H, W]
+    sums, mass = bilateral_filter(images, values, sigma_rgb, sigma_xy, backend=backend).unbind(dim=1)
+    # The average of a constant map is constant but for rounding, which normalization would blow up.
+    alive = cams.amax(dim=(1, 2), keepdim=True) > cams.amin(dim=(1, 2), keepdim=True)  # [B, 1, 1]
+    return normalize_cams(sums / mass) * alive
