@@ -161,7 +161,7 @@ def test_broken_cam_file_is_named(promoted: Workplace) -> None:
             name = str(frame.relative_to(data)).replace("/", "_")
             torch.save(torch.rand(2, 2), store / f"{name}.pt")
     for path in store.glob("*.pt"):
-        path.write_bytes(path.read_bytes()[:50])
+        path.write_bytes(path.read_bytes()[:-300])
     refused(flags, 1, str(store), "delete it")
 
 
