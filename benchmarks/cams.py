@@ -23,7 +23,13 @@ def run(rounds: int = 9) -> list[dict[str, object]]:
 
     For extractors "plain" is the classifier's forward pass under no_grad: the ratio's inverse is the cost in passes.
     """
-    return [*_seed_rows(rounds), *_extractor_rows(max(3, rounds // 3))]
+    few = max(3, rounds // 3)
+    return [
+        *_seed_rows(rounds),
+        *_extractor_rows("mobilenet_v2", 32, few),
+        *_extractor_rows("resnet50", 8, few),
+        *(_score_row(encoder) for encoder in ("mobilenet_v2", "resnet50")),
+    ]
 
 
 def _seed_rows(rounds: int) -> list[dict[str, object]]:
@@ -45,10 +51,10 @@ def _seed_rows(rounds: int) -> list[dict[str, object]]:
     return rows
 
 
-def _extractor_rows(rounds: int) -> list[dict[str, object]]:
+def _extractor_rows(encoder: str, batch: int, rounds: int) -> list[dict[str, object]]:
     torch.manual_seed(0)
-    net = STDClassifier("mobilenet_v2", 10).eval()
-    images, classes = torch.randn(32, 3, 112, 112), torch.arange(32) % 10
+    net = STDClassifier(encoder, 10).eval()
+    images, classes = torch.randn(batch, 3, 224, 224), torch.arange(batch) % 10
 
     def forward() -> None:
         with torch.no_grad():
@@ -59,10 +65,31 @@ def _extractor_rows(rounds: int) -> list[dict[str, object]]:
         extractor = build_cam_extractor(net, method)
         rows.append(
             _row(
-                f"{method}, mobilenet_v2, 32 × 112²", forward, lambda e=extractor: e(images, classes), rounds
+                f"{method}, {encoder}, {batch} × 224²",
+                forward,
+                lambda e=extractor: e(images, classes),
+                rounds,
             )
         )
     return rows
+
+
+def _score_row(encoder: str, masks: int = 64) -> dict[str, object]:
+    """ScoreCAM of one frame at 224²: one chunk of masks is timed, and the frame's cost is that of all channels."""
+    torch.manual_seed(0)
+    net = STDClassifier(encoder, 10).eval()
+    image = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        channels = net.cam_features(image).shape[1]
+        start = time.perf_counter()
+        net(image.repeat(masks, 1, 1, 1))
+        seconds = (time.perf_counter() - start) * channels / masks
+    return {
+        "area": "cams",
+        "case": f"ScoreCAM, {encoder}, one frame of 224²",
+        "ours_ms": 1000 * seconds,
+        "note": f"{channels} masks, from a chunk of {masks}; masks that are constant are skipped",
+    }
 
 
 def plain_seeds(cam: np.ndarray, technique: str, random: np.random.Generator) -> np.ndarray:

@@ -38,7 +38,7 @@ def example_maps(count: int, low_side: int, seed: int = 0) -> np.ndarray:
     return maps[:, 0].numpy()
 
 
-def run(frames: int = 16, rounds: int = 5) -> list[dict[str, Any]]:
+def run(frames: int = 64, rounds: int = 5) -> list[dict[str, Any]]:
     """Rows {"what", "plain_ms", "ours_ms", "ratio"}, milliseconds per frame.
 
     ratio: plain / ours; for whole evaluations ours / plain, the share on top of the forward passes.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from benchmarks import Row, alternate, compare
 from benchmarks.pictures import images as frames
 from dlib.configure.config import Config, parse_args
 from dlib.datasets.batch import Batch
-from dlib.models import STDClassifier
+from dlib.models import STDClassifier, UnetCoLoCAM
+from dlib.models.unet import UnetOutput
 from dlib.tasks import CoLoCam
 from dlib.utils.timing import StepClock
 
@@ -32,6 +35,7 @@ def run(rounds: int = 5) -> list[Row]:
         for encoder in ("resnet50", "resnet18", "mobilenet_v2", "vgg16", "inceptionv3")
     ]
     rows.append(optimizers(rounds))
+    rows.append(compiled(rounds))
     return rows
 
 
@@ -81,6 +85,24 @@ def optimizers(rounds: int) -> Row:
     ]
     plain, ours = alternate(*(optimizer.step for optimizer in both), rounds=rounds)
     return compare("SGD update of resnet50, fused (plain: not fused)", plain, ours)
+
+
+def compiled(rounds: int) -> Row:
+    """Forward and backward pass of CoLo-CAM's network with a frozen encoder, as it is and through torch.compile."""
+    torch.manual_seed(0)
+    model = UnetCoLoCAM("mobilenet_v2", 10).train()
+    model.freeze_classifier()
+    images = torch.rand(_BATCH, 3, 112, 112)
+    through = torch.compile(model)
+
+    def step(network: Callable[[Tensor], UnetOutput]) -> None:
+        network(images).maps.square().mean().backward()
+        model.zero_grad()
+
+    for _ in range(2):  # compiles
+        step(through)
+    plain, ours = alternate(partial(step, model), partial(step, through), rounds=rounds)
+    return compare(f"mobilenet_v2 step, {_BATCH} frames of 112², --compile (plain: without)", plain, ours)
 
 
 def _batch(cfg: Config) -> Batch:
