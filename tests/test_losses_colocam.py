@@ -28,6 +28,7 @@ def make_inputs(scale: float = 2.0, logits: Tensor | None = None, **changes: Any
         "sequence": torch.tensor([5, 9, 5, 9]),
         "order": torch.tensor([1, 0, 0, 1]),
         "seeds": torch.randint(0, 3, (B, H, W), generator=g).sub(1),
+        "cams": torch.linspace(0, 1, B * H * W, dtype=torch.float64).view(B, H, W),
         "deep_features": torch.randn(B, 5, H // 2, W // 2, generator=g, dtype=torch.float64),
         "roi_boxes": torch.tensor([[0, 0, 3, 2], [2, 1, 7, 5], [0, 0, 7, 5], [4, 4, 4, 4]]),
         "fg_sizes": torch.tensor([0.2, 0.5, 0.9, 0.4]),
@@ -42,6 +43,7 @@ def terms(**common: Any) -> list[Term]:
     return [
         colocam.ClassCrossEntropy(**common),
         colocam.SelfLearning(**common),
+        colocam.SoftCam(**common),
         colocam.ConRanField(**common),
         colocam.RgbJointConRanField(**common),
         colocam.MaxSizePositive(**common),
@@ -117,6 +119,39 @@ def test_no_seed_in_the_batch_is_zero_with_zero_gradient() -> None:
     assert value.item() == 0
     assert logits.grad is not None
     assert logits.grad.abs().max() == 0
+
+
+def test_soft_cam_is_the_cross_entropy_of_every_pixel() -> None:
+    inputs = make_inputs()
+    p, cams = inputs.probabilities, inputs.cams
+    assert cams is not None
+    values = [
+        -float(cams[b, y, x]) * math.log(p[b, 1, y, x]) - (1 - float(cams[b, y, x])) * math.log(p[b, 0, y, x])
+        for b in range(B)
+        for y in range(H)
+        for x in range(W)
+    ]
+    term = colocam.SoftCam(weight=0.25)(inputs)
+    assert term.raw.item() == pytest.approx(sum(values) / len(values))
+    assert term.value.item() == pytest.approx(0.25 * sum(values) / len(values))
+
+
+def test_soft_cam_is_lowest_where_the_map_is_the_cam() -> None:
+    cams = torch.rand(B, H, W, generator=torch.Generator().manual_seed(1)).clamp(0.01, 0.99)
+    same = torch.stack([torch.zeros_like(cams), torch.logit(cams)], dim=1).requires_grad_()
+    colocam.SoftCam()(make_inputs(logits=same, cams=cams)).value.backward()
+    assert same.grad is not None
+    assert same.grad.abs().max() < 1e-7
+
+
+def test_soft_cam_hears_nothing_from_a_constant_cam() -> None:
+    logits = torch.randn(B, 2, H, W, requires_grad=True)
+    cams = torch.rand(B, H, W)
+    cams[1] = 0
+    colocam.SoftCam()(make_inputs(logits=logits, cams=cams)).value.backward()
+    assert logits.grad is not None
+    assert logits.grad[1].abs().max() == 0
+    assert logits.grad[0].abs().max() > 0
 
 
 def test_dense_crf_on_the_real_filter() -> None:

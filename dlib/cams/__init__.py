@@ -3,7 +3,7 @@
 from dlib.cams.base import CamExtractor
 from dlib.cams.extractors import build_cam_extractor
 from dlib.cams.maps import normalize_cams, seed_technique_at, temper_at, temper_cams, upsample_cams
-from dlib.cams.refine import refine_cams
+from dlib.cams.refine import edge_maps, refine_cams
 from dlib.cams.roi import Roi, region_of_interest
 from dlib.cams.seeds import sample_seeds
 from dlib.cams.store import CamStore
@@ -13,6 +13,7 @@ __all__ = [
     "CamStore",
     "Roi",
     "build_cam_extractor",
+    "edge_maps",
     "normalize_cams",
     "refine_cams",
     "region_of_interest",

@@ -31,3 +31,8 @@ def refine_cams(
     # The average of a constant map is constant but for rounding, which normalization would blow up.
     alive = cams.amax(dim=(1, 2), keepdim=True) > cams.amin(dim=(1, 2), keepdim=True)  # [B, 1, 1]
     return normalize_cams(sums / mass) * alive
+
+
+def edge_maps(maps: Tensor, images: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
+    """``refine_cams`` for flags: a ``sigma_xy`` of 0 leaves the maps as they are, and NaN counts as 0."""
+    return maps if sigma_xy == 0 else refine_cams(torch.nan_to_num(maps), images, sigma_rgb, sigma_xy)

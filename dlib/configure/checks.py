@@ -10,6 +10,7 @@ from dlib.utils.errors import UsageError
 
 TERMS = (
     "sl_clc",
+    "soft_cam_clc",
     "crf_clc",
     "rgb_jcrf_clc",
     "max_sizepos_clc",

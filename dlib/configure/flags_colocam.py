@@ -47,6 +47,12 @@ class SeedFlags:
     sl_clc_fg_erode_k: int = flag(11, "erosion of the region: side of the square", ge=1)
     sl_clc_fg_erode_iter: int = flag(0, "erosion of the region: iterations", ge=0)
     sl_clc_balance: bool = flag(False, "give foreground and background seeds the same total weight")
+    soft_cam_clc: bool = flag(
+        False, "maps follow the CAM as a soft label of every pixel, beside or without seeds"
+    )
+    soft_cam_clc_lambda: float = flag(1.0, _WEIGHT, ge=0)
+    soft_cam_clc_start_ep: int = flag(0, _START, ge=0)
+    soft_cam_clc_end_ep: int = flag(-1, _END, ge=-1)
     sl_clc_knn_t: float = flag(0.0, "exponent h that sharpens the CAM before seeding; 0: off", ge=0)
     sl_clc_min_t: float = flag(0.0, "exponent h at epoch sl_clc_seed_epoch_switch_uniform", ge=0)
     sl_clc_seed_epoch_switch_uniform: int = flag(-1, "epoch from which seeding is uniform; -1: never", ge=-1)

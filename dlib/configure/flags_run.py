@@ -127,6 +127,15 @@ class EvaluationFlags:
     )
     cam_curve_interval: float = flag(0.001, "step between CAM thresholds on the test split", gt=0, le=1)
     val_cam_curve_interval: float = flag(0.004, "step between CAM thresholds on validation", gt=0, le=1)
+    map_temperature: float = flag(
+        1.0,
+        "CoLo-CAM: divides the map logits before the softmax that gives the CAM; larger is softer",
+        ge=0.01,
+    )
+    map_refine_sigma_xy: float = flag(
+        0.0, "width in pixels of a bilateral filter that gives final maps the frame's edges; 0: off", ge=0
+    )
+    map_refine_sigma_rgb: float = flag(30.0, "width of that filter in grey levels", ge=0.01)
     multi_contour_eval: bool = flag(
         True, "boxes of all contours", no_effect="follows box_v2_metric, as in the authors' program"
     )

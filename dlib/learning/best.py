@@ -117,4 +117,8 @@ class BestModels:
             "classes": self._classes,
             "crop_size": cfg.crop_size,
             "box_v2_metric": cfg.box_v2_metric,
+            **{
+                name: getattr(cfg, name)
+                for name in ("map_temperature", "map_refine_sigma_xy", "map_refine_sigma_rgb")
+            },
         }

@@ -10,12 +10,14 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from dlib.cams import build_cam_extractor, upsample_cams
+from dlib.cams import build_cam_extractor, edge_maps, upsample_cams
+from dlib.datasets.batch import normalize
 from dlib.models import STDClassifier, UnetCoLoCAM, load_saved_model, read_model_settings
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
 
 _NEEDED = ("classes", "crop_size", "method")
+_FINISH = {"map_temperature": 1.0, "map_refine_sigma_rgb": 30.0, "map_refine_sigma_xy": 0.0}
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class SavedModel:
         method: CAM method of a classifier.
         taus: threshold of each class; empty when nothing says it.
         weights: folder that the weights come from.
+        temperature, refine_sigma_rgb, refine_sigma_xy: the flags map_temperature and map_refine_* of the run.
     """
 
     model: STDClassifier | UnetCoLoCAM
@@ -37,17 +40,24 @@ class SavedModel:
     method: str
     taus: dict[str, float]
     weights: Path
+    temperature: float = 1.0
+    refine_sigma_rgb: float = 30.0
+    refine_sigma_xy: float = 0.0
 
     @torch.no_grad()
-    def maps_and_logits(self, images: Tensor, label: int | None = None) -> tuple[Tensor, Tensor]:
+    def maps_and_logits(self, raw: Tensor, label: int | None = None) -> tuple[Tensor, Tensor]:
         """Maps [B, H, W] in 0..1 of class ``label`` (None: each image's predicted one) and logits [B, C].
 
         Args:
-            images: [B, 3, H, W], normalized, on the model's device.
+            raw: uint8 [B, 3, H, W], RGB, on the model's device.
         """
+        maps, logits = self._maps_and_logits(normalize(raw), label)
+        return edge_maps(maps, raw, self.refine_sigma_rgb, self.refine_sigma_xy), logits
+
+    def _maps_and_logits(self, images: Tensor, label: int | None) -> tuple[Tensor, Tensor]:
         if isinstance(self.model, UnetCoLoCAM):
             output = self.model(images)
-            return output.maps.float().softmax(dim=1)[:, 1], output.logits.float()
+            return (output.maps.float() / self.temperature).softmax(dim=1)[:, 1], output.logits.float()
         features = self.model.cam_features(images)  # [B, K, h, w]
         logits = self.model.logits_from_features(features).float()  # [B, C]
         classes = logits.argmax(dim=1) if label is None else torch.full_like(logits[:, 0], label).long()
@@ -118,7 +128,10 @@ def read_saved_model(
     if len(classes) != settings["num_classes"]:
         raise UserError(f"{weights / 'config_model.yaml'}: num_classes does not fit the list of classes")
     taus = _thresholds(folder, criterion) if thresholds else {}
-    return SavedModel(model.to(device), classes, crop_size, str(settings["method"]), taus, weights)
+    finish = [settings.get(name, default) for name, default in _FINISH.items()]
+    if not all(isinstance(value, (int, float)) and value >= 0 for value in finish) or finish[0] == 0:
+        raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(_FINISH)} must be numbers >= 0")
+    return SavedModel(model.to(device), classes, crop_size, str(settings["method"]), taus, weights, *finish)
 
 
 def _thresholds(folder: Path, criterion: str) -> dict[str, float]:

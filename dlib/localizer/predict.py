@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dlib.configure.constants import BEST_LOCALIZATION
-from dlib.datasets.batch import normalize
 from dlib.datasets.transforms import resize_image
 from dlib.localizer.model import read_saved_model
 from dlib.localizer.smoothing import smooth_boxes
@@ -143,7 +142,7 @@ class Localizer:
     def _predict(self, batch: list[Frame]) -> list[Localization]:
         size = self.saved.crop_size
         raw = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
-        maps, logits = self.saved.maps_and_logits(normalize(raw.to(self.device)), self._label)
+        maps, logits = self.saved.maps_and_logits(raw.to(self.device), self._label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
         return [
             self._localization(frame, cam, score)

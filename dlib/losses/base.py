@@ -35,6 +35,7 @@ class LossInputs:
     sequence: Tensor  # [B] int64: frames of one video have the same number
     order: Tensor  # [B] int64: place of the frame in its video
     seeds: Tensor | None = None  # [B, H, W] int64: 1, 0 or the ignore index
+    cams: Tensor | None = None  # [B, H, W] in 0..1, the CAMs that seeds are drawn from
     deep_features: Tensor | None = None  # [B, D, h, w] the decoder's last maps
     roi_boxes: Tensor | None = None  # [B, 4] x0, y0, x1, y1 inclusive, pixels
     fg_sizes: Tensor | None = None  # [B] share of the image that is foreground, 0..1
@@ -58,6 +59,7 @@ class LossInputs:
             "sequence",
             "order",
             "seeds",
+            "cams",
             "deep_features",
             "roi_boxes",
             "fg_sizes",

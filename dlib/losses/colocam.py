@@ -73,6 +73,23 @@ class SelfLearning(Term):
         return (sides[0] + sides[1]) / 2
 
 
+class SoftCam(Term):
+    """λ · cross entropy of the map logits against the CAM C as a soft label, mean over pixels and samples (ours).
+
+    −C·log p_fg − (1 − C)·log p_bg. Seeds say which pixels are sure; this says of every pixel how sure the CAM is, so
+    that the maps stay graded. A frame whose CAM is constant says nothing and counts 0.
+    """
+
+    name = "soft_cam_clc"
+
+    def compute(self, inputs: LossInputs) -> Tensor:
+        cams = self.need(inputs.cams, "cams")  # [B, H, W]
+        log_bg, log_fg = inputs.map_logits.log_softmax(dim=1).unbind(dim=1)  # [B, H, W] each
+        values = -(cams * log_fg + (1 - cams) * log_bg).mean(dim=(1, 2))  # [B]
+        alive = cams.amax(dim=(1, 2)) > cams.amin(dim=(1, 2))  # [B]
+        return inputs.sample_mean(values.masked_fill(~alive, 0.0))
+
+
 class ConRanField(Term):
     """λ · dense CRF loss of every frame alone, mean over samples: −Σ_k p·F5(p).
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from dlib.cams import edge_maps
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.models import CamClassifier, load_best_model, load_fitting_weights
@@ -71,6 +72,10 @@ class Task(ABC):
     @abstractmethod
     def cams(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """CAMs [B, H, W] in 0..1 for the images' own labels, and class logits [B, classes]; no gradient."""
+
+    def finish_maps(self, maps: Tensor, batch: Batch) -> Tensor:
+        """Final maps [B, H, W] of ``batch`` with the edges of its frames, where the flags ask for it."""
+        return edge_maps(maps, batch.raw, self.cfg.map_refine_sigma_rgb, self.cfg.map_refine_sigma_xy)
 
     def needs_cams(self) -> bool:
         """Whether training frames must come with the CAMs of a trained classifier."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dlib.cams import (
     build_cam_extractor,
-    refine_cams,
+    edge_maps,
     region_of_interest,
     sample_seeds,
     seed_technique_at,
@@ -78,7 +78,8 @@ class CoLoCam(Task):
         return [{"params": trained, "lr": self.cfg.opt__lr}]
 
     def needs_cams(self) -> bool:
-        return self.cfg.sl_clc or self.cfg.sizefg_tmp_clc or self.cfg.empty_out_bb_clc
+        cfg = self.cfg
+        return cfg.sl_clc or cfg.soft_cam_clc or cfg.sizefg_tmp_clc or cfg.empty_out_bb_clc
 
     def training_step(self, batch: Batch, epoch: int, clock: StepClock, diagnose: bool) -> StepResult:
         with clock.measure("network"), self.autocast(self.cfg.amp):
@@ -111,7 +112,8 @@ class CoLoCam(Task):
     def cams(self, batch: Batch) -> tuple[Tensor, Tensor]:
         with self.autocast(self.cfg.amp_eval):
             output = self.model(self.images(batch))
-        return foreground(output.maps), output.logits.float()
+        maps = foreground(output.maps, self.cfg.map_temperature)
+        return self.finish_maps(maps, batch), output.logits.float()
 
     def start_epoch(self, epoch: int) -> None:
         if self.cfg.freeze_decoder_bn and epoch > 1:
@@ -144,7 +146,8 @@ class CoLoCam(Task):
             cams: [B, H, W] in 0..1.
             keys: int64 [B], one random key per image.
             epoch: the epoch under way; the heat of the CAMs and the seeding technique depend on it.
-        Returns: ``seeds`` [B, H, W] (1, 0 or ignored), ``roi_boxes`` [B, 4] and ``fg_sizes`` [B], shares of the frame.
+        Returns: ``seeds`` [B, H, W] (1, 0 or ignored), ``cams`` [B, H, W] as they were seeded from, ``roi_boxes``
+            [B, 4] and ``fg_sizes`` [B], shares of the frame.
         """
         cfg = self.cfg
         switch = cfg.sl_clc_seed_epoch_switch_uniform
@@ -173,7 +176,7 @@ class CoLoCam(Task):
             keys=keys,
         )
         inside = (cams * roi.masks).sum(dim=(1, 2)) / cams[0].numel()  # [B] share of the frame
-        return {"seeds": seeds, "roi_boxes": roi.boxes, "fg_sizes": inside}
+        return {"seeds": seeds, "cams": cams, "roi_boxes": roi.boxes, "fg_sizes": inside}
 
     def source_cams(self, batch: Batch, epoch: int) -> Tensor:
         """CAMs [B, H, W] that seeds are drawn from: the classifier's, which come with the batch, or its own."""
@@ -188,16 +191,12 @@ class CoLoCam(Task):
 
     def refined(self, cams: Tensor, batch: Batch) -> Tensor:
         """CAMs [B, H, W] with the edges of the batch's frames, where the flags ask for it."""
-        cfg = self.cfg
-        if cfg.seed_refine_sigma_xy == 0:
-            return cams
-        widths = cfg.seed_refine_sigma_rgb, cfg.seed_refine_sigma_xy
-        return refine_cams(torch.nan_to_num(cams), batch.raw, *widths, backend=cfg.crf_backend)  # type: ignore[arg-type]
+        return edge_maps(cams, batch.raw, self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
 
 
-def foreground(map_logits: Tensor) -> Tensor:
+def foreground(map_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """CAM [B, H, W] of map logits [B, 2, H, W]: softmax over the two maps, channel 1 (spec 2.4)."""
-    return F.softmax(map_logits.float(), dim=1)[:, 1]
+    return F.softmax(map_logits.float() / temperature, dim=1)[:, 1]
 
 
 class SeederTask(Task):

@@ -17,6 +17,8 @@ def build_losses(cfg: Config) -> TotalLoss:
         terms.append(colocam.ClassCrossEntropy(cfg.std_label_smooth_e if cfg.std_label_smooth else 0.0))
     if cfg.sl_clc:
         terms.append(colocam.SelfLearning(cfg.seg_ignore_idx, cfg.sl_clc_balance, **_common(cfg, "sl_clc")))
+    if cfg.soft_cam_clc:
+        terms.append(colocam.SoftCam(**_common(cfg, "soft_cam_clc")))
     if cfg.crf_clc:
         terms.append(
             colocam.ConRanField(

@@ -51,7 +51,7 @@ class StdCl(Task):
         extractor = build_cam_extractor(self.model, self.cfg.method, chunk_size=self.cfg.cam_chunk_size)
         with self.autocast(self.cfg.amp_eval):
             cams, logits = extractor.cams_and_logits(images, batch.labels)  # [B, h, w], [B, classes]
-        return upsample_cams(cams, (images.shape[2], images.shape[3])), logits
+        return self.finish_maps(upsample_cams(cams, (images.shape[2], images.shape[3])), batch), logits
 
 
 def classification_loss(cfg: Config, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
