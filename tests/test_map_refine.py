@@ -64,7 +64,7 @@ def test_temperature_divides_the_logits(colocam: Path) -> None:
         maps_of(colocam, map_refine_sigma_xy=0.0, map_temperature=t)[0].double() for t in (1e3, 3e3)
     )
     assert torch.allclose(torch.logit(more), torch.logit(some) / 3, atol=1e-4)
-    assert some.std() > more.std() > 0
+    assert more.std() > 0.01
 
 
 def test_prediction_gives_the_map_of_evaluation(colocam: Path) -> None:
