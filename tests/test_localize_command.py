@@ -194,7 +194,7 @@ def test_a_terminal_sees_a_progress_bar(experiments: dict, tmp_path: Path) -> No
         ("noise", "not a readable video"),
         ("empty", "not a readable video"),
         ("sound", "audio only"),
-        ("picture", "not a readable picture"),
+        ("picture", "unreadable frame"),
         ("folder", "holds no pictures"),
     ],
 )

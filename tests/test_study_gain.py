@@ -35,7 +35,7 @@ def test_both_rows(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr().out.splitlines() == [
         "                                                test CorLoc  at validation's τ",
         "LayerCAM (the classifier that gives the seeds)         20.0               18.0",
-        "CoLo-CAM                                               35.3                  -",
+        "CoLo-CAM                                               35.3                  –",
     ]
 
 

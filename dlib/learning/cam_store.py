@@ -107,8 +107,11 @@ def _fingerprint(model: CamClassifier, cfg: Config) -> dict[str, str]:
     for name, value in model.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return {
+    found = {
         "weights_sha256": digest.hexdigest(),
         "method": cfg.seed_cam_method or cfg.method,
         "crop_size": str(cfg.crop_size),
     }
+    if cfg.amp_eval and next(model.parameters()).is_cuda:
+        found["precision"] = "mixed"
+    return found

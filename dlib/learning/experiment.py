@@ -142,7 +142,7 @@ class Experiment:
 
     def _conclude_epoch(self) -> None:
         """Say how the epoch went: after its checkpoint, and again in a run that goes on from that one."""
-        summary = epoch_summary(self.trainer, {"seed_purity": self.seeding.purity()} if self.seeding else {})
+        summary = epoch_summary(self.trainer, self.seeding.diagnostics() if self.seeding else {})
         self.events.write("epoch", **summary)
         say_epoch(self.cfg, summary)
         self.collapse.look(summary)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -42,9 +42,9 @@ class Seeding:
         val = self._evaluate("val", self._cfg.val_cam_curve_interval)
         return with_validation_thresholds(self._evaluate("test", self._cfg.cam_curve_interval), val.to_dict())
 
-    def purity(self) -> SeedPurity:
-        """The purity of the seeds as a function of the epoch."""
-        return self._purity
+    def diagnostics(self) -> dict[str, Callable[[int], float | None]]:
+        """What an epoch's summary says of the seeds, as functions of the epoch; nothing where no seeds are used."""
+        return {"seed_purity": self._purity} if self._cfg.sl_clc else {}
 
     def _evaluate(self, split: str, interval: float) -> Any:
         dataset = self._data.val if split == "val" else self._data.test

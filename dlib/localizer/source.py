@@ -12,9 +12,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from dlib.datasets.images import FORMATS, MAX_PIXELS
+from dlib.datasets.images import open_image, to_rgb
 from dlib.datasets.videos import PICTURE_SUFFIXES, Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
@@ -130,13 +130,8 @@ def _video(path: Path) -> Source:
 
 
 def _picture(path: Path) -> Frame:
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"more than {MAX_PIXELS} pixels")
-            image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable picture ({error}); give another file") from error
+    with open_image(path, "give another file") as picture:
+        image = np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
     return Frame(0, path.stem, 0.0, image)
 
 

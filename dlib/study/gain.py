@@ -42,7 +42,7 @@ def _percents(report: dict[str, Any]) -> tuple[str, str]:
     """CorLoc at the best τ of the test split, and at the one that validation chose."""
     chosen = (report.get("at_val_taus") or {}).get("corloc") or {}
     values = (report["headline"], chosen.get("mean" if report["box_v2_metric"] else "50"))
-    best, at = ("-" if value is None else f"{value:.1f}" for value in values)
+    best, at = ("–" if value is None else f"{value:.1f}" for value in values)
     return best, at
 
 
