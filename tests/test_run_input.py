@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import DATASET, Workplace, colocam_flags, promote, start
+from conftest import DATASET, ROOT, Workplace, colocam_flags, promote, start
 
 TAG = f"{DATASET}-resnet18-LayerCAM-WGAP-cp_{{}}-boxv2_False"
 
@@ -170,3 +172,16 @@ def test_promotion_without_weights(tmp_path: Path, workplace: Workplace) -> None
     (workplace.experiment() / "passed.txt").write_text("x")
     with pytest.raises(Exception, match="non-zero exit status 1"):
         promote(workplace)
+
+
+def test_help_that_is_not_read_to_its_end_says_nothing_more() -> None:
+    reader = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert reader.stdout is not None
+    assert reader.stderr is not None
+    reader.stdout.close()
+    assert (reader.wait(timeout=60), reader.stderr.read()) == (0, "")

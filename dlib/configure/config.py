@@ -6,7 +6,9 @@ Nothing here imports torch: ``main.py --help`` must answer at once.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,11 @@ def parse_args(argv: Sequence[str]) -> Config:
     Raises UsageError with one line; prints the help and raises SystemExit(0) for ``--help``.
     """
     if any(token in ("-h", "--help") for token in argv):
-        print(help_text())
+        # The reader, such as head, may have what it wanted before the end.
+        with suppress(BrokenPipeError):
+            print(help_text(), flush=True)
+            raise SystemExit(0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0)
     typed = _command_line_values(argv)
     from_file = read_yaml(typed["config"]) if typed.get("config") else {}
