@@ -47,9 +47,9 @@ class DataFlags:
     num_classes: int = flag(
         10, "number of classes; the folds decide, a given number that differs from them is an error", ge=1
     )
-    crop_size: int = flag(224, "side in pixels of the square that networks see", ge=16, le=4096)
+    crop_size: int = flag(224, "side in pixels of the square that networks see", ge=8, le=4096)
     resize_size: int = flag(
-        256, "side in pixels to which train frames are resized before the crop", ge=16, le=4096
+        256, "side in pixels to which train frames are resized before the crop", ge=8, le=4096
     )
     num_val_sample_per_class: int = flag(0, "validation frames used per class; 0: all", ge=0)
     num_workers: int = flag(4, "processes that load data, per training process; 0: none", ge=0, le=1024)

@@ -145,21 +145,16 @@ class WithoutGil {
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
   ~WithoutGil() {
-    // An interpreter that is going down ends a daemon thread that asks for the GIL by unwinding its stack, and
-    // that aborts the process in a destructor. Such a thread waits here for the process to end instead.
-    while (finalizing()) std::this_thread::sleep_for(std::chrono::hours(1));
-    PyEval_RestoreThread(state_);
+    // An interpreter that is going down ends a daemon thread that asks for the GIL by unwinding its stack, and that
+    // aborts the process in a destructor. Such a thread waits here for the process to end instead.
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
   }
 
  private:
-  static bool finalizing() {
-#if PY_VERSION_HEX >= 0x030D0000
-    return Py_IsFinalizing() != 0;
-#else
-    return _Py_IsFinalizing() != 0;
-#endif
-  }
-
   PyThreadState* state_;
 };
 
