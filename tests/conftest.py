@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).parents[1]
 DATASET = "tiny"
 METHOD = "LayerCAM"
+THREADS = torch.get_num_threads()
 ENCODER = "resnet18"
 
 settings.register_profile("short", max_examples=25, deadline=None, derandomize=True)
@@ -106,9 +107,11 @@ def colocam_flags(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def the_same_weights_every_time() -> None:
-    """Networks that a test makes start from the same weights whichever tests ran before it."""
+def the_same_bits_every_time() -> Iterator[None]:
+    """A test's networks start from the same weights, and sums have the same order, whichever tests ran before it."""
     torch.manual_seed(0)
+    yield
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")
