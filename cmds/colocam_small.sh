@@ -32,11 +32,11 @@ pretrained=pretrained/small/$dataset-$encoder-seed_$seed
 common=(--dataset "$dataset" --encoder_name "$encoder" --method LayerCAM --crop_size 112 --resize_size 128
   --num_workers 1 --opt__name_optimizer sgd --opt__gamma 0.9 --opt__weight_decay 0.0001 --sample_fr_limit 0.6
   --amp True --exp_id small --MYSEED "$seed" --cams_root "data_cams/small-$dataset-$encoder-seed_$seed")
-tail=exps/$dataset/$encoder
+runs=exps/$dataset/$encoder
 
 $python main.py --task STD_CL "${common[@]}" --batch_size 32 --max_epochs 20 --opt__lr 0.001 --opt__step_size 15 "$@"
 
-classifier=$(echo "$tail"/STD_CL/LayerCAM/id_small-*-sd_"$seed"-*)
+classifier=$(echo "$runs"/STD_CL/LayerCAM/id_small-*-sd_"$seed"-*)
 bash cmds/promote.sh "$classifier" "$pretrained"
 
 $python main.py --task CoLo-CAM "${common[@]}" --pretrained_root "$pretrained" --freeze_cl True --batch_size 8 \
@@ -46,7 +46,7 @@ $python main.py --task CoLo-CAM "${common[@]}" --pretrained_root "$pretrained" -
   --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 0.1 --rgb_jcrf_clc_lambda_style adaptive \
   --max_sizepos_clc True --max_sizepos_clc_lambda 0.01 --map_refine_sigma_xy 8 "$@"
 
-colocam=$(echo "$tail"/CoLo-CAM/LayerCAM/id_small-*-sd_"$seed"-*)
+colocam=$(echo "$runs"/CoLo-CAM/LayerCAM/id_small-*-sd_"$seed"-*)
 echo
 $python -m dlib.study.gain "$colocam"
 echo

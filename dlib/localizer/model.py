@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dlib.cams import build_cam_extractor, edge_maps, upsample_cams
 from dlib.datasets.batch import normalize
 from dlib.models import STDClassifier, UnetCoLoCAM, load_saved_model, read_model_settings
+from dlib.tasks.colocam import foreground
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
 
@@ -57,7 +58,7 @@ class SavedModel:
     def _maps_and_logits(self, images: Tensor, label: int | None) -> tuple[Tensor, Tensor]:
         if isinstance(self.model, UnetCoLoCAM):
             output = self.model(images)
-            return (output.maps.float() / self.temperature).softmax(dim=1)[:, 1], output.logits.float()
+            return foreground(output.maps, self.temperature), output.logits.float()
         features = self.model.cam_features(images)  # [B, K, h, w]
         logits = self.model.logits_from_features(features).float()  # [B, C]
         classes = logits.argmax(dim=1) if label is None else torch.full_like(logits[:, 0], label).long()
