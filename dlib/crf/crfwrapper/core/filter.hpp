@@ -25,8 +25,8 @@ struct Batch {
   float* outs;
 };
 
-// Size above which a thread gives memory back after a call: pixels times numbers kept for each.
-constexpr std::ptrdiff_t kLargestKept = 1 << 22;
+// Bytes of lattice above which a thread gives them back after a call.
+constexpr std::ptrdiff_t kLargestKept = 1 << 28;
 
 class LatticeFilter {
  public:
@@ -42,14 +42,13 @@ class LatticeFilter {
     parallel(runs, [&](int i) {
       Run& run = lattice.runs[at(i)];
       kernels_.splat(plan, image(run), in(run), run, scratch());
-      if (scratch().rows.size() > std::size_t{kLargestKept}) scratch() = Scratch();
     });
     join(plan, lattice);
     find_neighbours(plan, lattice);
     blur(plan, lattice);
     parallel(runs, [&](int i) {
       const Run& run = lattice.runs[at(i)];
-      kernels_.slice(plan, lattice.values.data(), out(run), run, scratch());
+      kernels_.slice(plan, lattice.values.data() + plan.shape.channels, out(run), run);
     });
   }
 
@@ -67,10 +66,10 @@ class LatticeFilter {
 
   void parallel(int tasks, const Pool::Task& task) const { Pool::instance().run(tasks, threads_, task); }
 
-  // Runs of equal length within each frame, of 6,000 pixels or more; about 64 at most in all.
+  // Runs of equal length within each frame, of 8,000 pixels or more; about 64 at most in all.
   void cut_runs(const Frames& frames, Lattice& lattice) const {
     const std::ptrdiff_t pixels = shape_.pixels(), most = std::max<std::ptrdiff_t>(1, 64 / frames_size(frames));
-    const std::ptrdiff_t runs = std::clamp<std::ptrdiff_t>(pixels / 6000, 1, most);
+    const std::ptrdiff_t runs = std::clamp<std::ptrdiff_t>(pixels / 8000, 1, most);
     lattice.runs.resize(frames.size() * at(runs));
     Run* run = lattice.runs.data();
     for (std::ptrdiff_t frame : frames)
@@ -120,25 +119,28 @@ class LatticeFilter {
   // Joins the vertices of the runs, in order, and numbers their corners anew.
   void join(const Plan& plan, Lattice& lattice) const {
     const std::size_t channels = at(plan.shape.channels);
+    std::size_t most = 0;
+    for (const Run& run : lattice.runs) most += at(run.vertices.size());
     lattice.vertices.reset();
-    lattice.sums.clear();
+    lattice.sums.assign(most * channels, 0.0);
     for (Run& run : lattice.runs) {
-      run.joined.clear();
-      for (int vertex = 0; vertex < run.vertices.size(); ++vertex) {
+      const int own = run.vertices.size();
+      run.joined.assign(at(own) + 1, -1);
+      const double* from = run.sums.data();
+      for (int vertex = 0; vertex < own; ++vertex, from += channels) {
         const int joined = lattice.vertices.insert(run.vertices.key(vertex));
-        run.joined.push_back(joined);
-        if (at(joined) * channels == lattice.sums.size()) lattice.sums.resize(lattice.sums.size() + channels);
-        for (std::size_t k = 0; k < channels; ++k)
-          lattice.sums[at(joined) * channels + k] += run.sums[at(vertex) * channels + k];
+        run.joined[at(vertex + 1)] = joined;
+        double* to = &lattice.sums[at(joined) * channels];
+        for (std::size_t k = 0; k < channels; ++k) to[k] += from[k];
       }
     }
     parallel(static_cast<int>(lattice.runs.size()), [&](int i) {
       Run& run = lattice.runs[at(i)];
-      const std::ptrdiff_t corners = std::ptrdiff_t{run.simplices} * (plan.d + 1);
-      for (std::ptrdiff_t j = 0; j < corners; ++j) run.corners[at(j)] = run.joined[at(run.corners[at(j)])];
+      for (int& corner : run.corners) corner = run.joined[at(corner + 1)];
     });
-    lattice.values.assign(channels, 0);
-    for (double sum : lattice.sums) lattice.values.push_back(static_cast<float>(sum));
+    const std::size_t size = at(lattice.vertices.size()) * channels;
+    lattice.values.assign(channels + size, 0);
+    for (std::size_t i = 0; i < size; ++i) lattice.values[channels + i] = static_cast<float>(lattice.sums[i]);
     lattice.blurred.assign(lattice.values.size(), 0);
   }
 
@@ -174,23 +176,26 @@ class LatticeFilter {
 
   // 1/2, 1, 1/2 along each axis in turn, then the final scale.
   void blur(const Plan& plan, Lattice& lattice) const {
-    const int n = lattice.vertices.size(), channels = plan.shape.channels;
+    const int n = lattice.vertices.size();
+    const auto blur_axis = plan.shape.channels == 2 ? blur_vertices<2> : blur_vertices<0>;
     for (int axis = 0; axis <= plan.d; ++axis) {
       const float scale = axis < plan.d ? 1.0f : 1.0f / (1.0f + std::exp2(-static_cast<float>(plan.d)));
-      const int* before = &lattice.before[at(axis) * at(n)];
-      const int* after = &lattice.after[at(axis) * at(n)];
-      const float* from = lattice.values.data();
-      float* to = lattice.blurred.data();
-      over_vertices(n, [=](int begin, int end) {
-        for (std::ptrdiff_t vertex = begin; vertex < end; ++vertex) {
-          const float* a = from + static_cast<std::ptrdiff_t>(before[vertex]) * channels;
-          const float* b = from + static_cast<std::ptrdiff_t>(after[vertex]) * channels;
-          const float* old = from + (vertex + 1) * channels;
-          float* fresh = to + (vertex + 1) * channels;
-          for (int k = 0; k < channels; ++k) fresh[k] = (old[k] + 0.5f * (a[k] + b[k])) * scale;
-        }
-      });
+      over_vertices(n, [&](int begin, int end) { blur_axis(plan, lattice, axis, scale, begin, end); });
       lattice.values.swap(lattice.blurred);
+    }
+  }
+
+  template <int K>
+  static void blur_vertices(const Plan& plan, Lattice& lattice, int axis, float scale, int begin, int end) {
+    const std::ptrdiff_t n = lattice.vertices.size(), channels = K > 0 ? K : plan.shape.channels;
+    const int *before = &lattice.before[at(axis * n)], *after = &lattice.after[at(axis * n)];
+    const float* from = lattice.values.data();
+    float* to = lattice.blurred.data();
+    for (std::ptrdiff_t vertex = begin; vertex < end; ++vertex) {
+      const float *a = from + before[vertex] * channels, *b = from + after[vertex] * channels;
+      const float* old = from + (vertex + 1) * channels;
+      float* fresh = to + (vertex + 1) * channels;
+      for (std::ptrdiff_t k = 0; k < channels; ++k) fresh[k] = (old[k] + 0.5f * (a[k] + b[k])) * scale;
     }
   }
 
@@ -208,7 +213,8 @@ inline void filter_groups(const Shape& shape, const Batch& batch, const std::vec
     LatticeFilter(shape, batch, threads_of_group)(groups[group], lattice);
     // A thread keeps its memory for the next call, but not that of an unusually large group.
     const std::ptrdiff_t frames = static_cast<std::ptrdiff_t>(groups[group].size());
-    if (shape.pixels() * frames * (8 + shape.channels) > kLargestKept) lattice = Lattice();
+    const std::ptrdiff_t most_of_pixel = 9 * (shape.dim() + 1) + 8 * shape.channels;
+    if (shape.pixels() * frames * most_of_pixel > kLargestKept) lattice = Lattice();
   };
   const std::size_t whole = groups.size() - groups.size() % static_cast<std::size_t>(threads);
   Pool::instance().run(static_cast<int>(whole), threads, [&](int i) { filter(static_cast<std::size_t>(i), 1); });

@@ -9,32 +9,43 @@
 
 namespace crf {
 
-// Row of a simplex: one weight or value per corner, padded to whole vectors.
-inline int row_length(int d) { return d == 3 ? 4 : (d + 8) / 8 * 8; }
-
-// Makes room for n elements without giving any back: vectors are longer than what is used of them.
-template <typename T>
-void grow(std::vector<T>& memory, std::size_t n) {
-  if (memory.size() < n) memory.resize(n + n / 2);
-}
-
 // A run of consecutive pixels with a lattice of its own. Runs depend on the image's size alone, and their
 // sums are joined in order: that is why the number of threads cannot change a result.
 struct Run {
   std::ptrdiff_t frame, begin, count;  // image of the batch, its pixels
-  int simplices;
-  std::vector<float> weights;  // [count][row] barycentric weights, corner r of remainder r
-  std::vector<int> simplex;    // [count] number of the pixel's simplex
-  std::vector<int> corners;    // [simplices][d + 1] number of the vertex in this run, then in the image
+  std::vector<float> weights;          // [blocks][d + 1][lanes] barycentric weights of the corners of remainder r
+  // Numbers of vertices, first in this run, then in the image. Either of each base point by set of coordinates
+  // ([bases][2^(d + 1)], -1: not met yet), or of each pixel ([count][d + 1]).
+  std::vector<int> corners;
+  std::vector<int> places;         // [blocks * lanes] entry of the pixel's base point in `corners`
+  std::vector<std::uint8_t> sets;  // [blocks][d][lanes] of the corners of remainder 1 to d
   KeyTable vertices;
-  std::vector<double> sums;  // [vertices][K] splatted values
-  std::vector<int> joined;   // [vertices] number in the image
+  std::vector<double> sums;  // [vertices or more][K] splatted values
+  std::vector<int> joined;   // [1 + vertices] number in the image; entry 0 stands for -1
+
+  // Makes room for the pixels and forgets the vertices.
+  void reset(const Plan& plan, int lanes, bool by_base) {
+    const auto padded = static_cast<std::size_t>((count + lanes - 1) / lanes * lanes);
+    const auto d = static_cast<std::size_t>(plan.d);
+    weights.resize(padded * (d + 1));
+    places.resize(by_base ? padded : 0);
+    sets.resize(by_base ? padded * d : 0);
+    corners.clear();
+    if (!by_base) corners.resize(static_cast<std::size_t>(count) * (d + 1));
+    vertices.reset();
+    sums.clear();
+  }
 };
 
+// Base points of the simplices that a run meets.
 struct Scratch {
-  KeyTable simplices;
-  std::vector<float> rows;  // [simplices][K][row]
-  std::vector<int> filled;  // [simplices] pixels summed in the simplex' row since it was emptied
+  KeyTable bases;
+  std::vector<std::uint64_t> points;  // [bases] their keys as vertices
+
+  void reset() {
+    bases.reset();
+    points.clear();
+  }
 };
 
 struct Lattice {
@@ -49,7 +60,7 @@ struct Lattice {
 struct Kernels {
   float (*largest)(const float* values, std::ptrdiff_t n);
   void (*splat)(const Plan& plan, const float* image, const float* in, Run& run, Scratch& scratch);
-  void (*slice)(const Plan& plan, const float* values, float* out, const Run& run, Scratch& scratch);
+  void (*slice)(const Plan& plan, const float* values, float* out, const Run& run);
   const char* name;
 };
 

@@ -10,6 +10,7 @@
 namespace crf {
 
 constexpr int kMaxDim = 256;         // most dimensions of the feature space
+constexpr int kMaxSets = 5;          // most dimensions where a pixel's corners are packed into 32 bits
 constexpr int kMaxChannels = 65536;  // most value channels
 
 struct Shape {
@@ -24,8 +25,8 @@ struct Shape {
 };
 
 // Lattice of dimension d (Adams, Baek & Davis 2010, section 3). Coordinates of a lattice point are c_0 .. c_d;
-// c_d follows from the others. A simplex is named by its remainder-0 point (d + 1) * q and the rank of each
-// coordinate of the pixel inside it.
+// c_d follows from the others. A simplex is named by its base point (d + 1) * q, the one of remainder 0, and by
+// the rank of each coordinate of the pixel inside it.
 struct Plan {
   Shape shape;
   int d;
@@ -34,7 +35,10 @@ struct Plan {
   // the image fits 64 bits; else a linear hash, for which two different points meet with negligible chance.
   std::vector<std::uint64_t> point;
   std::uint64_t point_sum = 0;
-  // [d] the two halves of a simplex' key = sums of ((d + 1) * q_i + rank_i) * half[i] modulo 2^32.
+  // [2^(d + 1)] for d <= kMaxSets: what the key of a simplex' corner has more than that of its base point, by the
+  // set of the coordinates that have the highest ranks; bit i stands for coordinate i.
+  std::vector<std::uint64_t> step;
+  // [d] the two halves of a base point's own key = sums of q_i * half[i] modulo 2^32.
   std::vector<std::uint32_t> low, high;
 
   explicit Plan(const Shape& s) : shape(s), d(s.dim()) {
@@ -58,7 +62,7 @@ struct Plan {
       tail += below;
     }
     lay_out_points(radix);
-    lay_out_simplices(radix);
+    lay_out_bases(radix);
   }
 
  private:
@@ -81,15 +85,28 @@ struct Plan {
     }
     point_sum = 0;
     for (auto factor : point) point_sum += factor;
+    lay_out_steps();
   }
 
-  void lay_out_simplices(const std::vector<double>& radix) {
+  // The corner of remainder r lies r further in each coordinate, and d + 1 back in the r coordinates of its set.
+  void lay_out_steps() {
+    step.assign(d <= kMaxSets ? std::size_t{2} << d : 0, 0);
+    for (std::size_t set = 1; set < step.size(); ++set) {
+      int highest = 0;
+      while (set >> (highest + 1) != 0) ++highest;
+      const std::size_t rest = set - (std::size_t{1} << highest);
+      const std::uint64_t factor = highest < d ? point[at(highest)] : 0;
+      step[set] = step[rest] + point_sum - static_cast<std::uint64_t>(d + 1) * factor;
+    }
+  }
+
+  void lay_out_bases(const std::vector<double>& radix) {
     low.assign(at(d), 0);
     high.assign(at(d), 0);
     double low_size = 1, high_size = 1;
     bool fits = true;
     for (int i = 0; i < d; ++i) {
-      const double digit = radix[at(i)] + 4.0 * (d + 1);  // of (d + 1) * q_i + rank_i
+      const double digit = radix[at(i)] / (d + 1) + 4;  // of q_i
       if (low_size * digit < 0x1p32) {
         low[at(i)] = static_cast<std::uint32_t>(low_size);
         low_size *= digit;
