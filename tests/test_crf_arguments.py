@@ -66,6 +66,7 @@ BAD_VALUES: list[dict[str, Any]] = [
         for value in (0.0, -1.0, math.nan, math.inf, 1e300, 1e-300)
     ),
     {"sigmargb": 1e-6},
+    {"ins": np.full(N * K * PIXELS, 3e38, np.float32)},  # their sum is no float32
 ]
 BAD_TYPES: list[dict[str, Any]] = [
     *(

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -183,6 +184,8 @@ class LatticeFilter {
       over_vertices(n, [&](int begin, int end) { blur_axis(plan, lattice, axis, scale, begin, end); });
       lattice.values.swap(lattice.blurred);
     }
+    const float most = kernels_.largest(lattice.values.data(), static_cast<std::ptrdiff_t>(lattice.values.size()));
+    if (!(most < std::numeric_limits<float>::max() / 2)) throw std::invalid_argument("ins are too large to be summed");
   }
 
   template <int K>

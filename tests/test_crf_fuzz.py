@@ -1,0 +1,102 @@
+"""Random arguments of the raw extensions: finite results or one error, and never a crash."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import bilateralfilter
+import colorbilateralfilter
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+SIZES = st.integers(1, 9)
+ODD_NUMBERS: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        0,
+        -1,
+        2**31,
+        2**63 - 1,
+        2**70,
+        1.5,
+        math.nan,
+        math.inf,
+        -math.inf,
+        1e-30,
+        1e30,
+        None,
+        "3",
+        b"3",
+        [3],
+        True,
+    ]
+)
+ODD_PIXELS = st.sampled_from([math.nan, math.inf, -math.inf, 3e38, -3e38, 1e-40, -255.0, 0.0, 65504.0])
+ODD_ARRAYS: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        None,
+        "image",
+        [1.0, 2.0],
+        np.array(3.0, np.float32),
+        np.zeros(0, np.float32),
+        np.zeros(5),
+        np.zeros(6, np.float32)[::2],
+        np.zeros((2, 3), np.float32),
+        np.broadcast_to(np.float32(1), (60,)),
+        np.zeros(8, ">f4"),
+        np.zeros(4, np.complex64),
+        np.zeros(3, object),
+        memoryview(bytes(16)),
+    ]
+)
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> tuple[str, list[Any]]:
+    """The extension's function and its arguments: right ones, up to two of which are damaged."""
+    name = draw(st.sampled_from(["dense", "colour", "groups"]))
+    n, k, height, width = (draw(SIZES) for _ in range(4))
+    planes = 3 if name == "dense" else draw(SIZES)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    images = rng.uniform(0, 255, n * planes * height * width).astype(np.float32)
+    ins = rng.uniform(0, 1, n * k * height * width).astype(np.float32)
+    for array in (images, ins):
+        if draw(st.integers(0, 9)) == 0:
+            array[draw(st.integers(0, len(array) - 1))] = draw(ODD_PIXELS)
+    sigma = st.floats(0.5, 100)
+    last = draw(sigma) if name == "dense" else planes
+    arguments: list[Any] = [images, ins, np.zeros_like(ins), n, k, height, width, draw(sigma), last]
+    if name == "groups":
+        index = st.integers(-1, n) if draw(st.booleans()) else st.integers(0, n - 1)
+        arguments.append(draw(st.lists(st.lists(index, max_size=3), max_size=3)))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(arguments) - 1))
+        if at < 3 and draw(st.booleans()):
+            arguments[at] = arguments[draw(st.integers(0, 2))]  # the same memory twice
+        else:
+            arguments[at] = draw(ODD_ARRAYS if at < 3 or at == 9 else ODD_NUMBERS)
+    return name, arguments
+
+
+FUNCTIONS = {
+    "dense": bilateralfilter.bilateralfilter_batch,
+    "colour": colorbilateralfilter.colorbilateralfilter_batch,
+    "groups": colorbilateralfilter.colorbilateralfilter_groups,
+}
+
+
+@given(calls())
+def test_any_arguments_give_numbers_or_one_error(call: tuple[str, list[Any]]) -> None:
+    name, arguments = call
+    images, ins, outs = arguments[:3]
+    read = [array for array in (images, ins) if isinstance(array, np.ndarray) and array is not outs]
+    before = [array.copy() for array in read]
+    problem = ""
+    try:
+        FUNCTIONS[name](*arguments)
+    except (ValueError, TypeError, OverflowError) as error:
+        problem = str(error)
+        assert len(problem.splitlines()) == 1, problem
+    assert [array.tobytes() for array in read] == [array.tobytes() for array in before]
+    assert problem or np.isfinite(outs).all()
