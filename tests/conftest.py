@@ -33,6 +33,11 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
+def cases(short: int) -> int:
+    """How many random inputs to try: ``short``, with the long profile as many as it says."""
+    return max(short, settings.default.max_examples)
+
+
 @dataclass(frozen=True)
 class Workplace:
     """Folders of one test's runs; all of them share the dataset."""

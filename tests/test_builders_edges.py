@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.io
 import scipy.sparse
-from conftest import ROOT
+from conftest import ROOT, cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_builders_inspect import dataset
@@ -26,6 +27,7 @@ from dlib.datasets import _video_ds_ytov2_2 as v2
 from dlib.datasets.folds import Item, image_size, write_folds
 from dlib.datasets.index import build_index
 from dlib.datasets.matfiles import read_frame_boxes, read_sticks
+from dlib.datasets.matprocess import MatProcess
 from dlib.datasets.place_files import place_files
 from dlib.utils.errors import UserError
 
@@ -157,7 +159,24 @@ NESTED = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_reader_that_crashed_is_named_and_started_again(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.mat"
+    scipy.io.savemat(path, {"coor": cells(BOX)})
+    reader = MatProcess()
+    assert list(reader.load(path)) == list(scipy.io.loadmat(path))
+    for child in multiprocessing.active_children():  # this reader's, and that of matfiles
+        child.kill()
+        child.join()
+    with pytest.raises(ValueError, match="crashes the reader"):
+        reader.load(path)
+    assert list(reader.load(path)) == list(scipy.io.loadmat(path))
+    reader.close()
+    with pytest.raises(ValueError, match="No such file"):
+        reader.load(tmp_path / "none.mat")
+    reader.close()
+
+
+@settings(max_examples=cases(80), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=NESTED)
 def test_any_structure_ends(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "any.mat"

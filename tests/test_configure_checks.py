@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -244,13 +245,13 @@ def assert_sound(make: Callable[[], Config]) -> None:
     config_warnings(cfg)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 @given(st.lists(tokens, max_size=6).filter(lambda argv: "-h" not in argv and "--help" not in argv))
 def test_any_command_line_gives_a_configuration_or_one_line(argv: list[str]) -> None:
     assert_sound(lambda: parse_args(argv))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(pair=st.tuples(st.sampled_from(list(FLAGS)), texts))
 def test_any_single_value(pair: tuple[str, str]) -> None:
     assert_sound(lambda: parse_args([f"--{pair[0]}={pair[1]}"]))
@@ -273,7 +274,7 @@ documents = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 @given(content=documents)
 def test_any_file_gives_a_configuration_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

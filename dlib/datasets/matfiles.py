@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 
+from dlib.datasets.matprocess import MatProcess
 from dlib.utils.errors import UserError
+
+_READER = MatProcess()
 
 
 def load_variable(path: Path, name: str) -> Any:
     """Variable ``name`` of a .mat file as scipy gives it. Raises UserError naming a file that cannot be read."""
     try:
-        variables = scipy.io.loadmat(path)
-    except Exception as error:  # scipy raises errors of any kind on damaged files
+        variables = _READER.load(path)
+    except ValueError as error:
         raise UserError(f"{path}: no readable .mat file ({error}); get it again") from error
     if name not in variables:
         raise UserError(f"{path}: has no variable {name!r}; get it again")

@@ -1,0 +1,79 @@
+"""scipy's .mat reader in a process of its own: a damaged file can crash the interpreter that reads it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import scipy.io
+
+_PATIENCE = 120.0  # seconds for one file
+
+
+class MatProcess:
+    """Reads one file after another; starts its process with the first, and again after a crash."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """The file's variables as `scipy.io.loadmat` gives them. Raises ValueError for an unreadable file."""
+        with self._lock:
+            try:
+                return self._load(path)
+            except (EOFError, OSError) as error:
+                self.close()
+                raise ValueError("its content crashes the reader") from error
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process = self._pipe = None
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        pipe = self._pipe or self._start()
+        pipe.send(path)
+        if not pipe.poll(_PATIENCE):
+            self.close()
+            raise ValueError(f"reading it took more than {_PATIENCE:.0f} seconds")
+        variables, problem = pipe.recv()
+        if problem:
+            raise ValueError(problem)
+        return dict(variables)
+
+    def _start(self) -> Connection:
+        # Forking a process that has PyTorch's threads could leave one of their locks held.
+        context = multiprocessing.get_context("spawn")
+        pipe, child = context.Pipe()
+        process = context.Process(target=_serve, args=(child,), daemon=True)
+        process.start()
+        child.close()
+        self._process, self._pipe = process, pipe
+        return pipe
+
+
+def _serve(pipe: Connection) -> None:
+    """Answer each path with (variables, "") or (None, problem) until the other end is closed."""
+    with suppress(EOFError, KeyboardInterrupt):
+        while True:
+            path = pipe.recv()
+            answer: tuple[Any, str]
+            try:
+                answer = scipy.io.loadmat(str(path), appendmat=False), ""
+            except Exception as error:  # scipy raises errors of any kind on damaged files
+                answer = None, str(error) or type(error).__name__
+            try:
+                pipe.send(answer)
+            except Exception as error:  # of pickling: nothing has been sent then
+                pipe.send((None, str(error)))
