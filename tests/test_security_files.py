@@ -9,7 +9,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from dlib.cams.store import CamStore
 from dlib.configure.config import Config, parse_args, read_yaml
+from dlib.datasets import matfiles
 from dlib.datasets.images import read_image
 from dlib.datasets.matfiles import read_frame_boxes, read_sticks
+from dlib.datasets.matprocess import MatProcess
 from dlib.datasets.metadata import read_split
 from dlib.datasets.synthetic.write import save_sticks
 from dlib.learning.checkpoints import CheckpointFolder, load_tensors
@@ -190,6 +192,16 @@ def test_tensor_files(place: Path, hits: list[tuple[float, int]], length: float)
     swallow(lambda: read_weights(path), UserError)
 
 
+@pytest.fixture
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    reader = MatProcess(patience=15)
+    monkeypatch.setattr(matfiles, "_READER", reader)
+    yield
+    reader.close()
+
+
+@pytest.mark.usefixtures("little_patience")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(DAMAGE, st.sampled_from([1.0, 0.9, 0.5]))
 def test_mat_boxes(place: Path, hits: list[tuple[float, int]], length: float) -> None:
     path = place / "boxes.mat"

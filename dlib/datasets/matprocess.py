@@ -1,8 +1,9 @@
-"""scipy's .mat reader in a process of its own: a damaged file can crash the interpreter that reads it."""
+"""scipy's .mat reader in a process of its own: on a damaged file it can crash, loop or ask for all memory."""
 
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -12,13 +13,18 @@ from typing import Any
 
 import scipy.io
 
-_PATIENCE = 120.0  # seconds for one file
+_MEMORY = 4 << 30  # bytes for the process; files of boxes are small
 
 
 class MatProcess:
-    """Reads one file after another; starts its process with the first, and again after a crash."""
+    """Reads one file after another; starts its process with the first, and again after a crash.
 
-    def __init__(self) -> None:
+    Args:
+        patience: seconds after which a file is given up, those of starting the process included.
+    """
+
+    def __init__(self, patience: float = 60.0) -> None:
+        self._patience = patience
         self._lock = threading.Lock()
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -44,9 +50,9 @@ class MatProcess:
     def _load(self, path: Path) -> dict[str, Any]:
         pipe = self._pipe or self._start()
         pipe.send(path)
-        if not pipe.poll(_PATIENCE):
+        if not pipe.poll(self._patience):
             self.close()
-            raise ValueError(f"reading it took more than {_PATIENCE:.0f} seconds")
+            raise ValueError(f"reading it took more than {self._patience:.0f} seconds")
         variables, problem = pipe.recv()
         if problem:
             raise ValueError(problem)
@@ -65,6 +71,9 @@ class MatProcess:
 
 def _serve(pipe: Connection) -> None:
     """Answer each path with (variables, "") or (None, problem) until the other end is closed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    soft = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     with suppress(EOFError, KeyboardInterrupt):
         while True:
             path = pipe.recv()
