@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-MODULES = ("filters", "cams", "evaluation", "step")
+MODULES = ("filters", "cams", "evaluation", "step", "loading")
 Row = dict[str, object]
 
 
