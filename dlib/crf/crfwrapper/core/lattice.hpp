@@ -37,13 +37,41 @@ struct Run {
   }
 };
 
-// Base points of the simplices that a run meets.
+// Numbers of the base points that a run meets, from 0 in order.
+class BaseTable {
+ public:
+  void reset(const Plan& plan) {
+    for (std::uint32_t key : met_) numbers_[key] = -1;
+    met_.clear();
+    if (numbers_.size() < plan.direct) numbers_.resize(plan.direct, -1);
+    hashed_.reset();
+  }
+
+  int size(const Plan& plan) const { return plan.direct > 0 ? static_cast<int>(met_.size()) : hashed_.size(); }
+
+  // The number of the base point with this key; the size before if it is new.
+  int insert(const Plan& plan, std::uint32_t low, std::uint32_t high) {
+    if (plan.direct == 0) return hashed_.insert(low | static_cast<std::uint64_t>(high) << 32);
+    int& number = numbers_[low];
+    if (number < 0) {
+      number = static_cast<int>(met_.size());
+      met_.push_back(low);
+    }
+    return number;
+  }
+
+ private:
+  std::vector<int> numbers_;  // of every possible key, -1: not met
+  std::vector<std::uint32_t> met_;
+  KeyTable hashed_;
+};
+
 struct Scratch {
-  KeyTable bases;
+  BaseTable bases;
   std::vector<std::uint64_t> points;  // [bases] their keys as vertices
 
-  void reset() {
-    bases.reset();
+  void reset(const Plan& plan) {
+    bases.reset(plan);
     points.clear();
   }
 };
@@ -56,9 +84,15 @@ struct Lattice {
   std::vector<float> values, blurred;  // [1 + vertices][K], entry 0 is the missing neighbour's zero
 };
 
+// Largest absolute value, NaN or infinity if there is one, and whether there is a minus sign.
+struct Extent {
+  float largest;
+  bool negative;
+};
+
 // Loops over pixels, compiled once per instruction set.
 struct Kernels {
-  float (*largest)(const float* values, std::ptrdiff_t n);
+  Extent (*extent)(const float* values, std::ptrdiff_t n);
   void (*splat)(const Plan& plan, const float* image, const float* in, Run& run, Scratch& scratch);
   void (*slice)(const Plan& plan, const float* values, float* out, const Run& run);
   const char* name;

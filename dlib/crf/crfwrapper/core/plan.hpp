@@ -1,6 +1,7 @@
 // What is fixed for one image before its pixels are looked at: feature scales and integer key layout.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +13,13 @@ namespace crf {
 constexpr int kMaxDim = 256;         // most dimensions of the feature space
 constexpr int kMaxSets = 5;          // most dimensions where a pixel's corners are packed into 32 bits
 constexpr int kMaxChannels = 65536;  // most value channels
+
+constexpr double kMostDirect = 1 << 16;  // most base points for a table with an entry for each
+
+// Of a feature: its values lie from least to most.
+struct Range {
+  double least = 0, most = 0;
+};
 
 struct Shape {
   int planes;    // image planes
@@ -38,8 +46,10 @@ struct Plan {
   // [2^(d + 1)] for d <= kMaxSets: what the key of a simplex' corner has more than that of its base point, by the
   // set of the coordinates that have the highest ranks; bit i stands for coordinate i.
   std::vector<std::uint64_t> step;
-  // [d] the two halves of a base point's own key = sums of q_i * half[i] modulo 2^32.
+  // [d] the two halves of a base point's own key = sums of q_i * half[i] modulo 2^32, the low one less `origin`.
   std::vector<std::uint32_t> low, high;
+  std::uint32_t origin = 0;
+  std::size_t direct = 0;  // so many keys are possible, each below; 0: too many for a table of all
 
   explicit Plan(const Shape& s) : shape(s), d(s.dim()) {
     const double deviation = std::sqrt(2.0 / 3.0) * (d + 1);
@@ -49,20 +59,27 @@ struct Plan {
     }
   }
 
-  // Lays the keys out for features within +-largest[d]. Throws if they leave the range of the arithmetic.
-  void set_range(const std::vector<float>& largest) {
-    double tail = 0;
-    std::vector<double> radix(largest.size());
+  // Lays the keys out for features within range[d]. Throws if they leave the range of the arithmetic.
+  void set_range(const std::vector<Range>& range) {
+    Range tail;
+    std::vector<double> radix(range.size());
+    std::vector<Range> elevated(range.size());
     for (int i = d; i >= 0; --i) {
-      const double below = i > 0 ? std::fabs(largest[at(i - 1)] * double(scale[at(i - 1)])) : 0;
-      const double bound = tail + i * below;  // |elevated coordinate i|
+      const double factor = i > 0 ? double(scale[at(i - 1)]) : 0;
+      const Range below = i > 0 ? range[at(i - 1)] : Range();
+      const Range coordinate = {tail.least - i * factor * below.most, tail.most - i * factor * below.least};
+      const double bound = std::max(std::fabs(coordinate.least), std::fabs(coordinate.most));
       // Float32 must still resolve a position inside its simplex.
       if (!(bound < 1e6)) throw std::invalid_argument("sigma is too small for the range of the image");
-      if (i < d) radix[at(i)] = 2 * (std::ceil(bound) + 4.0 * (d + 1)) + 1;
-      tail += below;
+      if (i < d) {
+        radix[at(i)] = 2 * (std::ceil(bound) + 4.0 * (d + 1)) + 1;
+        elevated[at(i)] = coordinate;
+      }
+      tail.least += factor * below.least;
+      tail.most += factor * below.most;
     }
     lay_out_points(radix);
-    lay_out_bases(radix);
+    lay_out_bases(elevated);
   }
 
  private:
@@ -100,15 +117,18 @@ struct Plan {
     }
   }
 
-  void lay_out_bases(const std::vector<double>& radix) {
+  void lay_out_bases(const std::vector<Range>& elevated) {
     low.assign(at(d), 0);
     high.assign(at(d), 0);
+    origin = 0;
     double low_size = 1, high_size = 1;
     bool fits = true;
     for (int i = 0; i < d; ++i) {
-      const double digit = radix[at(i)] / (d + 1) + 4;  // of q_i
+      const double least = std::floor(elevated[at(i)].least / (d + 1)) - 3;  // of q_i, moves and rounding included
+      const double digit = std::ceil(elevated[at(i)].most / (d + 1)) + 3 - least;
       if (low_size * digit < 0x1p32) {
         low[at(i)] = static_cast<std::uint32_t>(low_size);
+        origin += static_cast<std::uint32_t>(static_cast<std::int64_t>(least)) * low[at(i)];
         low_size *= digit;
       } else if (high_size * digit < 0x1p32) {
         high[at(i)] = static_cast<std::uint32_t>(high_size);
@@ -117,6 +137,7 @@ struct Plan {
         fits = false;
       }
     }
+    direct = fits && high_size == 1 && low_size <= kMostDirect ? static_cast<std::size_t>(low_size) : 0;
     if (fits) return;
     std::uint64_t odd = 0xA24BAED4963EE407ull;
     for (int i = 0; i < d; ++i) {
