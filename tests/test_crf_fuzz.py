@@ -1,4 +1,4 @@
-"""Random arguments of the raw extensions: finite results or one error, and never a crash."""
+"""Random arguments of the raw extensions and of the torch functions: finite results or one error, never a crash."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 import bilateralfilter
 import colorbilateralfilter
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dlib.crf import bilateral_filter, color_bilateral_filter
 
 SIZES = st.integers(1, 9)
 ODD_NUMBERS: st.SearchStrategy[Any] = st.sampled_from(
@@ -100,3 +103,30 @@ def test_any_arguments_give_numbers_or_one_error(call: tuple[str, list[Any]]) ->
         assert len(problem.splitlines()) == 1, problem
     assert [array.tobytes() for array in read] == [array.tobytes() for array in before]
     assert problem or np.isfinite(outs).all()
+
+
+EXTREME = st.sampled_from([0.0, 1.0, -1.0, 255.0, 1e30, -1e30, float("nan"), float("inf")])
+
+
+@given(
+    st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 4)),
+    EXTREME,
+    EXTREME,
+    st.sampled_from([1.0, 15.0, 0.0, -1.0, float("nan"), float("inf"), 1e-30]),
+    st.sampled_from([torch.float32, torch.float64, torch.int64, torch.float16]),
+)
+def test_any_tensors_give_numbers_or_an_error(
+    shape: tuple[int, int, int], pixel: float, value: float, sigma: float, dtype: torch.dtype
+) -> None:
+    n, h, w = shape
+    images = torch.full((n, 3, h, w), pixel)
+    values = torch.full((n, 2, h, w), value if dtype.is_floating_point else 1).to(dtype)
+    for call in (
+        lambda: bilateral_filter(images, values, sigma, 5.0, backend="cpp"),
+        lambda: color_bilateral_filter(images, values.transpose(2, 3), sigma, backend="cpp"),
+    ):
+        try:
+            out = call()
+        except (ValueError, TypeError):
+            continue
+        assert out.isfinite().all() or not values.isfinite().all() or not images.isfinite().all()

@@ -246,35 +246,6 @@ def test_metadata(place: Path, ids: list[str], labels: list, sizes: list, boxes:
     swallow(read, UserError)
 
 
-EXTREME = st.sampled_from([0.0, 1.0, -1.0, 255.0, 1e30, -1e30, float("nan"), float("inf")])
-
-
-@given(
-    st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 4)),
-    EXTREME,
-    EXTREME,
-    st.sampled_from([1.0, 15.0, 0.0, -1.0, float("nan"), float("inf"), 1e-30]),
-    st.sampled_from([torch.float32, torch.float64, torch.int64, torch.float16]),
-)
-def test_filters(
-    shape: tuple[int, int, int], pixel: float, value: float, sigma: float, dtype: torch.dtype
-) -> None:
-    from dlib.crf import bilateral_filter, color_bilateral_filter
-
-    n, h, w = shape
-    images = torch.full((n, 3, h, w), pixel)
-    values = torch.full((n, 2, h, w), value if dtype.is_floating_point else 1).to(dtype)
-    for call in (
-        lambda: bilateral_filter(images, values, sigma, 5.0, backend="cpp"),
-        lambda: color_bilateral_filter(images, values.transpose(2, 3), sigma, backend="cpp"),
-    ):
-        try:
-            out = call()
-        except (ValueError, TypeError):
-            continue
-        assert out.isfinite().all() or not values.isfinite().all() or not images.isfinite().all()
-
-
 @pytest.mark.parametrize("side", [9000, 20000, 2**31 - 1])
 def test_bomb_of_pixels_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
     path = tmp_path / "bomb.png"
