@@ -32,8 +32,9 @@ class MatProcess:
     def load(self, path: Path) -> dict[str, Any]:
         """The file's variables as `scipy.io.loadmat` gives them. Raises ValueError for an unreadable file."""
         with self._lock:
+            pipe = self._pipe or self._start()
             try:
-                return self._load(path)
+                return self._ask(pipe, path)
             except (EOFError, OSError) as error:
                 self.close()
                 raise ValueError("its content crashes the reader") from error
@@ -47,8 +48,7 @@ class MatProcess:
             self._pipe.close()
         self._process = self._pipe = None
 
-    def _load(self, path: Path) -> dict[str, Any]:
-        pipe = self._pipe or self._start()
+    def _ask(self, pipe: Connection, path: Path) -> dict[str, Any]:
         pipe.send(path)
         if not pipe.poll(self._patience):
             self.close()

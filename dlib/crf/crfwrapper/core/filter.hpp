@@ -27,7 +27,7 @@ struct Batch {
 };
 
 // Bytes of lattice above which a thread gives them back after a call.
-constexpr std::ptrdiff_t kLargestKept = 1 << 28;
+constexpr std::size_t kLargestKept = 1 << 28;
 
 class LatticeFilter {
  public:
@@ -47,6 +47,7 @@ class LatticeFilter {
     join(plan, lattice);
     find_neighbours(plan, lattice);
     blur(plan, lattice);
+    refuse_overflow(lattice);
     parallel(runs, [&](int i) {
       const Run& run = lattice.runs[at(i)];
       kernels_.slice(plan, lattice.values.data() + plan.shape.channels, out(run), run);
@@ -185,9 +186,6 @@ class LatticeFilter {
       over_vertices(n, [&](int begin, int end) { blur_axis(plan, lattice, axis, scale, begin, end); });
       lattice.values.swap(lattice.blurred);
     }
-    const float most =
-        kernels_.extent(lattice.values.data(), static_cast<std::ptrdiff_t>(lattice.values.size())).largest;
-    if (!(most < std::numeric_limits<float>::max() / 2)) throw std::invalid_argument("ins are too large to be summed");
   }
 
   template <int K>
@@ -204,6 +202,13 @@ class LatticeFilter {
     }
   }
 
+  // Slicing interpolates: with some room above the vertices' values the results are finite too.
+  void refuse_overflow(const Lattice& lattice) const {
+    const Extent extent = kernels_.extent(lattice.values.data(), static_cast<std::ptrdiff_t>(lattice.values.size()));
+    if (!(extent.largest < std::numeric_limits<float>::max() / 2))
+      throw std::invalid_argument("ins are too large to be summed");
+  }
+
   Shape shape_;
   Batch batch_;
   int threads_;
@@ -217,9 +222,7 @@ inline void filter_groups(const Shape& shape, const Batch& batch, const std::vec
     static thread_local Lattice lattice;
     LatticeFilter(shape, batch, threads_of_group)(groups[group], lattice);
     // A thread keeps its memory for the next call, but not that of an unusually large group.
-    const std::ptrdiff_t frames = static_cast<std::ptrdiff_t>(groups[group].size());
-    const std::ptrdiff_t most_of_pixel = 9 * (shape.dim() + 1) + 8 * shape.channels;
-    if (shape.pixels() * frames * most_of_pixel > kLargestKept) lattice = Lattice();
+    if (lattice.bytes() > kLargestKept) lattice = Lattice();
   };
   const std::size_t whole = groups.size() - groups.size() % static_cast<std::size_t>(threads);
   Pool::instance().run(static_cast<int>(whole), threads, [&](int i) { filter(static_cast<std::size_t>(i), 1); });

@@ -18,6 +18,7 @@ class KeyTable {
     resize(slots);
   }
 
+  std::size_t bytes() const { return slots_.capacity() * sizeof(int) + keys_.capacity() * sizeof(std::uint64_t); }
   int size() const { return static_cast<int>(keys_.size()); }
   std::uint64_t key(int id) const { return keys_[static_cast<std::size_t>(id)]; }
 

@@ -9,6 +9,11 @@
 
 namespace crf {
 
+template <typename T>
+std::size_t bytes_of(const std::vector<T>& memory) {
+  return memory.capacity() * sizeof(T);
+}
+
 // A run of consecutive pixels with a lattice of its own. Runs depend on the image's size alone, and their
 // sums are joined in order: that is why the number of threads cannot change a result.
 struct Run {
@@ -34,6 +39,11 @@ struct Run {
     if (!by_base) corners.resize(static_cast<std::size_t>(count) * (d + 1));
     vertices.reset();
     sums.clear();
+  }
+
+  std::size_t bytes() const {
+    return bytes_of(weights) + bytes_of(corners) + bytes_of(places) + bytes_of(sets) + vertices.bytes() +
+           bytes_of(sums) + bytes_of(joined);
   }
 };
 
@@ -82,6 +92,13 @@ struct Lattice {
   std::vector<double> sums;            // [vertices][K]
   std::vector<int> before, after;      // [d + 1][vertices] 1 + number of the neighbour along an axis, 0: none
   std::vector<float> values, blurred;  // [1 + vertices][K], entry 0 is the missing neighbour's zero
+
+  std::size_t bytes() const {
+    std::size_t total =
+        vertices.bytes() + bytes_of(sums) + bytes_of(before) + bytes_of(after) + bytes_of(values) + bytes_of(blurred);
+    for (const Run& run : runs) total += run.bytes();
+    return total;
+  }
 };
 
 // Largest absolute value, NaN or infinity if there is one, and whether there is a minus sign.
