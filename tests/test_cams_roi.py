@@ -23,16 +23,46 @@ def _smooth(count: int, size: int, seed: int, grid: int = 7) -> torch.Tensor:
     return normalize_cams(upsample_cams(torch.rand(count, grid, grid, generator=generator), (size, size)))
 
 
-def _speck(cams: torch.Tensor) -> torch.Tensor:
-    """One faint pixel in the last corner, or Otsu's threshold of a two-level map is the lower level itself."""
-    cams[:, -1, -1] = cams[:, -1, -1].clamp(min=0.02)
-    return cams
+def _skimage_threshold(levels: np.ndarray) -> float:
+    """Otsu's threshold of float32 levels; 0 where they are all the same."""
+    return 0.0 if levels.min() == levels.max() else float(threshold_otsu(levels.astype(np.float32)))
+
+
+def _map_of_kind(kind: str, rng: np.random.Generator) -> np.ndarray:
+    size = (int(rng.integers(5, 40)), int(rng.integers(5, 40)))
+    if kind == "smooth":
+        return _smooth(1, 24, int(rng.integers(1 << 30)), int(rng.integers(3, 9)))[0].numpy()
+    maps = {
+        "noise": lambda: rng.random(size),
+        "binary": lambda: rng.random(size) < rng.random(),
+        "two levels": lambda: rng.choice(rng.random(2), size),
+        "few levels": lambda: rng.choice(rng.random(4), size),
+        "even levels": lambda: np.kron(rng.choice([0, 0.25, 0.5, 0.75, 1], (4, 4)), np.ones((6, 6))),
+        "saturated": lambda: np.clip(rng.normal(0.5, 1, size), 0, 1),
+        "nearly binary": lambda: 1 / (1 + np.exp(-40 * rng.normal(0, 1, size))),
+        "peaked": lambda: rng.random(size) ** 9,
+        "constant": lambda: np.full(size, rng.random()),
+    }
+    return maps[kind]().astype(np.float32)
+
+
+_KINDS = (
+    "smooth",
+    "noise",
+    "binary",
+    "two levels",
+    "few levels",
+    "even levels",
+    "saturated",
+    "nearly binary",
+    "peaked",
+    "constant",
+)
 
 
 def _plain_region(cam: np.ndarray, method: str, min_size: float) -> np.ndarray:
     """The chosen component of one map, in the words of the definition."""
-    levels = np.floor(np.float32(255) * cam)
-    t = 0 if levels.min() == levels.max() else threshold_otsu(levels.astype(np.uint8))
+    t = _skimage_threshold(np.floor(np.float32(255) * cam))
     labels, count = ndimage.label(np.float32(255) * cam >= t, structure=_CROSS)
     areas = [(labels == i).sum() for i in range(1, count + 1)]
     densities = [cam[labels == i].astype(np.float64).mean() for i in range(1, count + 1)]
@@ -46,18 +76,29 @@ def _plain_region(cam: np.ndarray, method: str, min_size: float) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.uint8, (3, 9, 8), elements=st.integers(0, 255)))
-def test_otsu_equals_skimage_on_any_image(levels: np.ndarray) -> None:
+def test_otsu_equals_skimage_on_any_levels(levels: np.ndarray) -> None:
     ours = otsu_thresholds(torch.from_numpy(levels))
-    for image, t in zip(levels, ours.tolist(), strict=True):
-        assert t == (0 if image.min() == image.max() else threshold_otsu(image))
+    assert ours.tolist() == [_skimage_threshold(image) for image in levels]
 
 
-def test_otsu_equals_skimage_on_maps_of_real_size() -> None:
-    levels = (_smooth(6, 224, 0) * 255).to(torch.uint8)
-    levels[3] = levels[3] // 100  # few levels
-    levels[4] = (levels[4] > 200) * 7  # two levels
-    expected = [int(threshold_otsu(image)) for image in levels.numpy()]
-    assert otsu_thresholds(levels).tolist() == expected
+@pytest.mark.parametrize("kind", _KINDS)
+def test_otsu_equals_skimage_on_a_hundred_maps_of_each_kind(kind: str) -> None:
+    rng = np.random.default_rng(_KINDS.index(kind))
+    for _ in range(100):
+        cam = _map_of_kind(kind, rng)
+        t = _skimage_threshold(np.floor(np.float32(255) * cam))
+        region = region_of_interest(torch.from_numpy(cam)[None], mask="region")
+        assert region.thresholds.item() == t
+        assert (region.masks[0].numpy() == (np.float32(255) * cam >= t)).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 1 / 255), (0.0, 0.37), (0.2, 0.9)])
+def test_of_two_flat_levels_the_higher_one_is_the_region(low: float, high: float) -> None:
+    cam = torch.full((1, 10, 10), low)
+    cam[0, 2:5, 3:9] = high
+    for method in ("roi_all", "largest", "roi_high_density"):
+        region = region_of_interest(cam, method, mask="region")  # type: ignore[arg-type]
+        assert torch.equal(region.masks, cam == high)
 
 
 @pytest.mark.parametrize("method", ["largest", "roi_high_density"])
@@ -81,8 +122,8 @@ def test_density_yields_to_size_below_the_minimum() -> None:
     cam = torch.zeros(1, 20, 20)
     cam[0, 1:3, 1:3] = 1.0  # 4 pixels of 400: dense
     cam[0, 8:16, 8:18] = 0.8  # 80 pixels
-    dense = region_of_interest(_speck(cam), "roi_high_density", min_size=0.01)
-    large = region_of_interest(_speck(cam), "roi_high_density", min_size=0.011)
+    dense = region_of_interest(cam, "roi_high_density", min_size=0.01)
+    large = region_of_interest(cam, "roi_high_density", min_size=0.011)
     assert dense.boxes.tolist() == [[1, 1, 2, 2]]
     assert large.boxes.tolist() == [[8, 8, 17, 15]]
 
@@ -91,16 +132,15 @@ def test_diagonal_neighbours_are_two_components_and_ties_take_the_first() -> Non
     cam = torch.zeros(1, 6, 6)
     cam[0, 0:2, 2:4] = 1.0
     cam[0, 2:4, 4:6] = 1.0
-    assert region_of_interest(_speck(cam), "largest").boxes.tolist() == [[2, 0, 3, 1]]
-    assert region_of_interest(_speck(cam), "roi_high_density").boxes.tolist() == [[2, 0, 3, 1]]
+    assert region_of_interest(cam, "largest").boxes.tolist() == [[2, 0, 3, 1]]
+    assert region_of_interest(cam, "roi_high_density").boxes.tolist() == [[2, 0, 3, 1]]
 
 
 def test_components_do_not_reach_into_the_next_image() -> None:
     cams = torch.zeros(2, 5, 5)
     cams[0, 3:, :] = 1.0
     cams[1, :2, :] = 1.0
-    cams[0, 0, 0] = 0.02
-    assert region_of_interest(_speck(cams), "largest").boxes.tolist() == [[0, 3, 4, 4], [0, 0, 4, 1]]
+    assert region_of_interest(cams, "largest").boxes.tolist() == [[0, 3, 4, 4], [0, 0, 4, 1]]
 
 
 def test_roi_all_is_the_whole_map_or_all_blobs() -> None:
@@ -152,7 +192,7 @@ def test_dilation_and_erosion_equal_scipy(size: int, times: int) -> None:
 def test_erosion_shrinks_the_mask_but_not_the_box() -> None:
     cam = torch.zeros(1, 30, 30)
     cam[0, 5:20, 6:26] = 1.0
-    region = region_of_interest(_speck(cam), "largest", erode_k=5, erode_iter=2)
+    region = region_of_interest(cam, "largest", erode_k=5, erode_iter=2)
     ys, xs = region.masks[0].nonzero(as_tuple=True)
     assert (int(xs.min()), int(ys.min()), int(xs.max()), int(ys.max())) == (10, 9, 21, 15)
     assert region.boxes.tolist() == [[6, 5, 25, 19]]

@@ -204,18 +204,50 @@ def test_no_sequence_of_two_frames_is_zero(style: Any, exact: list[dict[str, Any
     assert exact == []
 
 
-def test_adaptive_weight(exact: list[dict[str, Any]]) -> None:
-    grads = {}
-    for style in ("constant", "adaptive"):
-        logits = torch.randn(B, 2, H, W, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        term = colocam.RgbJointConRanField(lambda_style=style, weight=9.0)(  # type: ignore[arg-type]
-            make_inputs(logits=logits.requires_grad_())
-        )
-        term.value.backward()
-        grads[style] = logits.grad
-    assert term.value.item() == pytest.approx(-9.0)
-    torch.testing.assert_close(grads["adaptive"] * term.raw.abs(), grads["constant"])
+def _joint(style: str, logits: Tensor, **changes: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Value, raw value and gradient at the map logits of the joint term with λ = 9."""
+    logits = logits.detach().clone().requires_grad_()
+    term = colocam.RgbJointConRanField(sigma_rgb=60.0, lambda_style=style, weight=9.0)(  # type: ignore[arg-type]
+        make_inputs(logits=logits, **changes)
+    )
+    (gradient,) = torch.autograd.grad(term.value, logits)
+    return term.value, term.raw, gradient
+
+
+def test_adaptive_weight_normalizes_every_sequence_by_its_own_loss(exact: list[dict[str, Any]]) -> None:
+    logits, images = make_inputs().map_logits, make_inputs().images
+    images[[0, 2]] *= 0.3  # darker frames are more alike: the first sequence's loss is larger
+    _, raw, together = _joint("constant", logits, images=images)
+    value, logged, gradient = _joint("adaptive", logits, images=images)
+    # Each of the two sequences alone: the other one's frames get numbers of their own.
+    _, first, g1 = _joint("constant", logits, images=images, sequence=torch.tensor([5, 1, 5, 2]))
+    _, second, g2 = _joint("constant", logits, images=images, sequence=torch.tensor([1, 9, 2, 9]))
+    assert first / second > 1.5
+    expected = (g1 / first.abs() + g2 / second.abs()) / 2  # g1 and g2 hold λ already
+    torch.testing.assert_close(gradient, expected)
+    assert (gradient - together / raw.abs()).abs().max() > 0.1 * gradient.abs().max()
+    assert value.item() == pytest.approx(-9.0)
+    torch.testing.assert_close(logged, raw)
+
+
+def test_adaptive_weight_of_two_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L = -1 and -3 with gradients g1 and g2 give λ/2·(g1/1 + g2/3)."""
+    losses = torch.tensor([-1.0, -3.0], dtype=torch.float64, requires_grad=True)
+    monkeypatch.setattr(colocam, "joint_color_crf", lambda *_: losses)
+    term = colocam.RgbJointConRanField(lambda_style="adaptive", weight=9.0)(make_inputs())
+    term.value.backward()
+    assert losses.grad is not None
+    assert losses.grad.tolist() == [9 / 2 / 1, 9 / 2 / 3]
+    assert (term.value.item(), term.raw.item()) == (-9.0, -2.0)
+
+
+def test_adaptive_weight_leaves_out_a_sequence_without_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = torch.tensor([0.0, -3.0], dtype=torch.float64, requires_grad=True)
+    monkeypatch.setattr(colocam, "joint_color_crf", lambda *_: losses)
+    term = colocam.RgbJointConRanField(lambda_style="adaptive", weight=9.0)(make_inputs())
+    assert term.value.item() == pytest.approx(-4.5)
     zero = make_inputs(probabilities=torch.zeros(B, 2, H, W, dtype=torch.float64))
+    monkeypatch.undo()
     assert colocam.RgbJointConRanField(lambda_style="adaptive")(zero).value.item() == 0
 
 
@@ -360,11 +392,10 @@ def test_a_shared_barrier_hardens_once_per_epoch() -> None:
     assert total.state_dict()["terms.1.elb.t"].item() == 1.5
 
 
-def test_several_processes_equal_one(exact: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks with 1 and 3 of 4 samples, played by threads: their mean gradient is that of one process."""
-    whole = make_inputs(sequence=torch.tensor([5, 9, 9, 9]))
-    assert whole.seeds is not None
-    whole.seeds[0] = IGNORE  # the first rank has neither seeds nor a sequence
+def _two_processes(
+    term: Term, whole: LossInputs, first: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Tensor, Tensor]:
+    """Mean loss and mean gradient of two ranks with the first ``first`` samples and the others, played by threads."""
     barrier, slots, place = threading.Barrier(2, timeout=20), [None, None], threading.local()
 
     def mean(value: Tensor) -> Tensor:
@@ -380,30 +411,64 @@ def test_several_processes_equal_one(exact: list[dict[str, Any]], monkeypatch: p
         fields |= {"map_logits": logits[split], "probabilities": logits[split].softmax(dim=1)}
         out[rank] = total(LossInputs(**fields), epoch=1)[0]
 
+    logits = whole.map_logits.detach().clone().requires_grad_()
+    total = TotalLoss([term])
+    with monkeypatch.context() as patched:
+        patched.setattr(base, "mean_over_processes", mean)
+        patched.setattr(colocam, "mean_over_processes", mean)
+        out: dict[int, Tensor] = {}
+        threads = [
+            threading.Thread(target=one_rank, args=(r, s, logits, total, out))
+            for r, s in enumerate((slice(0, first), slice(first, None)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    loss = (out[0] + out[1]) / 2
+    return loss, torch.autograd.grad(loss, logits)[0]
+
+
+def _one_process(term: Term, whole: LossInputs) -> tuple[Tensor, Tensor]:
+    logits = whole.map_logits.detach().clone().requires_grad_()
+    fields = {k: v for k, v in vars(whole).items() if isinstance(v, Tensor)}
+    fields |= {"map_logits": logits, "probabilities": logits.softmax(dim=1)}
+    loss = TotalLoss([term])(LossInputs(**fields), epoch=1)[0]
+    return loss, torch.autograd.grad(loss, logits)[0]
+
+
+def test_several_processes_equal_one(exact: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = make_inputs(sequence=torch.tensor([5, 9, 9, 9]))
+    assert whole.seeds is not None
+    whole.seeds[0] = IGNORE  # the first rank has neither seeds nor a sequence
     kinds = [t for t in terms() if not isinstance(t, colocam.ConRanField | colocam.ClassCrossEntropy)]
     for term in [*kinds, colocam.RgbJointConRanField(lambda_style="adaptive", weight=9.0)]:
-        logits = whole.map_logits.clone().requires_grad_()
-        total = TotalLoss([term])
-        loss = total(
-            make_inputs(logits=logits, sequence=whole.sequence, seeds=whole.seeds, images=whole.images),
-            epoch=1,
-        )[0]
-        (expected,) = torch.autograd.grad(loss, logits)
-        with monkeypatch.context() as patched:
-            patched.setattr(base, "mean_over_processes", mean)
-            patched.setattr(colocam, "mean_over_processes", mean)
-            out: dict[int, Tensor] = {}
-            threads = [
-                threading.Thread(target=one_rank, args=(r, s, logits, total, out))
-                for r, s in enumerate((slice(0, 1), slice(1, 4)))
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        (grad,) = torch.autograd.grad((out[0] + out[1]) / 2, logits)
-        torch.testing.assert_close((out[0] + out[1]) / 2, loss, msg=term.name)
-        torch.testing.assert_close(grad, expected, msg=term.name)
+        expected, expected_grad = _one_process(term, whole)
+        loss, gradient = _two_processes(term, whole, 1, monkeypatch)
+        torch.testing.assert_close(loss, expected, msg=term.name)
+        torch.testing.assert_close(gradient, expected_grad, msg=term.name)
+
+
+@pytest.mark.parametrize("style", ["constant", "adaptive"])
+def test_the_joint_term_is_the_mean_over_the_sequences_of_all_processes(
+    style: Any, exact: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks with one and with three sequences: each sequence of the global batch counts the same."""
+    twice = [torch.cat([value, value.flip(0)]) for value in (make_inputs().map_logits, make_inputs().images)]
+    order = torch.arange(8)
+    whole = LossInputs(
+        map_logits=twice[0],
+        probabilities=twice[0].softmax(dim=1),
+        images=twice[1],
+        sequence=torch.tensor([4, 4, 7, 7, 2, 2, 3, 3]),
+        order=order,
+    )
+    term = colocam.RgbJointConRanField(sigma_rgb=60.0, lambda_style=style, weight=9.0)
+    expected, expected_grad = _one_process(term, whole)
+    loss, gradient = _two_processes(term, whole, 2, monkeypatch)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, expected_grad)
+    assert expected_grad[:2].abs().max() > 0
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Roi:
         masks: bool [B, H, W], after erosion.
         boxes: int64 [B, 4], x0, y0, x1, y1 inclusive, of the chosen region before erosion; the whole map for
         roi_all.
-        thresholds: int64 [B], Otsu's thresholds on floor(255·C).
+        thresholds: float32 [B], Otsu's thresholds on floor(255·C).
     """
 
     masks: Tensor
@@ -70,9 +70,9 @@ def region_of_interest(
 def _regions(cams: Tensor, method: str, min_size: float, mask: str) -> tuple[Tensor, Tensor, Tensor]:
     """Masks bool [B, H, W] before erosion, boxes [B, 4] and thresholds [B]."""
     batch, height, width = cams.shape
-    levels = (cams * 255).clamp_(0, 255).to(torch.uint8)  # [B, H, W]
-    thresholds = otsu_thresholds(levels)
-    blobs = levels >= thresholds.to(torch.uint8).view(-1, 1, 1)
+    brightness = (cams.float() * 255).clamp_(0, 255)  # [B, H, W]
+    thresholds = otsu_thresholds(brightness.to(torch.uint8))
+    blobs = brightness >= thresholds.view(-1, 1, 1)
     if method == "roi_all":
         boxes = torch.tensor([0, 0, width - 1, height - 1], device=cams.device).repeat(batch, 1)
         return blobs if mask == "region" else torch.ones_like(blobs), boxes, thresholds
@@ -81,26 +81,44 @@ def _regions(cams: Tensor, method: str, min_size: float, mask: str) -> tuple[Ten
 
 
 def otsu_thresholds(levels: Tensor) -> Tensor:
-    """Otsu's threshold of each image, equal to skimage's: uint8 [B, H, W] -> int64 [B]; 0 for a constant
-    image.
+    """Otsu's threshold of each image, equal to that of skimage's `threshold_otsu` for the levels as float32.
 
-    The level that maximizes the variance between the classes {<= level} and {> level}, the lowest on a tie.
+    256 bins lie between the image's own lowest and highest level, and the threshold is a bin's centre: it is
+    never one of the levels, so an image of two levels is split between them. Of equally good bins the lowest.
+
+    Args:
+        levels: uint8 [B, H, W], any device.
+    Returns: float32 [B] on the same device; 0 for a constant image.
     """
     batch = len(levels)
     rows = torch.arange(batch, device=levels.device).view(-1, 1) * 256
     counts = torch.bincount((levels.flatten(1) + rows).view(-1), minlength=256 * batch).view(batch, 256)
-    bins = torch.arange(256, dtype=torch.float64, device=levels.device)
-    # skimage's mixture of precisions: counts and their product in float32, means in float64.
-    below = counts.cumsum(1).float()  # [B, 256], pixels <= level
-    above = counts.flip(1).cumsum(1).flip(1).float()  # pixels >= level
-    moments = counts * bins
-    mean_below = moments.cumsum(1) / below
-    mean_above = moments.flip(1).cumsum(1).flip(1) / above
-    variance = (below[:, :-1] * above[:, 1:]) * (mean_below[:, :-1] - mean_above[:, 1:]) ** 2  # [B, 255]
-    variance = torch.nan_to_num(variance, nan=-1.0)  # one class empty
-    best = variance.amax(dim=1, keepdim=True)
-    first = torch.where(variance == best, bins[:-1], 256.0).amin(dim=1).long()
-    return torch.where(best.squeeze(1) >= 0, first, 0)
+    thresholds = _thresholds_of_histograms(counts.cpu().numpy())
+    return torch.from_numpy(thresholds).to(levels.device)
+
+
+def _thresholds_of_histograms(counts: np.ndarray) -> np.ndarray:
+    """Pixels of each level, int64 [B, 256] -> thresholds float32 [B].
+
+    Everything is summed in float32 and in skimage's order, since rounding decides between bins that are equally good.
+    """
+    batch, levels = counts.shape
+    present = counts > 0
+    low, high = present.argmax(axis=1), levels - 1 - present[:, ::-1].argmax(axis=1)  # [B]
+    span = np.maximum(high - low, 1)
+    of_level = np.arange(levels) - low[:, None]  # [B, 256]
+    bins = np.clip(256 * of_level // span[:, None], 0, 255)  # a level on an edge belongs to the bin above
+    sizes = np.zeros((batch, 256), np.float32)
+    np.add.at(sizes, (np.arange(batch)[:, None], bins), counts.astype(np.float32))
+    centers = (low[:, None] + (np.arange(256) + 0.5) * (span[:, None] / 256)).astype(np.float32)  # exact
+    moments = sizes * centers
+    below, above = sizes.cumsum(axis=1), sizes[:, ::-1].cumsum(axis=1)[:, ::-1]  # [B, 256]
+    with np.errstate(invalid="ignore"):  # 0/0 in a constant image, whose threshold is 0 whatever comes out
+        mean_below = moments.cumsum(axis=1) / below
+        mean_above = (moments[:, ::-1].cumsum(axis=1) / above[:, ::-1])[:, ::-1]
+    variance = below[:, :-1] * above[:, 1:] * (mean_below[:, :-1] - mean_above[:, 1:]) ** 2  # [B, 255]
+    best = centers[np.arange(batch), variance.argmax(axis=1)]
+    return np.where(high > low, best, np.float32(0))
 
 
 def _filled(boxes: Tensor, height: int, width: int) -> Tensor:

@@ -94,7 +94,7 @@ class LossTerm(NamedTuple):
 
 
 class Term(nn.Module, ABC):
-    """A term of the total loss: ``weight`` times what `compute` returns, in float32 also under autocast.
+    """A term of the total loss: ``weight`` times its objective, in float32 also under autocast.
 
     Args:
         weight: λ.
@@ -133,15 +133,19 @@ class Term(nn.Module, ABC):
     def compute(self, inputs: LossInputs) -> Tensor:
         """The term before weighting, a differentiable scalar."""
 
-    def weigh(self, raw: Tensor) -> Tensor:
-        """The weighted term from the raw one."""
-        return self.weight * raw
+    def objective(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        """What λ multiplies (differentiable) and what the log calls the raw term, both scalars.
+
+        They are the same thing unless the term scales what it computes by more than λ.
+        """
+        raw = self.compute(inputs)
+        return raw, raw
 
     def forward(self, inputs: LossInputs) -> LossTerm:
         """Raises ValueError when ``inputs`` lacks what the term needs."""
         with torch.autocast(inputs.map_logits.device.type, enabled=False):
-            raw = self.compute(inputs)
-            return LossTerm(self.weigh(raw), raw.detach())
+            objective, raw = self.objective(inputs)
+            return LossTerm(self.weight * objective, raw.detach())
 
     def need(self, value: Tensor | None, what: str) -> Tensor:
         """``value``, or a ValueError that says which input this term misses."""

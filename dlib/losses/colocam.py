@@ -127,7 +127,8 @@ class RgbJointConRanField(Term):
     Args:
         sigma_rgb: standard deviation in values of the planes.
         scale_factor: planes (nearest) and p (bilinear) are rescaled by it.
-        lambda_style: "constant": λ·L; "adaptive": λ·L/|L| with |L| detached, 0 where L = 0.
+        lambda_style: "constant": λ·L; "adaptive": λ·L/|L| with |L| detached, each video by its own |L| and before
+            the mean, so that every video pulls alike; 0 where L = 0.
         input_data: planes of the filter: "image", "deep_features" or "cam_logits", values as they
             are, resized to p (nearest).
         input_re_dim: deep features are averaged over consecutive groups to this many planes; −1: all.
@@ -167,30 +168,34 @@ class RgbJointConRanField(Term):
         self.input_re_dim = input_re_dim
         self.backend = backend
         self.seed_agreement = seed_agreement
-        self._agreement: Tensor | None = None
 
     def compute(self, inputs: LossInputs) -> Tensor:
-        self._agreement = self._agree(inputs) if self.seed_agreement else None
+        return self.objective(inputs)[1]
+
+    def objective(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         groups = joint_groups(inputs.sequence, inputs.order)
         # Called even when this process has no group: the mean over processes is a collective call.
         count = _at_least_one(torch.tensor(float(len(groups))), inputs.probabilities)
+        scale = self._agree(inputs) if self.seed_agreement else 1.0
         if not groups:
-            return inputs.zero
+            return inputs.zero, inputs.zero
+        losses = self._energies(inputs, groups)  # [S]
+        raw = losses.sum() / count
+        if self.lambda_style == "constant":
+            return raw * scale, raw
+        sizes = losses.detach().abs()
+        normalized = losses / torch.where(sizes > 0, sizes, 1.0)
+        return normalized.sum() / count * scale, raw
+
+    def _energies(self, inputs: LossInputs, groups: list[Tensor]) -> Tensor:
+        """L of every video: [S]."""
         p, planes = inputs.probabilities, self._planes(inputs)  # [B, 2, H, W], [B, P, ·, ·]
         if planes.shape[-2:] != p.shape[-2:]:
             planes = F.interpolate(planes, size=p.shape[-2:], mode="nearest")  # [B, P, H, W]
         if self.scale_factor != 1:
             planes = F.interpolate(planes, scale_factor=self.scale_factor, mode="nearest")
             p = F.interpolate(p, scale_factor=self.scale_factor, mode="bilinear", align_corners=False)
-        losses = joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend)  # [S]
-        return losses.sum() / count
-
-    def weigh(self, raw: Tensor) -> Tensor:
-        weighted = self.weight * raw
-        if self.lambda_style == "adaptive":
-            size = mean_over_processes(raw).abs()  # [] |L| of the global batch
-            weighted = weighted / torch.where(size > 0, size, 1.0)
-        return weighted if self._agreement is None else weighted * self._agreement
+        return joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend)
 
     def _agree(self, inputs: LossInputs) -> Tensor:
         """Mean over both labels of the share of seeds that the maps give their label, from chance = 0 to 1."""
