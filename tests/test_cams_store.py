@@ -173,7 +173,9 @@ def test_tempering_equals_its_formula(t: float) -> None:
 
 
 def test_tempering_schedule() -> None:
-    assert [temper_at(e, 10, 2, 5) for e in range(1, 8)] == [10, 8, 6, 4, 2, 2, 2]
+    # By hand: 8 to fall in 4 epochs, 2 each, in the first epoch already.
+    assert [temper_at(e, 10, 2, 4) for e in range(1, 8)] == [8, 6, 4, 2, 2, 2, 2]
+    assert [temper_at(e, 10, 2, 0) for e in (1, 50)] == [10, 10]
     assert [temper_at(e, 10, 2, -1) for e in (1, 50)] == [10, 10]
     assert temper_at(1, 10, 2, 1) == 2
     assert [seed_technique_at(e, "seed_weighted", 3) for e in (2, 3)] == ["seed_weighted", "seed_uniform"]

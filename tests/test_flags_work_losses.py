@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from skimage.filters import threshold_otsu
 
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
@@ -210,7 +211,7 @@ def test_seed_counts_shares_and_sizes(task: CoLoCam, cams: torch.Tensor) -> None
 
 def test_tempering_and_the_switch_to_uniform_seeding(task: CoLoCam, cams: torch.Tensor) -> None:
     def heat(epoch: int, **flags: Any) -> float:
-        """Otsu's region on a tempered map: the foreground size is Σ of the tempered map inside it."""
+        """The foreground size is Σ of the tempered map over Otsu's blobs."""
         return float(
             labels(task, cams, epoch, sl_clc_roi_method="roi_all", sl_clc_use_roi=False, **flags)["fg_sizes"][
                 0
@@ -218,11 +219,13 @@ def test_tempering_and_the_switch_to_uniform_seeding(task: CoLoCam, cams: torch.
         )
 
     def by_hand(t: float) -> float:
-        return float(torch.exp(t * (cams - 1)).mean()) if t > 0 else float(cams.mean())
+        tempered = torch.exp(t * (cams - 1)) if t > 0 else cams
+        blobs = 255 * tempered >= float(threshold_otsu(torch.floor(255 * tempered).numpy()))
+        return float((tempered * blobs).mean())
 
-    decay = {"sl_clc_knn_t": 9.0, "sl_clc_min_t": 1.0, "sl_clc_seed_epoch_switch_uniform": 5}
+    decay = {"sl_clc_knn_t": 9.0, "sl_clc_min_t": 1.0, "sl_clc_seed_epoch_switch_uniform": 4}
     assert [heat(e, **decay) for e in range(1, 7)] == pytest.approx(
-        [by_hand(t) for t in (9, 7, 5, 3, 1, 1)], rel=1e-4
+        [by_hand(t) for t in (7, 5, 3, 1, 1, 1)], rel=1e-4
     )
     assert heat(3) == pytest.approx(by_hand(0), rel=1e-4)
     assert heat(3, sl_clc_knn_t=4.0) == pytest.approx(by_hand(4), rel=1e-4)
@@ -261,6 +264,29 @@ def test_self_learning_starts_at_its_epoch_from_the_best_model(cams: torch.Tenso
     assert torch.equal(never.source_cams(given, 100), cams.repeat(2, 1, 1))
     assert torch.equal(later.source_cams(given, 2), cams.repeat(2, 1, 1))
     assert torch.allclose(later.source_cams(given, 3), best, atol=1e-6)
+
+
+def test_the_empty_outside_term_takes_the_best_models_maps_from_its_start_on(cams: torch.Tensor) -> None:
+    given = batch(cams.repeat(2, 1, 1))
+    flags = {"empty_out_bb_clc": True, "empty_out_bb_clc_start_ep": 2}
+    term = CoLoCam(config(**flags), ["a", "b"], CPU, initialize=False)
+    term.model.eval()
+    assert torch.equal(term.source_cams(given, 2), cams.repeat(2, 1, 1))  # nothing was validated yet
+    term.on_new_best()
+    own, _ = term.cams(given)
+    assert torch.equal(term.source_cams(given, 1), cams.repeat(2, 1, 1))
+    assert torch.allclose(term.source_cams(given, 2), own, atol=1e-6)
+
+
+def test_the_foreground_size_is_summed_over_the_region_and_not_over_its_box(
+    task: CoLoCam, cams: torch.Tensor
+) -> None:
+    cams[0, 3:8, 3:8] = 0  # a corner of the largest blob's box
+    inside = labels(task, cams, sl_clc_roi_mask="box", sl_clc_fg_erode_iter=1)["fg_sizes"]
+    region = torch.zeros_like(cams)
+    region[0, 3:15, 3:13] = 1
+    region[0, 3:8, 3:8] = 0
+    torch.testing.assert_close(inside, (cams * region).sum(dim=(1, 2)) / SIDE**2)
 
 
 def test_mixed_precision_changes_nothing_on_the_cpu() -> None:

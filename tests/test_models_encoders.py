@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchvision import models as tv
 
 from dlib.encoders import build_encoder
-from dlib.models import STDClassifier, load_imagenet_weights
+from dlib.models import STDClassifier, UnetCoLoCAM, load_imagenet_weights
 
 MAPS_AT_224 = {
     "resnet50": ["3@224", "64@112", "256@56", "512@28", "1024@28", "2048@28"],
@@ -165,10 +165,23 @@ def test_channels_last_gives_the_same(name, images):
         assert torch.allclose(model.logits_from_features(features), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_scale_in_multiplies_the_images(images):
+@pytest.mark.parametrize("scale", [0.5, 0.77, 1.5])
+def test_scale_in_resizes_the_images(images, scale):
     model = STDClassifier("resnet18", 2).eval()
-    scaled = STDClassifier("resnet18", 2, scale_in=0.5).eval()
+    scaled = STDClassifier("resnet18", 2, scale_in=scale).eval()
     scaled.load_state_dict(model.state_dict())
+    height, width = (int(side * scale) for side in images.shape[2:])
+    # Corners aligned: output pixel i lies at i·(in − 1)/(out − 1).
+    rows, columns = (torch.linspace(-1, 1, side).to(images) for side in (height, width))
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1).expand(
+        len(images), -1, -1, -1
+    )
+    resized = torch.nn.functional.grid_sample(images, grid, align_corners=True)
     with torch.no_grad():
-        assert torch.equal(scaled(images), model(images * 0.5))
-        assert not torch.allclose(scaled(images), model(images))
+        torch.testing.assert_close(scaled(images), model(resized), rtol=1e-3, atol=1e-4)
+        assert scaled.cam_features(images).shape == model.cam_features(resized).shape
+
+
+def test_a_unet_sees_images_as_they_are():
+    with pytest.raises(ValueError, match="scale_in is"):
+        UnetCoLoCAM("resnet18", 2, scale_in=0.5)

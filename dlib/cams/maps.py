@@ -36,14 +36,14 @@ def temper_cams(cams: Tensor, t: float) -> Tensor:
 
 
 def temper_at(epoch: int, start: float, end: float, switch_epoch: int) -> float:
-    """The tempering parameter of an epoch (the first is 1): ``start`` at epoch 1, linearly to ``end`` at
-    ``switch_epoch`` and ``end`` from there on; ``switch_epoch`` -1: always ``start``.
+    """The tempering parameter of an epoch (the first is 1), as the published program has it.
+
+    It falls by (start - end) / switch_epoch every epoch, in epoch 1 already, and is ``end`` from ``switch_epoch`` on;
+    ``switch_epoch`` -1 or 0: always ``start``.
     """
-    if switch_epoch == -1:
+    if switch_epoch <= 0:
         return start
-    if epoch >= switch_epoch:
-        return end
-    return start + (end - start) * (max(epoch, 1) - 1) / (switch_epoch - 1)
+    return start + (end - start) * min(epoch / switch_epoch, 1.0)
 
 
 def seed_technique_at(epoch: int, technique: str, switch_epoch: int) -> str:

@@ -23,13 +23,15 @@ class Roi:
     """Regions of a batch.
 
     Attributes:
-        masks: bool [B, H, W], after erosion.
+        masks: bool [B, H, W], where foreground is drawn, after erosion.
+        regions: bool [B, H, W], the chosen region's own pixels, before erosion.
         boxes: int64 [B, 4], x0, y0, x1, y1 inclusive, of the chosen region before erosion; the whole map for
         roi_all.
         thresholds: float32 [B], Otsu's thresholds on floor(255·C).
     """
 
     masks: Tensor
+    regions: Tensor
     boxes: Tensor
     thresholds: Tensor
 
@@ -62,22 +64,23 @@ def region_of_interest(
         )
     if cams.dim() != 3:
         raise ValueError(f"CAMs [B, H, W] expected, got {list(cams.shape)}")
-    parts = [_regions(cams[block], method, min_size, mask) for block in cache_blocks(cams)]
-    masks, boxes, thresholds = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Roi(erode(masks, erode_k, erode_iter), boxes, thresholds)
+    parts = [_regions(cams[block], method, min_size) for block in cache_blocks(cams)]
+    regions, boxes, thresholds = (torch.cat(part) for part in zip(*parts, strict=True))
+    masks = regions if mask == "region" else _filled(boxes, cams.shape[1], cams.shape[2])
+    return Roi(erode(masks, erode_k, erode_iter), regions, boxes, thresholds)
 
 
-def _regions(cams: Tensor, method: str, min_size: float, mask: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks bool [B, H, W] before erosion, boxes [B, 4] and thresholds [B]."""
+def _regions(cams: Tensor, method: str, min_size: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Regions bool [B, H, W], their boxes [B, 4] and thresholds [B]."""
     batch, height, width = cams.shape
     brightness = (cams.float() * 255).clamp_(0, 255)  # [B, H, W]
     thresholds = otsu_thresholds(brightness.to(torch.uint8))
     blobs = brightness >= thresholds.view(-1, 1, 1)
     if method == "roi_all":
         boxes = torch.tensor([0, 0, width - 1, height - 1], device=cams.device).repeat(batch, 1)
-        return blobs if mask == "region" else torch.ones_like(blobs), boxes, thresholds
+        return blobs, boxes, thresholds
     regions, boxes = _best_components(blobs, cams, None if method == "largest" else min_size)
-    return regions if mask == "region" else _filled(boxes, height, width), boxes, thresholds
+    return regions, boxes, thresholds
 
 
 def otsu_thresholds(levels: Tensor) -> Tensor:

@@ -68,6 +68,12 @@ def _check_model(cfg: Flags) -> None:
             f"--seed_cam_method {cfg.seed_cam_method}: needs the head"
             f" {pooling_of_method(cfg.seed_cam_method)}, but --method {cfg.method} has {needed}"
         )
+    if cfg.scale_in != 1 and cfg.task == COLOCAM:
+        raise UsageError(
+            f"--scale_in {cfg.scale_in}: only --task STD_CL resizes its input; --task CoLo-CAM sees frames as they are"
+        )
+    if cfg.crop_size * cfg.scale_in < 1:
+        raise UsageError(f"--scale_in {cfg.scale_in}: leaves no pixel of --crop_size {cfg.crop_size}")
     if cfg.multi_label_flag:
         raise UsageError(
             "--multi_label_flag True: several classes per video are not supported, each video has one"

@@ -31,7 +31,7 @@ class ModelFlags:
         None, "best-model file or folder that the network starts from instead"
     )
     strict: bool = flag(True, "path_pre_trained must hold every weight of the network")
-    scale_in: float = flag(1.0, "factor on the normalized images", gt=0)
+    scale_in: float = flag(1.0, "size of the image that the classifier sees, as a factor (STD_CL only)", gt=0)
     support_background: bool = flag(
         True, "one more class map for the background in heads that make maps (no effect for WGAP)"
     )

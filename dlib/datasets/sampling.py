@@ -53,7 +53,8 @@ def sample_frames(
     takes f and the count-1 frames before it, ``after`` the mirror image, ``before-after`` the count//2
     frames after f, f, and the rest before it; all three stop at the edge of the allowed range, so that
     fewer than ``count`` may come. ``random`` takes ``count`` frames without replacement: uniformly, by
-    the gaussian weights, or (``interval``) one from each of ``count`` equal parts.
+    the gaussian weights, or (``interval``) one from each of ``count`` parts of equal length; where the frames do not
+    divide evenly, the first parts are one frame longer.
 
     Args:
         n: number of frames in the shot, >= 1.
@@ -99,7 +100,8 @@ def _without_replacement(
     allowed: list[int], n: int, count: int, dist: str, std: float, rng: np.random.Generator
 ) -> list[int]:
     if dist == INTERVAL:
-        bounds = [part * len(allowed) // count for part in range(count + 1)]
+        length, longer = divmod(len(allowed), count)
+        bounds = [part * length + min(part, longer) for part in range(count + 1)]
         return [allowed[int(rng.integers(low, high))] for low, high in pairwise(bounds)]
     # The count smallest of independent exponential times with these rates are a draw without replacement.
     times = -np.log1p(-rng.random(len(allowed))) / frame_weights(allowed, n, dist, std)

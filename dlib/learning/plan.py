@@ -18,6 +18,7 @@ from dlib.learning.data import Data, build_train_loader
 from dlib.learning.evaluation import whole_frames
 from dlib.learning.seeding import seed_recipe
 from dlib.tasks import TASK_CLASSES, CoLoCam, SeederTask, Task
+from dlib.tasks.colocam import makes_own_maps
 from dlib.tasks.pretrained import cam_store_folder
 from dlib.utils.distributed import is_main, world_size
 from dlib.utils.logging import logger
@@ -85,8 +86,8 @@ def _seeding_times(cfg: Config, data: Data, task: CoLoCam, costs: Costs) -> dict
     frames = data.train.all_ids()
     missing = len(CamStore(cam_store_folder(cfg)).missing(frames)) if task.needs_cams() else 0
     boxed = sum(frame_id in data.val.metadata.boxes for frame_id in data.val.metadata.ids)
-    epochs, switch = range(1, cfg.max_epochs + 1), cfg.sl_clc_epoch_switch_to_sl
-    own = [epoch for epoch in epochs if 0 <= switch <= epoch]
+    epochs = range(1, cfg.max_epochs + 1)
+    own = [epoch for epoch in epochs if makes_own_maps(cfg, epoch)]
     recipes = {seed_recipe(cfg, epoch) for epoch in epochs if epoch not in own}
     purity = bool(recipes) * costs.classifier_frame + len(own) * costs.frame
     purity += (len(recipes) + len(own)) * costs.seeds

@@ -20,6 +20,7 @@ from dlib.learning.data import Data
 from dlib.learning.evaluation import evaluate
 from dlib.learning.results import with_validation_thresholds
 from dlib.tasks import CoLoCam, SeederTask
+from dlib.tasks.colocam import makes_own_maps
 from dlib.tasks.diagnosis import seed_purity
 from dlib.utils.signals import StopRequest
 
@@ -76,8 +77,8 @@ class SeedPurity:
 
     def _own_maps(self, epoch: int) -> weakref.ref[nn.Module] | None:
         """The network whose maps give the seeds of ``epoch``; None for the classifier. Never kept alive by us."""
-        learner, switch = self._task._self_learner, self._cfg.sl_clc_epoch_switch_to_sl
-        return weakref.ref(learner) if learner is not None and 0 <= switch <= epoch else None
+        learner = self._task._self_learner
+        return weakref.ref(learner) if learner is not None and makes_own_maps(self._cfg, epoch) else None
 
     def _measure(self, epoch: int) -> float | None:
         inside, count = 0, 0

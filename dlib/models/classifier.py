@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dlib.encoders import build_encoder
 from dlib.models.weights import load_imagenet_weights
@@ -29,7 +30,7 @@ class CamClassifier(nn.Module):
         wc_modalities, wc_kmax, wc_kmin, wc_alpha, wc_dropout: see ``WildCatCLHead``.
         lse_r: see ``LogSumExpPool``.
         in_channels: 3.
-        scale_in: the images are multiplied by it.
+        scale_in: the network sees the images resized by this factor, > 0 (bilinear, corners aligned).
         weights_dir: folder of the ImageNet weights; None: ``pretrained/imagenet``.
     Raises ValueError for an argument outside these, UserError for ImageNet weights that cannot be had.
     """
@@ -89,7 +90,13 @@ class CamClassifier(nn.Module):
     def features(self, images: Tensor) -> list[Tensor]:
         """The encoder's feature maps, from the finest to A; no autograd graph if the encoder is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" not in self._frozen):
-            return self.encoder(images if self.scale_in == 1 else images * self.scale_in)
+            return self.encoder(self._resized(images))
+
+    def _resized(self, images: Tensor) -> Tensor:
+        if self.scale_in == 1:
+            return images
+        height, width = (int(side * self.scale_in) for side in images.shape[2:])
+        return F.interpolate(images, (height, width), mode="bilinear", align_corners=True)
 
     def cam_features(self, images: Tensor) -> Tensor:
         """A [B, K, h, w] of images [B, 3, H, W]."""

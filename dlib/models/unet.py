@@ -88,13 +88,18 @@ class UnetDecoder(nn.Module):
 
 
 class UnetCoLoCAM(CamClassifier):
-    """Classifier with a decoder that makes full-resolution maps; arguments as in ``CamClassifier``."""
+    """Classifier with a decoder that makes full-resolution maps; arguments as in ``CamClassifier``.
+
+    Raises ValueError for a ``scale_in`` other than 1 too.
+    """
 
     deep_features: Tensor | None = None
     """The decoder's last map [B, D, h, w] of the last forward, detached."""
 
     def __init__(self, encoder_name: str, num_classes: int, *args: Any, **options: Any) -> None:
         super().__init__(encoder_name, num_classes, *args, **options)
+        if self.scale_in != 1:
+            raise ValueError(f"scale_in is {self.scale_in}: {type(self).__name__} sees images as they are")
         self.decoder = UnetDecoder(self.encoder.out_channels, self.encoder.decoder_centre)
         self.segmentation_head = nn.Sequential(nn.Conv2d(self.decoder.out_channels, 2, 3, padding=1))
         init_he_uniform(self.decoder)

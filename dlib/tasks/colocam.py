@@ -125,11 +125,11 @@ class CoLoCam(Task):
         self.losses.update_t()
 
     def on_new_best(self) -> None:
-        if self.cfg.sl_clc_epoch_switch_to_sl >= 0:
+        if makes_own_maps(self.cfg, self.cfg.max_epochs):
             self._self_learner = copy.deepcopy(self.model).eval()
 
     def restore_best(self, weights: Path) -> None:
-        if self.cfg.sl_clc_epoch_switch_to_sl >= 0:
+        if makes_own_maps(self.cfg, self.cfg.max_epochs):
             self._self_learner = copy.deepcopy(self.model).eval()
             load_best_model(self._self_learner, weights)
 
@@ -175,13 +175,12 @@ class CoLoCam(Task):
             ignore_index=cfg.seg_ignore_idx,
             keys=keys,
         )
-        inside = (cams * roi.masks).sum(dim=(1, 2)) / cams[0].numel()  # [B] share of the frame
+        inside = (cams * roi.regions).sum(dim=(1, 2)) / cams[0].numel()  # [B] share of the frame
         return {"seeds": seeds, "cams": cams, "roi_boxes": roi.boxes, "fg_sizes": inside}
 
     def source_cams(self, batch: Batch, epoch: int) -> Tensor:
         """CAMs [B, H, W] that seeds are drawn from: the classifier's, which come with the batch, or its own."""
-        switch = self.cfg.sl_clc_epoch_switch_to_sl
-        if self._self_learner is not None and 0 <= switch <= epoch:
+        if self._self_learner is not None and makes_own_maps(self.cfg, epoch):
             with self.autocast(self.cfg.amp):
                 own = foreground(self._self_learner(self.images(batch)).maps)
             return self.refined(own, batch)
@@ -192,6 +191,16 @@ class CoLoCam(Task):
     def refined(self, cams: Tensor, batch: Batch) -> Tensor:
         """CAMs [B, H, W] with the edges of the batch's frames, where the flags ask for it."""
         return edge_maps(cams, batch.raw, self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
+
+
+def makes_own_maps(cfg: Config, epoch: int) -> bool:
+    """Whether the best model so far makes the source CAMs of ``epoch``.
+
+    From the switch to self-learning on, and from the start of the term that keeps the outside of the region's box
+    empty: that box then is one of the model's own maps.
+    """
+    learns = 0 <= cfg.sl_clc_epoch_switch_to_sl <= epoch
+    return learns or (cfg.empty_out_bb_clc and cfg.empty_out_bb_clc_start_ep <= epoch)
 
 
 def foreground(map_logits: Tensor, temperature: float = 1.0) -> Tensor:
