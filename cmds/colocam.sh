@@ -1,17 +1,26 @@
 #!/usr/bin/env bash
-# Trains CoLo-CAM on a promoted classifier, with the paper's settings.
+# Trains CoLo-CAM on a promoted classifier, with the settings of the published command line.
 #
 #   bash cmds/colocam.sh ENCODER DATASET [more flags of main.py]
 #
 # The classifier must be in pretrained/ (bash cmds/promote.sh EXPERIMENT_FOLDER), trained with LayerCAM; give
 # --method to build on another. Counts of seeds belong to a crop of 224: scale them with the crop's area.
 # NPROC     processes on this machine, one per card (default 1)
+# SETTINGS  published: 2 frames of a shot, λ 9 (default); best: 4 frames, λ 4, as the paper's best run on v1.0
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ $# -lt 2 ]; then
-  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
+case ${SETTINGS:-published} in
+  published) frames=2 lambda=9.0 ;;
+  best) frames=4 lambda=4.0 ;;
+  *)
+    echo "colocam: SETTINGS must be published or best, not '$SETTINGS'" >&2
+    exit 2
+    ;;
+esac
 bash cmds/setup.sh
 encoder=$1 dataset=$2
 shift 2
@@ -22,10 +31,10 @@ exec .venv/bin/torchrun --nnodes=1 --nproc_per_node="$nproc" --rdzv_backend=c10d
   --max_epochs 10 --checkpoint_save 100 --keep_last_n_checkpoints 10 --freeze_cl True --support_background True \
   --method LayerCAM --dataset "$dataset" --box_v2_metric False --amp True --opt__lr 0.01 --opt__step_size 5 \
   --opt__gamma 0.9 --opt__weight_decay 0.0001 --sample_fr_limit 0.6 --elb_init_t 1.0 --elb_max_t 10.0 \
-  --elb_mulcoef 1.01 --sample_n_from_seq 2 --sample_n_from_seq_style before --sample_n_from_seq_dist uniform \
+  --elb_mulcoef 1.01 --sample_n_from_seq "$frames" --sample_n_from_seq_style before --sample_n_from_seq_dist uniform \
   --sl_clc True --sl_clc_lambda 1.0 --sl_clc_min 1000 --sl_clc_max 1000 --sl_clc_ksz 3 --sl_clc_max_p 0.7 \
   --sl_clc_min_p 0.1 --sl_clc_seed_tech seed_weighted --sl_clc_use_roi True --sl_clc_roi_method largest \
   --sl_clc_roi_min_size 0.05 --crf_clc True --crf_clc_lambda 2e-09 --crf_clc_sigma_rgb 15.0 \
-  --crf_clc_sigma_xy 100.0 --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 9.0 --rgb_jcrf_clc_lambda_style adaptive \
+  --crf_clc_sigma_xy 100.0 --rgb_jcrf_clc True --rgb_jcrf_clc_lambda "$lambda" --rgb_jcrf_clc_lambda_style adaptive \
   --rgb_jcrf_clc_sigma_rgb 15.0 --rgb_jcrf_clc_input_data image --max_sizepos_clc True \
   --max_sizepos_clc_lambda 0.01 "$@"

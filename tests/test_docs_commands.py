@@ -7,6 +7,7 @@ import importlib
 import io
 import itertools
 import json
+import os
 import re
 import runpy
 import shlex
@@ -56,17 +57,20 @@ def commands() -> list[tuple[str, list[str]]]:
     return found
 
 
-def of_script(script: Path, given: list[str]) -> list[str]:
-    """The flags that a script of cmds/ hands to main.py when it is started with ``given``."""
-    text = script.read_text(encoding="utf-8").replace("\\\n", " ")
-    names = re.search(r"^((?:\w+=\$\d ?)+)$", text, re.M)
-    (line,) = [line for line in text.splitlines() if re.match(r"\s*main\.py |.* main\.py ", line)]
-    assert names
-    values = dict(pair.split("=$") for pair in names[1].split())
-    line = line.replace('"$@"', shlex.join(given[len(values) :])).replace('"$nproc"', "1")
-    for name, position in values.items():
-        line = line.replace(f'"${name}"', shlex.quote(given[int(position) - 1]))
-    words = shlex.split(line)
+def of_script(script: Path, given: list[str], folder: Path, **environment: str) -> list[str]:
+    """The flags that a script of cmds/ hands to main.py when it is started with ``given``, run in ``folder``."""
+    (folder / "cmds").mkdir()
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(script, folder / "cmds" / script.name)
+    (folder / "cmds" / "setup.sh").write_text("exit 0\n")
+    torchrun = folder / ".venv" / "bin" / "torchrun"
+    torchrun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    torchrun.chmod(0o755)
+    started = ["bash", str(folder / "cmds" / script.name), *given]
+    done = subprocess.run(
+        started, env={**os.environ, **environment}, check=True, capture_output=True, text=True
+    )
+    words = done.stdout.splitlines()
     return words[words.index("main.py") + 1 :]
 
 
@@ -95,11 +99,28 @@ def test_command_lines_of_main_parse(page: str, words: list[str]) -> None:
     [(page, words) for page, words in COMMANDS if re.search(r"(std_cl|colocam)\.sh", " ".join(words))],
     ids=lambda v: str(v)[:40],
 )
-def test_scripts_give_flags_that_parse(page: str, words: list[str]) -> None:
+def test_scripts_give_flags_that_parse(page: str, words: list[str], tmp_path: Path) -> None:
     at = next(i for i, word in enumerate(words) if word.endswith(".sh"))
-    cfg = parse_args(of_script(ROOT / words[at], words[at + 1 :]))
+    cfg = parse_args(of_script(ROOT / words[at], words[at + 1 :], tmp_path))
     assert cfg.task == (STD_CL if "std_cl" in words[at] else COLOCAM)
     assert {cfg.encoder_name, cfg.dataset} <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("settings", "frames", "weight"),
+    [({}, 2, 9.0), ({"SETTINGS": "best"}, 4, 4.0)],
+    ids=["published", "best"],
+)
+def test_settings_of_the_papers_best_run(
+    settings: dict[str, str], frames: int, weight: float, tmp_path: Path
+) -> None:
+    given = ["resnet50", "YouTube-Objects-v1.0"]
+    cfg = parse_args(of_script(ROOT / "cmds" / "colocam.sh", given, tmp_path, **settings))
+    assert (cfg.sample_n_from_seq, cfg.rgb_jcrf_clc_lambda, cfg.rgb_jcrf_clc_lambda_style) == (
+        frames,
+        weight,
+        "adaptive",
+    )
 
 
 MODULES = sorted({words[words.index("-m") + 1] for _, words in COMMANDS if "-m" in words})
