@@ -37,8 +37,6 @@ def portable(saved: SavedModel) -> nn.Module:
     from torch import nn
 
     from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
-    from dlib.models import UnetCoLoCAM
-    from dlib.poolings import WGAP
 
     class Portable(nn.Module):
         mean: Tensor
@@ -46,23 +44,12 @@ def portable(saved: SavedModel) -> nn.Module:
 
         def __init__(self) -> None:
             super().__init__()
-            self.model = saved.model
+            self.model = saved.maps.model
             self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
             self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
         def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-            images = (images - self.mean) / self.std
-            if isinstance(self.model, UnetCoLoCAM):
-                output = self.model(images)
-                return output.logits, output.maps.softmax(dim=1)[:, 1]
-            features = self.model.cam_features(images)  # [B, K, h, w]
-            logits = self.model.logits_from_features(features)
-            if not isinstance(self.model.classification_head, WGAP):
-                return logits, self.model.class_maps(features)
-            weights = self.model.classification_head.fc.weight  # [C, K]
-            if saved.method == "LayerCAM":
-                weights = weights.relu()
-            return logits, nn.functional.conv2d(features, weights[:, :, None, None])
+            return saved.maps.every_class((images - self.mean) / self.std)
 
     return Portable().eval()
 

@@ -192,13 +192,28 @@ def test_score_cam_is_algorithm_1_where_resizing_moves_the_extrema() -> None:
 def test_batch_equals_single_images_and_any_chunk(method: str, hidden: bool) -> None:
     net, images = _net(hidden=hidden), _images()
     batch = build_cam_extractor(net, method, chunk_size=7)
-    together = batch(images, CLASS_IDX)
-    assert torch.allclose(batch.logits, net(images).detach(), atol=1e-6)
+    together, logits = batch.cams_and_logits(images, CLASS_IDX)
+    assert torch.allclose(logits, net(images).detach(), atol=1e-6)
+    assert torch.equal(together, batch(images, CLASS_IDX))
     alone = build_cam_extractor(net, method, chunk_size=64)
     for b in (2, 0, 1):
         one = slice(b, b + 1)
-        assert torch.allclose(alone(images[one], CLASS_IDX[one])[0], together[b], atol=1e-5)
-        assert torch.allclose(alone.logits[0], batch.logits[b], atol=1e-6)
+        single, own = alone.cams_and_logits(images[one], CLASS_IDX[one])
+        assert torch.allclose(single[0], together[b], atol=1e-5)
+        assert torch.allclose(own[0], logits[b], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", EXTRACTOR_METHODS)
+def test_known_features_give_the_same_without_another_pass(method: str) -> None:
+    net, images = _net(), _images()
+    expected = build_cam_extractor(net, method).cams_and_logits(images, CLASS_IDX)
+    with torch.inference_mode():
+        features = net.cam_features(images)
+    encode, seen = net.cam_features, []
+    net.cam_features = lambda given: seen.append(given) or encode(given)  # type: ignore[method-assign]
+    found = build_cam_extractor(net, method).cams_and_logits(images, CLASS_IDX, features)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert not any(torch.equal(given, images) for given in seen if given.shape == images.shape)
 
 
 @pytest.mark.parametrize("method", ["SmoothGradCAMpp", "SSCAM"])

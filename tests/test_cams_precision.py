@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,8 +12,9 @@ from dlib.cams import build_cam_extractor
 from dlib.configure.config import Config
 from dlib.configure.constants import EXTRACTOR_METHODS
 from dlib.datasets.batch import Batch
-from dlib.models import STDClassifier
-from dlib.tasks import SeederTask, StdCl
+from dlib.tasks.colocam import task as colocam_task
+from dlib.tasks.colocam.task import CoLoCam
+from dlib.tasks.std_cl import StdCl
 
 CLASS_IDX = torch.tensor([1, 0])
 
@@ -75,7 +74,10 @@ def test_an_extractor_forgets_the_precision_of_its_last_call() -> None:
     assert set(net.encoded) == {torch.float32}
 
 
-def seeder_task(amp: bool) -> SeederTask:
+def colocam(amp: bool, monkeypatch: pytest.MonkeyPatch) -> CoLoCam:
+    """CoLo-CAM on a classifier with random weights that no file holds."""
+    monkeypatch.setattr(colocam_task, "load_best_model", lambda *_, **__: None)
+    monkeypatch.setattr(colocam_task, "seeder_folder", lambda _: None)
     flags: dict[str, Any] = {
         "task": "CoLo-CAM",
         "sl_clc": True,
@@ -84,8 +86,7 @@ def seeder_task(amp: bool) -> SeederTask:
     }
     cfg = Config.from_values({**flags, "method": "ScoreCAM", "amp_eval": amp, "cam_chunk_size": 512})
     torch.manual_seed(0)
-    net = STDClassifier("resnet18", 2).eval()
-    return SeederTask(cfg, ["a", "b"], torch.device("cpu"), net)
+    return CoLoCam(cfg, ["a", "b"], torch.device("cpu"), initialize=False)
 
 
 def std_cl(amp: bool) -> StdCl:
@@ -95,29 +96,24 @@ def std_cl(amp: bool) -> StdCl:
     return task
 
 
-@contextmanager
-def bfloat16(wanted: bool) -> Iterator[None]:
-    """What a card makes of the flag, on the CPU: a task there never leaves float32."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=wanted):
-        yield
-
-
 @pytest.mark.parametrize("amp", [True, False])
 @pytest.mark.parametrize("call", ["seeder", "store", "classifier"])
 def test_amp_eval_reaches_evaluation_and_the_cam_store(
     call: str, amp: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = std_cl(amp) if call == "classifier" else seeder_task(amp)
-    monkeypatch.setattr(task, "autocast", bfloat16)
+    task = std_cl(amp) if call == "classifier" else colocam(amp, monkeypatch)
+    # What a card makes of the flag, on the CPU: a task there never leaves float32.
+    monkeypatch.setattr(task, "amp_dtype", lambda wanted: torch.bfloat16 if wanted else None)
+    maker = task.classifier if isinstance(task, CoLoCam) else task.maps
     raw = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
     zero = torch.zeros(1, dtype=torch.int64)
     batch = Batch(raw, zero, ["f"], zero, zero, zero, zero)
     seen: list[torch.dtype] = []
-    handle = task.model.encoder.register_forward_hook(lambda *call: seen.append(call[2][-1].dtype))
+    handle = maker.model.encoder.register_forward_hook(lambda *call: seen.append(call[2][-1].dtype))
     if call == "store":
-        cams, logits = task.low_resolution_cams(task.images(batch), batch.labels)  # type: ignore[union-attr]
+        cams, logits = maker.low_resolution(batch.images, batch.labels)
     else:
-        cams, logits = task.cams(batch)
+        cams, logits = maker(batch.images, batch.raw, batch.labels)
     handle.remove()
     assert set(seen) == {torch.bfloat16 if amp else torch.float32}
     assert len(seen) > 1 or call == "classifier"  # ScoreCAM's masked passes

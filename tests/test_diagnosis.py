@@ -18,15 +18,15 @@ from test_learning_trainer import trainer_of
 from torch import Tensor, nn
 
 from dlib.configure.config import Config
-from dlib.learning.data import read_frames
+from dlib.datasets.splits import read_frames
 from dlib.learning.messages import CollapseWarning
-from dlib.learning.seeding import SeedPurity
 from dlib.learning.trainer import Trainer
 from dlib.losses import LossInputs
 from dlib.losses.colocam import SelfLearning
 from dlib.metrics import BoxEvaluator, LocalizationReport
-from dlib.tasks.colocam_losses import build_losses
-from dlib.tasks.diagnosis import diagnose_maps, seed_purity
+from dlib.tasks.colocam.diagnosis import SeedPurity, diagnose_maps, seed_purity
+from dlib.tasks.colocam.labels import makes_own_maps
+from dlib.tasks.colocam.losses import build_losses
 from dlib.utils.errors import UserError
 from dlib.utils.logging import EventLog
 
@@ -115,12 +115,14 @@ class Seeds(SimpleNamespace):
     """A task whose foreground seeds are the high values of the CAM, and a seeder that sees the left half."""
 
     def __init__(self) -> None:
-        super().__init__(device=torch.device("cpu"), _self_learner=None, passes=0, epochs=[])
+        super().__init__(device=torch.device("cpu"), own_model=None, passes=0, epochs=[])
+        self.classifier = SimpleNamespace(device=self.device, low_resolution=self.low_resolution)
 
-    def images(self, batch: Any) -> Tensor:
-        return batch.images
+    def own_maps(self, epoch: int) -> Any:
+        own = self.own_model is not None and makes_own_maps(self.cfg, epoch)
+        return SimpleNamespace(model=self.own_model) if own else None
 
-    def low_resolution_cams(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def low_resolution(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         self.passes += 1
         low = torch.zeros(len(images), 32, 32)
         low[:, :, :16] = 1.0
@@ -129,9 +131,9 @@ class Seeds(SimpleNamespace):
     def source_cams(self, batch: Any, epoch: int) -> Tensor:
         return torch.ones(len(batch), 32, 32)
 
-    def pseudo_labels(self, cams: Tensor, keys: Tensor, epoch: int) -> dict[str, Tensor]:
+    def pseudo_labels(self, cams: Tensor, keys: Tensor, epoch: int) -> Any:
         self.epochs.append(epoch)
-        return {"seeds": (cams > 0.5).long()}
+        return SimpleNamespace(seeds=(cams > 0.5).long())
 
 
 def purity_of(place: Workplace, boxes: int, **flags: Any) -> tuple[Seeds, Callable[[int], float | None]]:
@@ -155,8 +157,9 @@ def purity_of(place: Workplace, boxes: int, **flags: Any) -> tuple[Seeds, Callab
     kept = dict(zip(val.metadata.ids, known[:boxes], strict=False))
     val.metadata = replace(val.metadata, boxes=kept)
     seeds = Seeds()
+    seeds.cfg = cfg
     stop = SimpleNamespace(watch=lambda items: items, check=lambda: None)
-    return seeds, SeedPurity(cfg, seeds, seeds, val, stop)  # type: ignore[arg-type]
+    return seeds, SeedPurity(seeds, val, stop)  # type: ignore[arg-type]
 
 
 def test_purity_leaves_frames_of_unknown_box_out(workplace: Workplace) -> None:
@@ -183,14 +186,14 @@ def test_purity_is_found_again_where_the_seeds_change(workplace: Workplace) -> N
 
 def test_purity_of_maps_of_its_own(workplace: Workplace) -> None:
     seeds, purity = purity_of(workplace, boxes=1, sl_clc_epoch_switch_to_sl=2)
-    seeds._self_learner = nn.Linear(1, 1)
+    seeds.own_model = nn.Linear(1, 1)
     assert purity(1) == 1.0
-    seeds._self_learner = nn.Linear(1, 1)  # a new best: no matter, the classifier is the source
+    seeds.own_model = nn.Linear(1, 1)  # a new best: no matter, the classifier is the source
     assert purity(1) == 1.0
     assert seeds.epochs == [1]
     assert [purity(2), purity(3)] == [1.0, 1.0]
     assert seeds.epochs == [1, 2]
-    seeds._self_learner = nn.Linear(1, 1)
+    seeds.own_model = nn.Linear(1, 1)
     assert purity(4) == 1.0
     assert seeds.epochs == [1, 2, 4]
     assert seeds.passes == 1
@@ -256,7 +259,7 @@ def test_collapse_in_the_last_epoch_of_a_run(
         share = torch.tensor(1.0 if len(asked) > 6 else 0.0)
         return {"collapsed_share": share, "fg_share_mean": torch.tensor(0.01)}
 
-    monkeypatch.setattr("dlib.tasks.colocam.diagnose_maps", measured)
+    monkeypatch.setattr("dlib.tasks.colocam.task.diagnose_maps", measured)
     place = Workplace(tmp_path, trained.datasets, trained.folds)
     flags = place.flags("CoLo-CAM", **colocam_flags(), pretrained_root=trained.folder / "pretrained")
     code, _, error = start(flags)
@@ -295,10 +298,10 @@ def test_early_stop_ends_the_run(
     scores, real = iter([1, 3, 3, 2, 5, 4, 5, 1, 0]), experiment.evaluate
 
     def evaluate(
-        task: Any, dataset: Any, cfg: Any, interval: float, stop: Any, label: str, *more: Any
+        maker: Any, dataset: Any, cfg: Any, interval: float, stop: Any, label: str, *more: Any
     ) -> Any:
         if label != "validation":
-            return real(task, dataset, cfg, interval, stop, label, *more)
+            return real(maker, dataset, cfg, interval, stop, label, *more)
         return scored(next(scores), dataset.metadata.class_names)
 
     monkeypatch.setattr(experiment, "evaluate", evaluate)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import Workplace, colocam_flags, start
 
 from dlib.configure.config import parse_args
-from dlib.learning.data import load_data
-from dlib.learning.plan import Costs, _seeding_times
-from dlib.tasks import CoLoCam
+from dlib.datasets.splits import load_data
+from dlib.learning import dry_run
+from dlib.learning.evaluation import whole_frames
+from dlib.tasks import Work, build_task
 
 
 def files(*folders: Path) -> dict[Path, int]:
@@ -61,25 +63,38 @@ def test_says_the_plan_and_writes_nothing(task: str, trained: Workplace, tmp_pat
 @pytest.mark.parametrize(
     ("flags", "purity"),
     [
-        ({}, 12 * (2 + 5)),
+        ({}, [12, 0, 12]),
         # Heat of epochs 1, 2, and 3 on: three kinds of seeds from the same maps.
-        ({"sl_clc_knn_t": 3.0, "sl_clc_min_t": 1.0, "sl_clc_seed_epoch_switch_uniform": 3}, 12 * (2 + 3 * 5)),
+        (
+            {"sl_clc_knn_t": 3.0, "sl_clc_min_t": 1.0, "sl_clc_seed_epoch_switch_uniform": 3},
+            [12, 0, 3 * 12],
+        ),
         # Epochs 3 and 4 with maps of its own, which change.
-        ({"sl_clc_epoch_switch_to_sl": 3}, 12 * (2 + 2 * 1 + 3 * 5)),
+        ({"sl_clc_epoch_switch_to_sl": 3}, [12, 2 * 12, 3 * 12]),
     ],
 )
-def test_seconds_of_the_seeding_classifier(
-    flags: dict[str, float], purity: int, trained: Workplace, tmp_path: Path
+def test_frames_of_what_the_classifier_does(
+    flags: dict[str, float], purity: list[int], trained: Workplace, tmp_path: Path
 ) -> None:
+    """Of each work beside training and evaluation: the classifier's maps, own maps, and seeds drawn."""
     place = Workplace(tmp_path, trained.datasets, trained.folds)
     pretrained = trained.folder / "pretrained"
     cfg = parse_args(
         place.flags("CoLo-CAM", **colocam_flags(max_epochs=4, **flags), pretrained_root=pretrained)
     )
     data = load_data(cfg)
-    cfg = cfg.replace(num_classes=3)
-    task = CoLoCam(cfg, data.classes, torch.device("cpu"))
-    times = list(
-        _seeding_times(cfg, data, task, Costs(step=9, frame=1, classifier_frame=2, seeds=5)).values()
-    )
-    assert times == [48 * 2, (12 + 12) * 2, purity]
+    task = build_task(cfg.replace(num_classes=3), data.classes, torch.device("cpu"))
+    works = task.extra_work(data)
+    assert [work.frames for work in works] == [48, 12 + 12, *purity]
+    assert [work.shared for work in works] == [True, True, False, False, False]
+    frames = whole_frames(data.val, range(2))
+    for work in works:
+        work.handle(frames)
+
+
+def test_extra_work_is_added_up_by_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([4.0, 2.0, 6.0, 6.0])  # two passes of each work over two frames
+    monkeypatch.setattr(dry_run, "_seconds", lambda device, work: next(seconds))
+    works = [Work("a", 10, print, shared=False), Work("b", 0, print), Work("a", 5, print)]
+    task, frames = SimpleNamespace(device=torch.device("cpu")), [0, 1]
+    assert dry_run._of_extra_work(task, works, frames) == {"a": 10 * 1 + 5 * 3, "b": 0}  # type: ignore[arg-type]

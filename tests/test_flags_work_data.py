@@ -12,9 +12,9 @@ from PIL import Image
 
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
+from dlib.datasets.splits import build_train_loader, read_frames
 from dlib.datasets.transforms import Colors, CropFlip, draw_colors, draw_crop_flip
 from dlib.datasets.video_dataset import FrameRequest
-from dlib.learning.data import build_train_loader, read_frames
 
 SHOTS = {"a/data/0001/shots/001": 9, "a/data/0001/shots/002": 9, "b/data/0001/shots/001": 9}
 

@@ -15,9 +15,10 @@ from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.learning.pictures import draw_train_progress
 from dlib.losses import LossInputs
-from dlib.tasks import CoLoCam, StdCl
-from dlib.tasks.colocam_losses import build_losses
-from dlib.tasks.std_cl import classification_loss
+from dlib.tasks.colocam.labels import PseudoLabels
+from dlib.tasks.colocam.losses import build_losses
+from dlib.tasks.colocam.task import CoLoCam
+from dlib.tasks.std_cl import StdCl, classification_loss
 from dlib.utils.timing import StepClock
 
 CPU = torch.device("cpu")
@@ -165,7 +166,7 @@ def cams() -> torch.Tensor:
     return cam[None] / cam.max()
 
 
-def labels(task: CoLoCam, cams: torch.Tensor, epoch: int = 1, **flags: Any) -> dict[str, torch.Tensor]:
+def labels(task: CoLoCam, cams: torch.Tensor, epoch: int = 1, **flags: Any) -> PseudoLabels:
     given = {"sl_clc_max": 40, "sl_clc_min": 40, "sl_clc_ksz": 1, "sl_clc_use_roi": True}
     task.cfg = config(**{**given, "sl_clc_roi_method": "largest", **flags})
     return task.pseudo_labels(cams, torch.tensor([7]), epoch)
@@ -173,7 +174,7 @@ def labels(task: CoLoCam, cams: torch.Tensor, epoch: int = 1, **flags: Any) -> d
 
 def test_region_of_interest_flags(task: CoLoCam, cams: torch.Tensor) -> None:
     def box(**flags: Any) -> list[int]:
-        return labels(task, cams, **flags)["roi_boxes"][0].tolist()
+        return labels(task, cams, **flags).roi_boxes[0].tolist()
 
     assert box(sl_clc_roi_method="largest") == [3, 3, 12, 14]
     assert box(sl_clc_roi_method="roi_high_density") == [16, 16, 21, 21]
@@ -182,7 +183,7 @@ def test_region_of_interest_flags(task: CoLoCam, cams: torch.Tensor) -> None:
     assert box(sl_clc_roi_method="roi_all") == [0, 0, SIDE - 1, SIDE - 1]
 
     def foreground(**flags: Any) -> torch.Tensor:
-        return labels(task, cams, sl_clc_max_p=1.0, sl_clc_max=10_000, sl_clc_min=0, **flags)["seeds"][0] == 1
+        return labels(task, cams, sl_clc_max_p=1.0, sl_clc_max=10_000, sl_clc_min=0, **flags).seeds[0] == 1
 
     assert int(foreground().sum()) == 120
     assert int(foreground(sl_clc_fg_erode_k=3, sl_clc_fg_erode_iter=1).sum()) == 80
@@ -195,7 +196,7 @@ def test_region_of_interest_flags(task: CoLoCam, cams: torch.Tensor) -> None:
 
 def test_seed_counts_shares_and_sizes(task: CoLoCam, cams: torch.Tensor) -> None:
     def counts(**flags: Any) -> tuple[int, int]:
-        seeds = labels(task, cams, **flags)["seeds"]
+        seeds = labels(task, cams, **flags).seeds
         return int((seeds == 1).sum()), int((seeds == 0).sum())
 
     shares = {"sl_clc_max_p": 0.5, "sl_clc_min_p": 0.25}
@@ -206,16 +207,14 @@ def test_seed_counts_shares_and_sizes(task: CoLoCam, cams: torch.Tensor) -> None
     assert counts(sl_clc_max_p=0.1, sl_clc_min_p=0.01) == (12, 5)
     grown = counts(sl_clc_max=1, sl_clc_min=1, sl_clc_ksz=5, sl_clc_max_p=0.2, sl_clc_min_p=0.2)
     assert 9 <= grown[0] <= 25
-    assert set(labels(task, cams, seg_ignore_idx=-7)["seeds"].unique().tolist()) == {-7, 0, 1}
+    assert set(labels(task, cams, seg_ignore_idx=-7).seeds.unique().tolist()) == {-7, 0, 1}
 
 
 def test_tempering_and_the_switch_to_uniform_seeding(task: CoLoCam, cams: torch.Tensor) -> None:
     def heat(epoch: int, **flags: Any) -> float:
         """The foreground size is Σ of the tempered map over Otsu's blobs."""
         return float(
-            labels(task, cams, epoch, sl_clc_roi_method="roi_all", sl_clc_use_roi=False, **flags)["fg_sizes"][
-                0
-            ]
+            labels(task, cams, epoch, sl_clc_roi_method="roi_all", sl_clc_use_roi=False, **flags).fg_sizes[0]
         )
 
     def by_hand(t: float) -> float:
@@ -232,12 +231,12 @@ def test_tempering_and_the_switch_to_uniform_seeding(task: CoLoCam, cams: torch.
 
     flags = {"sl_clc_max": 5, "sl_clc_max_p": 1.0, "sl_clc_use_roi": False}
     weighted, uniform = (
-        labels(task, cams, 2, sl_clc_seed_tech=f"seed_{t}", **flags)["seeds"] for t in ("weighted", "uniform")
+        labels(task, cams, 2, sl_clc_seed_tech=f"seed_{t}", **flags).seeds for t in ("weighted", "uniform")
     )
     assert not torch.equal(weighted, uniform)
     switch = {"sl_clc_seed_tech": "seed_weighted", "sl_clc_seed_epoch_switch_uniform": 3}
-    assert torch.equal(labels(task, cams, 2, **flags, **switch)["seeds"], weighted)
-    assert torch.equal(labels(task, cams, 3, **flags, **switch)["seeds"], uniform)
+    assert torch.equal(labels(task, cams, 2, **flags, **switch).seeds, weighted)
+    assert torch.equal(labels(task, cams, 3, **flags, **switch).seeds, uniform)
 
 
 def batch(cams: torch.Tensor | None = None) -> Batch:
@@ -257,7 +256,7 @@ def test_self_learning_starts_at_its_epoch_from_the_best_model(cams: torch.Tenso
     later = CoLoCam(config(sl_clc_epoch_switch_to_sl=3), ["a", "b"], CPU, initialize=False)
     later.model.eval()
     later.on_new_best()
-    best, _ = later.cams(given)
+    best, _ = later.maps(given.images, given.raw)
     with torch.no_grad():
         for parameter in later.model.segmentation_head.parameters():
             parameter.add_(1.0)  # training goes on, the best model stays
@@ -273,7 +272,7 @@ def test_the_empty_outside_term_takes_the_best_models_maps_from_its_start_on(cam
     term.model.eval()
     assert torch.equal(term.source_cams(given, 2), cams.repeat(2, 1, 1))  # nothing was validated yet
     term.on_new_best()
-    own, _ = term.cams(given)
+    own, _ = term.maps(given.images, given.raw)
     assert torch.equal(term.source_cams(given, 1), cams.repeat(2, 1, 1))
     assert torch.allclose(term.source_cams(given, 2), own, atol=1e-6)
 
@@ -282,7 +281,7 @@ def test_the_foreground_size_is_summed_over_the_region_and_not_over_its_box(
     task: CoLoCam, cams: torch.Tensor
 ) -> None:
     cams[0, 3:8, 3:8] = 0  # a corner of the largest blob's box
-    inside = labels(task, cams, sl_clc_roi_mask="box", sl_clc_fg_erode_iter=1)["fg_sizes"]
+    inside = labels(task, cams, sl_clc_roi_mask="box", sl_clc_fg_erode_iter=1).fg_sizes
     region = torch.zeros_like(cams)
     region[0, 3:15, 3:13] = 1
     region[0, 3:8, 3:8] = 0
@@ -297,7 +296,8 @@ def test_mixed_precision_changes_nothing_on_the_cpu() -> None:
         task = StdCl(cfg, ["a", "b"], CPU)
         task.model.eval()
         result = task.training_step(batch(), 1, StepClock(), False)
-        found.append((*task.cams(batch()), result.loss.detach()))
+        given = batch()
+        found.append((*task.maps(given.images, given.raw, given.labels), result.loss.detach()))
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
     assert not math.isnan(float(found[0][2]))
 

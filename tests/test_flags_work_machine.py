@@ -21,9 +21,11 @@ from dlib.crf import filters
 from dlib.datasets.batch import Batch
 from dlib.learning import evaluate_only, experiment, trainer
 from dlib.losses import LossInputs
-from dlib.tasks import CoLoCam, StdCl, Task
-from dlib.tasks.colocam_losses import build_losses
+from dlib.tasks import Task
+from dlib.tasks.colocam.losses import build_losses
+from dlib.tasks.colocam.task import CoLoCam
 from dlib.tasks.networks import build_classifier, build_colocam
+from dlib.tasks.std_cl import StdCl
 from dlib.utils import distributed
 from dlib.utils.errors import UsageError
 from dlib.utils.timing import StepClock

@@ -11,11 +11,11 @@ from conftest import DATASET, Workplace
 
 from dlib.configure.config import Config, parse_args
 from dlib.datasets.batch import Batch
+from dlib.datasets.splits import read_frames
 from dlib.datasets.video_dataset import VideoDataset
-from dlib.learning import cam_store
-from dlib.learning.data import read_frames
 from dlib.learning.evaluation import build_eval_loader, evaluate
-from dlib.tasks import StdCl
+from dlib.tasks.colocam import classifier
+from dlib.tasks.std_cl import StdCl
 from dlib.utils.signals import StopRequest
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -30,11 +30,11 @@ def test_one_loader_serves_every_validation_with_the_same_processes(workplace: W
     cfg, dataset = settings(workplace, num_workers=2)
     task = StdCl(cfg, dataset.metadata.class_names, CPU)
     stop = StopRequest(CPU)
-    fresh = evaluate(task, dataset, cfg, 0.1, stop, "fresh").to_dict()
+    fresh = evaluate(task.maps, dataset, cfg, 0.1, stop, "fresh").to_dict()
     loader = build_eval_loader(cfg, dataset, CPU, keep_workers=True)
     processes, reports = [], []
     for _ in range(2):
-        reports.append(evaluate(task, dataset, cfg, 0.1, stop, "kept", loader).to_dict())
+        reports.append(evaluate(task.maps, dataset, cfg, 0.1, stop, "kept", loader).to_dict())
         processes.append([worker.pid for worker in loader._loader._iterator._workers])
     assert processes[0] == processes[1]
     assert len(processes[0]) == 2
@@ -55,11 +55,11 @@ def test_batches_for_a_card_are_page_locked(workplace: Workplace, monkeypatch: p
         asked.append(pin_memory)
         return []
 
-    monkeypatch.setattr(cam_store, "frame_loader", loader)
-    monkeypatch.setattr(cam_store, "_fingerprint", lambda *_: {})
+    monkeypatch.setattr(classifier, "frame_loader", loader)
+    monkeypatch.setattr(classifier, "_fingerprint", lambda *_: {})
     for device in (CUDA, CPU):
         seeder: Any = SimpleNamespace(model=torch.nn.Linear(1, 1), device=device)
-        cam_store.fill_cam_store(cfg, seeder, read_frames(cfg, "train"), StopRequest(CPU))
+        classifier.fill_cam_store(cfg, seeder, read_frames(cfg, "train"), StopRequest(CPU))
     assert asked == [True, False]
 
 

@@ -14,24 +14,28 @@ from PIL import Image
 from dlib.cams import refine_cams
 from dlib.configure.config import Config, metadata_dir
 from dlib.configure.constants import TEST
-from dlib.learning.data import read_frames
+from dlib.datasets.splits import read_frames
 from dlib.learning.evaluation import whole_frames
 from dlib.localizer import Localizer, find_weights
 from dlib.models import load_best_model
-from dlib.tasks import TASK_CLASSES
+from dlib.tasks import build_task
 
 
 def maps_of(folder: Path, **changes: object) -> tuple[torch.Tensor, torch.Tensor, list[Path]]:
     """Maps [2, H, W] of a finished run's first two test frames, their pixels, and their files."""
     cfg = Config.from_yaml(folder / "config.yml").replace(**changes)
     frames = read_frames(cfg, TEST)
-    task = TASK_CLASSES[cfg.task](cfg, frames.metadata.class_names, torch.device("cpu"), initialize=False)
+    task = build_task(cfg, frames.metadata.class_names, torch.device("cpu"), initialize=False)
     load_best_model(task.model, find_weights(folder, "best_localization"))
     task.model.eval()
     batch = whole_frames(frames, [0, 1])
     assert metadata_dir(cfg).is_dir()
     root = Path(str(cfg.data_root)) / cfg.dataset
-    return task.cams(batch)[0], batch.raw, [root / frame for frame in batch.ids]
+    return (
+        task.maps(batch.images, batch.raw, batch.labels)[0],
+        batch.raw,
+        [root / frame for frame in batch.ids],
+    )
 
 
 @pytest.fixture(scope="module")

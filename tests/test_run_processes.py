@@ -254,7 +254,7 @@ import sys
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from dlib.configure.config import parse_args
-from dlib.learning.data import load_data
+from dlib.datasets.splits import load_data
 from dlib.learning.experiment import Experiment, locked
 from dlib.learning.folder import ExperimentFolder
 from dlib.utils import distributed

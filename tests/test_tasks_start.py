@@ -9,7 +9,7 @@ import torch
 
 from dlib.configure.config import Config, parse_args
 from dlib.models import STDClassifier, UnetCoLoCAM, best_model_state
-from dlib.tasks import StdCl
+from dlib.tasks.std_cl import StdCl
 from dlib.utils.errors import UserError
 
 CLASSES = ["a", "b", "c"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlib.cams.maps import normalize_cams, upsample_cams
+from dlib.cams.maps import normalize_cams
 
 
 class CamExtractor:
@@ -18,16 +18,12 @@ class CamExtractor:
     The model has ``cam_features(images) -> A [B, K, h, w]`` (output of the CAM layer) and
     ``logits_from_features(A) -> [B, C]``. The encoder always runs without a graph: a gradient method builds
     one from A to the logits alone. The model is in evaluation mode during a call and gets its modes back; no
-    hook is set and nothing is kept but ``logits``. The encoder's forward passes, those of noisy and masked
-    images too, obey an autocast that the caller opened; everything after them is float32.
-
-    Attributes:
-        logits: class logits [B, C] of the last call's images, float32, detached.
+    hook is set and nothing is kept. The encoder's forward passes, those of noisy and masked images too, obey an
+    autocast that the caller opened; everything after them is float32.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
-        self.logits: Tensor | None = None
         self._autocast: dict[str, Any] = {"enabled": False}  # the caller's, during a call
 
     def __call__(self, images: Tensor, class_idx: Tensor, normalized: bool = True) -> Tensor:
@@ -40,6 +36,23 @@ class CamExtractor:
         Returns: float32 [B, h, w], the CAM layer's resolution, on the images' device.
         Raises ValueError for shapes that do not fit and classes that the model does not have.
         """
+        cams, _ = self._cams_and_logits(images, class_idx, None)
+        return normalize_cams(cams) if normalized else cams
+
+    def cams_and_logits(
+        self, images: Tensor, class_idx: Tensor, features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Normalized maps [B, h, w] and the class logits [B, C], float32, detached, of the same forward pass.
+
+        Args:
+            features: A [B, K, h, w] of the images, where the caller has it already.
+        """
+        cams, logits = self._cams_and_logits(images, class_idx, features)
+        return normalize_cams(cams), logits
+
+    def _cams_and_logits(
+        self, images: Tensor, class_idx: Tensor, features: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         if images.dim() != 4 or class_idx.shape != images.shape[:1]:
             shapes = f"{list(images.shape)}, {list(class_idx.shape)}"
             raise ValueError(f"images [B, 3, H, W] and class_idx [B] expected, got {shapes}")
@@ -54,21 +67,14 @@ class CamExtractor:
             images = images.clone() if images.is_inference() else images.detach()
             class_idx = class_idx.clone() if class_idx.is_inference() else class_idx
             with torch.autocast(kind, enabled=False):
-                cams = self._maps(images, self._encode(images), class_idx)  # [B, h, w]
-        return normalize_cams(cams) if normalized else cams
+                if features is None:
+                    features = self._encode(images)
+                elif features.is_inference():
+                    features = features.clone()
+                return self._maps(images, features.detach().float(), class_idx)
 
-    def cams_and_logits(self, images: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalized maps [B, h, w] and the class logits [B, C] of the same forward pass."""
-        cams = self(images, class_idx)
-        assert self.logits is not None
-        return cams, self.logits
-
-    def full_size(self, cams: Tensor, size: tuple[int, int]) -> Tensor:
-        """Bilinear resizing of maps [B, h, w] to (H, W)."""
-        return upsample_cams(cams, size)
-
-    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> Tensor:
-        """The method's maps [B, h, w] before normalization; sets ``logits``."""
+    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
+        """The method's maps [B, h, w] before normalization, and the logits [B, C]."""
         raise TypeError(f"{type(self).__name__} is no method by itself: use build_cam_extractor")
 
     @torch.no_grad()
@@ -79,9 +85,10 @@ class CamExtractor:
 
     @torch.no_grad()
     def _classify(self, features: Tensor, class_idx: Tensor) -> Tensor:
-        """Fill ``logits`` from the features; returns y_c [B]."""
-        self.logits = self.model.logits_from_features(features).float()
-        return target_scores(self.logits, class_idx)
+        """Logits [B, C] of the features. Raises ValueError for a class that the model does not have."""
+        logits = self.model.logits_from_features(features).float()
+        target_scores(logits, class_idx)
+        return logits
 
 
 def target_scores(logits: Tensor, class_idx: Tensor) -> Tensor:

@@ -23,28 +23,27 @@ class CAM(CamExtractor):
             raise ValueError("CAM needs a head with a linear layer classification_head.fc (pooling WGAP)")
         self._linear = linear
 
-    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> Tensor:
-        self._classify(features, class_idx)
+    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self._classify(features, class_idx)
         weights = self._linear.weight.detach().float()[class_idx]  # [B, K]
-        return weighted_sum(weights, features)
+        return weighted_sum(weights, features), logits
 
 
 class GradientCam(CamExtractor):
     """Base of the methods that need ∂S/∂A; subclasses say what to make of it in ``_combine``."""
 
-    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> Tensor:
-        gradients = self._gradients(features, class_idx)
-        return self._combine(features, gradients).relu_()
+    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
+        gradients, logits = self._gradients(features, class_idx)
+        return self._combine(features, gradients).relu_(), logits
 
-    def _gradients(self, features: Tensor, class_idx: Tensor) -> Tensor:
-        """∂S/∂A [B, K, h, w]; the graph reaches from the CAM layer's output to the logits only."""
+    def _gradients(self, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
+        """∂S/∂A [B, K, h, w] and the logits [B, C]; the graph reaches from the CAM layer's output to them only."""
         with torch.enable_grad():
             leaf = features.detach().requires_grad_()
             logits = self.model.logits_from_features(leaf).float()
             total = target_scores(logits, class_idx).sum()
             (gradients,) = torch.autograd.grad(total, leaf)
-        self.logits = logits.detach()
-        return gradients
+        return gradients, logits.detach()
 
     def _combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """The map before the final ReLU: [B, K, h, w], [B, K, h, w] -> [B, h, w]."""
@@ -91,21 +90,21 @@ class SmoothGradCAMpp(GradCAMpp):
         super().__init__(model)
         self._seed, self._samples, self._std = seed, samples, std
 
-    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> Tensor:
+    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         if self._is_linear(features, class_idx):
             return super()._maps(images, features, class_idx)
         means = [torch.zeros_like(features) for _ in range(3)]  # of g, g², g³
         keys = combine(content_keys(images), self._seed)  # [B]
         for sample in range(self._samples):
             noise = hash_normal(combine(keys, sample), images[0].numel()).view(images.shape)
-            gradients = self._gradients(self._encode(images + self._std * noise), class_idx)
+            gradients, _ = self._gradients(self._encode(images + self._std * noise), class_idx)
             for power, mean in enumerate(means, start=1):
                 mean += gradients**power / self._samples
-        self._classify(features, class_idx)
+        logits = self._classify(features, class_idx)
         first, second, third = means
         total = features.sum(dim=(2, 3), keepdim=True)
         alpha = _divide_(second, 2 * second + third * total)
-        return weighted_sum((alpha * first.relu()).sum(dim=(2, 3)), features).relu_()
+        return weighted_sum((alpha * first.relu()).sum(dim=(2, 3)), features).relu_(), logits
 
     def _is_linear(self, features: Tensor, class_idx: Tensor) -> bool:
         """Whether ∂S/∂A does not depend on A, read off the graph of one image."""
@@ -146,10 +145,10 @@ class BuiltInMaps(CamExtractor):
             )
 
     @torch.no_grad()
-    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> Tensor:
-        self._classify(features, class_idx)
+    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self._classify(features, class_idx)
         maps = self.model.class_maps(features).float()  # [B, C, h, w]
-        return maps[torch.arange(len(maps), device=maps.device), class_idx]
+        return maps[torch.arange(len(maps), device=maps.device), class_idx], logits
 
 
 def _divide_(a: Tensor, b: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ class ScoreCAM(CamExtractor):
         self.chunk_size = chunk_size
 
     @torch.no_grad()
-    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> Tensor:
-        self._classify(features, class_idx)
+    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self._classify(features, class_idx)
         needed, scores = self._start(images, features, class_idx)  # bool [B, K], float32 [B, K]
         keys = self._keys(images)  # [B]
         size = (images.shape[2], images.shape[3])
@@ -45,7 +45,7 @@ class ScoreCAM(CamExtractor):
             masks = normalize_cams(upsample_cams(features[image, channel], size))  # [n, H, W]
             mask_keys = combine(keys[image], channel)  # [n]
             scores[image, channel] = self._mean_scores(images[image], masks, mask_keys, class_idx[image])
-        return weighted_sum(torch.nan_to_num(scores.softmax(dim=1)), features).relu_()
+        return weighted_sum(torch.nan_to_num(scores.softmax(dim=1)), features).relu_(), logits
 
     def _start(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         """Which channels need forward passes of their own, and the scores of the others."""

@@ -1,7 +1,7 @@
 """The best weights so far by localization and by classification, in the folders that a user promotes.
 
 Where no validation frame has a box, localization cannot be compared. The weights "by localization" are then those
-that are best by classification for STD_CL, and the last ones for CoLo-CAM, of whose maps classification says nothing.
+that are best by classification, or the last ones for a task that trains the maps, of which classification says nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from dlib.configure.config import Config, model_tag
-from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, COLOCAM, CRITERIA
+from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
 from dlib.learning.checkpoints import CheckpointFolder, save_tensors
 from dlib.metrics import LocalizationReport
 from dlib.models import CamClassifier, best_model_state, model_settings
@@ -24,10 +24,21 @@ Record = dict[str, float]  # epoch, step, value (-1: not measured)
 
 
 class BestModels:
-    """Keeps one set of weights per criterion; the first epoch wins on ties."""
+    """Keeps one set of weights per criterion; the first epoch wins on ties.
 
-    def __init__(self, cfg: Config, folder: Path, checkpoints: CheckpointFolder, classes: list[str]) -> None:
+    ``trains_maps``: as the attribute of the task.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        folder: Path,
+        checkpoints: CheckpointFolder,
+        classes: list[str],
+        trains_maps: bool,
+    ) -> None:
         self._cfg = cfg
+        self._trains_maps = trains_maps
         self._folder = folder
         self._checkpoints = checkpoints
         self._classes = classes
@@ -58,14 +69,13 @@ class BestModels:
 
     def _without_boxes(self, values: dict[str, float]) -> list[str]:
         """The criteria that improve where no validation frame has a box; the first time that is said."""
-        localizes = self._cfg.task == COLOCAM
         if BEST_LOCALIZATION not in self.records:
-            kept = "of the last epoch" if localizes else "that are best by classification"
+            kept = "of the last epoch" if self._trains_maps else "that are best by classification"
             logger.warning(
                 f"no validation frame has a box: the best weights by localization are those {kept}"
             )
         higher = BEST_CLASSIFICATION in self._higher(values)
-        follows = [BEST_LOCALIZATION] if localizes or higher else []
+        follows = [BEST_LOCALIZATION] if self._trains_maps or higher else []
         return follows + ([BEST_CLASSIFICATION] if higher else [])
 
     def folder(self, criterion: str) -> Path:

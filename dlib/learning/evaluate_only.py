@@ -9,12 +9,12 @@ from dlib.configure.config import Config
 from dlib.configure.flag import flags_of
 from dlib.configure.flags_run import DistributedFlags
 from dlib.configure.table import FLAGS
-from dlib.learning.data import read_frames
+from dlib.datasets.splits import read_frames
 from dlib.learning.evaluation import evaluate
 from dlib.learning.results import as_text, with_validation_thresholds
 from dlib.localizer import find_weights
 from dlib.models import load_best_model, read_model_settings
-from dlib.tasks import TASK_CLASSES
+from dlib.tasks import build_task
 from dlib.utils import distributed
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json, write_json
@@ -44,9 +44,9 @@ def evaluate_only(cfg: Config) -> None:
         dataset = read_frames(cfg, cfg.split)
         validation = _validation_of(folder, cfg.eval_checkpoint_type)
         check_classes(described.get("classes"), dataset.metadata.class_names, cfg.dataset)
-        task = TASK_CLASSES[cfg.task](cfg, dataset.metadata.class_names, device, initialize=False)
+        task = build_task(cfg, dataset.metadata.class_names, device, initialize=False)
         load_best_model(task.model, weights)
-        report = evaluate(task, dataset, cfg, cfg.cam_curve_interval, StopRequest(device), cfg.split)
+        report = evaluate(task.maps, dataset, cfg, cfg.cam_curve_interval, StopRequest(device), cfg.split)
         if not distributed.is_main():
             return
         entry = with_validation_thresholds(report, validation)

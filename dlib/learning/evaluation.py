@@ -15,7 +15,7 @@ from dlib.datasets.loaders import FixedLoader, eval_loader
 from dlib.datasets.metadata import scaled_boxes
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.metrics import BoxEvaluator, LocalizationReport
-from dlib.tasks import Task
+from dlib.models import MapMaker
 from dlib.utils import distributed
 from dlib.utils.logging import progress
 from dlib.utils.signals import StopRequest
@@ -39,7 +39,7 @@ def build_eval_loader(
 
 
 def evaluate(
-    task: Task,
+    maker: MapMaker,
     dataset: VideoDataset,
     cfg: Config,
     interval: float,
@@ -47,10 +47,10 @@ def evaluate(
     label: str,
     loader: FixedLoader | None = None,
 ) -> LocalizationReport:
-    """Localization and classification of ``task``'s model on all samples of ``dataset``.
+    """Localization and classification of ``maker``'s maps and logits on all samples of ``dataset``.
 
     Args:
-        task: its model is put in eval mode and back.
+        maker: its model is put in eval mode and back.
         dataset: a split of single frames with boxes.
         interval: distance of the thresholds τ.
         stop: ends the evaluation early by raising Interrupted.
@@ -58,7 +58,7 @@ def evaluate(
         loader: of ``dataset``, kept by a caller that evaluates again and again; None: one for this pass.
     """
     if loader is None:
-        loader = build_eval_loader(cfg, dataset, task.device)
+        loader = build_eval_loader(cfg, dataset, maker.device)
     # Contours are searched in threads while the network computes: OpenCV releases the interpreter's lock.
     evaluator = BoxEvaluator(
         dataset.metadata.class_names,
@@ -66,14 +66,14 @@ def evaluate(
         multi_contour=cfg.box_v2_metric,
         workers=min(4, os.cpu_count() or 1),
     )
-    training = task.model.training
-    task.model.eval()
+    training = maker.model.training
+    maker.model.eval()
     for batch in stop.watch(progress(loader, label, total=len(loader))):
-        batch = batch.to(task.device)
-        cams, logits = task.cams(batch)
+        batch = batch.to(maker.device)
+        cams, logits = maker(batch.images, batch.raw, batch.labels)
         boxes = [scaled_boxes(dataset.metadata, frame_id, dataset.crop_size) for frame_id in batch.ids]
         evaluator.update(cams, batch.labels, logits, boxes, batch.indices)
-    task.model.train(training)
+    maker.model.train(training)
     stop.check()
     state = evaluator.state()
     evaluator.merge(distributed.gather_objects(state))
@@ -82,15 +82,15 @@ def evaluate(
 
 
 def cams_of(
-    task: Task, dataset: VideoDataset, indices: Sequence[int], batch_size: int
+    maker: MapMaker, dataset: VideoDataset, indices: Sequence[int], batch_size: int
 ) -> dict[int, CamArray]:
     """CAMs float32 [H, W] of single samples, by their index in the split; for pictures."""
-    task.model.eval()
+    maker.model.eval()
     found: dict[int, CamArray] = {}
     for start in range(0, len(indices), batch_size):
-        batch = whole_frames(dataset, indices[start : start + batch_size]).to(task.device)
-        for index, cam in zip(batch.indices.tolist(), task.cams(batch)[0].cpu().numpy(), strict=True):
-            found[index] = cam
+        batch = whole_frames(dataset, indices[start : start + batch_size]).to(maker.device)
+        cams, _ = maker(batch.images, batch.raw, batch.labels)  # [B, H, W]
+        found |= zip(batch.indices.tolist(), cams.cpu().numpy(), strict=True)
     return found
 
 

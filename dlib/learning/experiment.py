@@ -5,26 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 
-from dlib.cams.store import CamStore
 from dlib.configure.config import Config, experiment_name
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
+from dlib.datasets.splits import Data, build_train_loader, load_data
 from dlib.learning.best import BestModels
 from dlib.learning.checkpoints import CheckpointFolder
-from dlib.learning.data import Data, build_train_loader, load_data
+from dlib.learning.dry_run import show_plan
 from dlib.learning.evaluation import build_eval_loader, evaluate
 from dlib.learning.folder import ExperimentFolder, command_line
 from dlib.learning.messages import CollapseWarning, epoch_summary, say_epoch, say_validation, say_what_runs
-from dlib.learning.pictures import draw_progress, draw_seeds, draw_test, draw_train_progress
-from dlib.learning.plan import show_plan
-from dlib.learning.results import Results, as_text
-from dlib.learning.seeding import Seeding
+from dlib.learning.pictures import draw_examples, draw_progress, draw_test, draw_train_progress
+from dlib.learning.results import Results, as_text, with_validation_thresholds
 from dlib.learning.tensorboard import open_event_log
 from dlib.learning.trainer import Trainer
-from dlib.models import load_best_model
-from dlib.tasks import TASK_CLASSES, CoLoCam, Task
+from dlib.models import MapMaker, load_best_model
+from dlib.tasks import build_task
 from dlib.utils import distributed
 from dlib.utils.errors import UserError
 from dlib.utils.logging import logger, start_logging
@@ -53,11 +52,11 @@ def run(cfg: Config) -> None:
             show_plan(cfg, data, device)
             return
         with locked(folder, cfg):
+            experiment = Experiment(cfg, folder, data, device)
             try:
-                Experiment(cfg, folder, data, device).run()
+                experiment.run()
             finally:
-                if isinstance(data.train.cams, CamStore):
-                    data.train.cams.release()
+                experiment.task.close()
 
 
 @contextmanager
@@ -88,20 +87,20 @@ class Experiment:
         say_what_runs(cfg, data, environment, folder.path)
         seed_all(cfg.seed)
         use_deterministic_algorithms(cfg.deterministic)
-        self.task: Task = TASK_CLASSES[cfg.task](cfg, data.classes, device)
-        self.seeding = Seeding(cfg, self.task, data, self.stop) if isinstance(self.task, CoLoCam) else None
+        self.task = build_task(cfg, data.classes, device)
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
         self.trainer = Trainer(cfg, self.task, loader, self.events)
         self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
             folder.path / "checkpoints", cfg.keep_last_n_checkpoints, experiment_name(cfg)
         )
-        self.best = BestModels(cfg, folder.path, self.checkpoints, data.classes)
+        self.best = BestModels(cfg, folder.path, self.checkpoints, data.classes, self.task.trains_maps)
         self.results = Results(folder.path, cfg, data.classes, environment, command_line())
         self.results.content["parameters"] = sum(p.numel() for p in self.task.model.parameters())
 
     def run(self) -> None:
         """Train, validating after every epoch (and before the first), then test the best weights."""
+        self.task.prepare(self.data, self.stop)
         resumed = self._resume()
         if distributed.is_main():
             self.folder.write(self.cfg, self.results.content["environment"])
@@ -123,8 +122,8 @@ class Experiment:
         self.events.write(
             "start", task=self.cfg.task, config=config, command=command_line(), environment=environment
         )
-        if isinstance(self.task, CoLoCam) and self.task.needs_cams() and distributed.is_main():
-            draw_seeds(self.task, self.data.train, self.path)
+        if distributed.is_main():
+            draw_examples(self.task.examples(self.data), self.path)
 
     def _train(self, epoch: int) -> None:
         start = time.perf_counter()
@@ -142,7 +141,7 @@ class Experiment:
 
     def _conclude_epoch(self) -> None:
         """Say how the epoch went: after its checkpoint, and again in a run that goes on from that one."""
-        summary = epoch_summary(self.trainer, self.seeding.diagnostics() if self.seeding else {})
+        summary = epoch_summary(self.trainer, self.task.diagnostics(self.trainer.position.epoch))
         self.events.write("epoch", **summary)
         say_epoch(self.cfg, summary)
         self.collapse.look(summary)
@@ -155,7 +154,7 @@ class Experiment:
         with self._weights_to_keep():
             interval = self.cfg.val_cam_curve_interval
             report = evaluate(
-                self.task, self.data.val, self.cfg, interval, self.stop, "validation", self.val_loader
+                self.task.maps, self.data.val, self.cfg, interval, self.stop, "validation", self.val_loader
             )
             improved = self.best.update(report, position.epoch, position.step, self.task.model)
             if BEST_LOCALIZATION in improved:
@@ -179,18 +178,19 @@ class Experiment:
     def _test(self) -> None:
         start = time.perf_counter()
         self.val_loader.close()
-        if self.seeding is not None:
-            self.results.content["classifier_test"] = self.seeding.test_report()
+        references = self.task.references()
+        for name, maker in references.items():
+            self.results.content[f"{name}_test"] = self._test_report(name, maker)
         for criterion in CRITERIA:
             load_best_model(self.task.model, self.best.weights(criterion))
             report = evaluate(
-                self.task, self.data.test, self.cfg, self.cfg.cam_curve_interval, self.stop, "test"
+                self.task.maps, self.data.test, self.cfg, self.cfg.cam_curve_interval, self.stop, "test"
             )
             if distributed.is_main():
                 entry = self.results.add_test(criterion, report)
                 self.events.write("test", criterion=criterion, report={**entry, "curves": None})
                 logger.info("\n" + as_text(criterion, entry))
-                draw_test(self.cfg, self.task, self.seeding, self.data.test, report, self.path / criterion)
+                draw_test(self.cfg, self.task, self.data.test, report, self.path / criterion)
         self._count_seconds("test_s", start)
         total = self.results.times["total_s"]
         self.events.write("end", seconds=total)
@@ -201,6 +201,13 @@ class Experiment:
             self.folder.pass_(as_text(BEST_LOCALIZATION, entry))
             logger.info(f"done in {readable(total)}: {self.path}")
         distributed.barrier()
+
+    def _test_report(self, name: str, maker: MapMaker) -> dict[str, Any]:
+        """CorLoc of a reference's maps on test, also at the thresholds that validation chose for them."""
+        cfg, label = self.cfg, f"{name}'s CAMs on"
+        val = evaluate(maker, self.data.val, cfg, cfg.val_cam_curve_interval, self.stop, f"{label} val")
+        test = evaluate(maker, self.data.test, cfg, cfg.cam_curve_interval, self.stop, f"{label} test")
+        return with_validation_thresholds(test, val.to_dict())
 
     def _finished(self) -> bool:
         epoch = self.trainer.position.epoch

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from dlib.configure.checks import config_warnings
 from dlib.configure.config import Config
-from dlib.learning.data import Data
+from dlib.datasets.splits import Data
 from dlib.learning.trainer import Trainer
 from dlib.metrics import LocalizationReport
 from dlib.utils.logging import EventLog, logger
@@ -30,10 +29,10 @@ def say_what_runs(cfg: Config, data: Data, environment: dict[str, str], folder: 
         logger.warning(warning)
 
 
-def epoch_summary(trainer: Trainer, diagnostics: dict[str, Callable[[int], Any]]) -> dict[str, Any]:
+def epoch_summary(trainer: Trainer, diagnostics: dict[str, float | None]) -> dict[str, Any]:
     """The ``epoch`` event of ``log.jsonl``: means, rates, and where the time went.
 
-    ``diagnostics`` are functions of the epoch; those that have no value are left out.
+    ``diagnostics`` are the task's of the epoch; those that have no value are left out.
     """
     means = trainer.epoch_means()
     sums = trainer.position.sums
@@ -51,7 +50,6 @@ def epoch_summary(trainer: Trainer, diagnostics: dict[str, Callable[[int], Any]]
     }
     if norms:
         plain["grad_norms"] = norms
-    more = {name: measure(trainer.position.epoch) for name, measure in diagnostics.items()}
     return {
         "epoch": trainer.position.epoch,
         "step": trainer.position.step,
@@ -60,7 +58,7 @@ def epoch_summary(trainer: Trainer, diagnostics: dict[str, Callable[[int], Any]]
         "images_per_s": sums["images"] / max(sums["elapsed"], 1e-9),
         "seconds": seconds,
         "shares": {name: value / total for name, value in seconds.items()},
-        "diagnostics": {**plain, **{name: value for name, value in more.items() if value is not None}},
+        "diagnostics": {**plain, **{name: value for name, value in diagnostics.items() if value is not None}},
     }
 
 

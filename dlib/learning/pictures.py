@@ -10,9 +10,8 @@ from dlib.configure.config import Config
 from dlib.datasets.metadata import scaled_boxes
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.learning.evaluation import cams_of, whole_frames
-from dlib.learning.seeding import Seeding
 from dlib.metrics import LocalizationReport
-from dlib.tasks import CoLoCam, Task
+from dlib.tasks import Examples, Task
 from dlib.utils.logging import logger
 from dlib.visualization.curves import write_curves
 from dlib.visualization.gallery import choose_samples, gallery_samples, write_gallery, write_seed_examples
@@ -20,7 +19,6 @@ from dlib.visualization.overlays import overlay
 from dlib.visualization.records import GALLERY
 from dlib.visualization.report import write_report
 
-_SEED_EXAMPLES = 12
 _TRAIN_CAMS = 10
 
 
@@ -38,7 +36,6 @@ def draw_progress(cfg: Config, folder: Path, curves: bool) -> None:
 def draw_test(
     cfg: Config,
     task: Task,
-    seeding: Seeding | None,
     test: VideoDataset,
     report: LocalizationReport,
     folder: Path,
@@ -54,14 +51,15 @@ def draw_test(
     chosen = choose_samples(samples, per_group=max(1, cfg.vizu_n // 5), seed=cfg.seed)
     indices = sorted(chosen)
     batch_size = cfg.eval_batch_size or cfg.batch_size
+    reference = next(iter(task.references().values()), None)
     write_gallery(
         folder / GALLERY,
         samples,
         lambda index: whole_frames(test, [index]).raw[0].permute(1, 2, 0).numpy(),
-        cams_of(task, test, indices, batch_size),
-        cams_of(seeding.seeder, test, indices, batch_size) if seeding else None,
+        cams_of(task.maps, test, indices, batch_size),
+        cams_of(reference, test, indices, batch_size) if reference else None,
         chosen=chosen,
-        cam_name=cfg.task if seeding else cfg.method,
+        cam_name=cfg.task if task.trains_maps else cfg.method,
     )
 
 
@@ -71,28 +69,23 @@ def draw_train_progress(cfg: Config, task: Task, train: VideoDataset, epoch: int
     items = np.linspace(0, len(train) - 1, count).astype(int).tolist()
     batch = train.load([FrameRequest(0, item, train.allowed(item)[0], whole=True) for item in items])
     task.model.eval()
-    cams = task.cams(batch.to(task.device))[0].cpu().numpy()  # [B, H, W]
+    on_device = batch.to(task.device)
+    cams = task.maps(on_device.images, on_device.raw, on_device.labels)[0].cpu().numpy()  # [B, H, W]
     for item, raw, cam in zip(items, batch.raw.permute(0, 2, 3, 1).numpy(), cams, strict=True):
         path = folder / "train_cams" / f"{item:05d}" / f"{epoch:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         overlay(raw, cam, None, (), f"epoch {epoch}").save(path)
 
 
-def draw_seeds(task: CoLoCam, train: VideoDataset, folder: Path) -> None:
-    """Frames of the first epoch with their CAM, ROI and seeds, spread over the train shots."""
-    items = np.linspace(0, len(train) - 1, min(_SEED_EXAMPLES, len(train))).astype(int)
-    train.set_epoch(1)
-    for_pictures = [train[int(item)] for item in items]
-    batch = type(for_pictures[0]).cat(for_pictures)
-    if batch.cams is None:
+def draw_examples(examples: Examples | None, folder: Path) -> None:
+    """Training frames with their CAM, ROI and seeds, where the task has such."""
+    if examples is None:
         return
-    cams = task.source_cams(batch.to(task.device), epoch=1)
-    labels = task.pseudo_labels(cams, batch.keys, epoch=1)
     write_seed_examples(
         folder / "seeds",
-        batch.ids,
-        batch.raw.permute(0, 2, 3, 1).numpy(),
-        cams.cpu().numpy(),
-        labels["seeds"].cpu().numpy(),
-        labels["roi_boxes"].cpu().numpy(),
+        examples.batch.ids,
+        examples.batch.raw.permute(0, 2, 3, 1).numpy(),
+        examples.cams.cpu().numpy(),
+        examples.seeds.cpu().numpy(),
+        examples.boxes.cpu().numpy(),
     )

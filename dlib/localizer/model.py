@@ -8,12 +8,10 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
-from dlib.cams import build_cam_extractor, edge_maps, upsample_cams
 from dlib.datasets.batch import normalize
-from dlib.models import STDClassifier, UnetCoLoCAM, load_saved_model, read_model_settings
-from dlib.tasks.colocam import foreground
+from dlib.models import MapMaker, load_saved_model, read_model_settings
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
 
@@ -26,61 +24,27 @@ class SavedModel:
     """A trained model.
 
     Attributes:
-        model: in eval mode.
+        maps: what makes its maps; the model in it is in eval mode.
         classes: names in the order of the logits.
         crop_size: side of the square that the network sees.
-        method: CAM method of a classifier.
         taus: threshold of each class; empty when nothing says it.
         weights: folder that the weights come from.
-        temperature, refine_sigma_rgb, refine_sigma_xy: the flags map_temperature and map_refine_* of the run.
     """
 
-    model: STDClassifier | UnetCoLoCAM
+    maps: MapMaker
     classes: list[str]
     crop_size: int
-    method: str
     taus: dict[str, float]
     weights: Path
-    temperature: float = 1.0
-    refine_sigma_rgb: float = 30.0
-    refine_sigma_xy: float = 0.0
 
-    @torch.no_grad()
     def maps_and_logits(self, raw: Tensor, label: int | None = None) -> tuple[Tensor, Tensor]:
         """Maps [B, H, W] in 0..1 of class ``label`` (None: each image's predicted one) and logits [B, C].
 
         Args:
             raw: uint8 [B, 3, H, W], RGB, on the model's device.
         """
-        maps, logits = self._maps_and_logits(normalize(raw), label)
-        return edge_maps(maps, raw, self.refine_sigma_rgb, self.refine_sigma_xy), logits
-
-    def _maps_and_logits(self, images: Tensor, label: int | None) -> tuple[Tensor, Tensor]:
-        if isinstance(self.model, UnetCoLoCAM):
-            output = self.model(images)
-            return foreground(output.maps, self.temperature), output.logits.float()
-        features = self.model.cam_features(images)  # [B, K, h, w]
-        logits = self.model.logits_from_features(features).float()  # [B, C]
-        classes = logits.argmax(dim=1) if label is None else torch.full_like(logits[:, 0], label).long()
-        extractor = build_cam_extractor(_FeaturesKnown(self.model, features), self.method)
-        return upsample_cams(extractor(images, classes), (images.shape[2], images.shape[3])), logits
-
-
-class _FeaturesKnown(nn.Module):
-    """A classifier that has the features of its first images already: naming the class needed them."""
-
-    def __init__(self, model: STDClassifier, features: Tensor) -> None:
-        super().__init__()
-        self._model = model
-        self._features: Tensor | None = features
-        self.classification_head = model.classification_head
-        self.logits_from_features = model.logits_from_features
-        self.class_maps = model.class_maps
-        self.train(model.training)
-
-    def cam_features(self, images: Tensor) -> Tensor:
-        features, self._features = self._features, None
-        return self._model.cam_features(images) if features is None else features
+        labels = None if label is None else torch.full((len(raw),), label, device=raw.device)
+        return self.maps(normalize(raw), raw, labels)
 
 
 def find_weights(folder: Path, criterion: str) -> Path:
@@ -132,7 +96,8 @@ def read_saved_model(
     finish = [settings.get(name, default) for name, default in _FINISH.items()]
     if not all(isinstance(value, (int, float)) and value >= 0 for value in finish) or finish[0] == 0:
         raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(_FINISH)} must be numbers >= 0")
-    return SavedModel(model.to(device), classes, crop_size, str(settings["method"]), taus, weights, *finish)
+    maps = MapMaker(model.to(device), str(settings["method"]), *finish)
+    return SavedModel(maps, classes, crop_size, taus, weights)
 
 
 def _thresholds(folder: Path, criterion: str) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlib.models.classifier import CamClassifier, STDClassifier
 from dlib.models.lr_groups import learning_rate_groups
+from dlib.models.readout import MapMaker, foreground
 from dlib.models.settings import (
     build_model,
     load_saved_model,
@@ -21,11 +22,13 @@ from dlib.models.weights import (
 
 __all__ = [
     "CamClassifier",
+    "MapMaker",
     "STDClassifier",
     "UnetCoLoCAM",
     "UnetOutput",
     "best_model_state",
     "build_model",
+    "foreground",
     "learning_rate_groups",
     "load_best_model",
     "load_fitting_weights",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,9 @@ class CamClassifier(nn.Module):
         weights_dir: folder of the ImageNet weights; None: ``pretrained/imagenet``.
     Raises ValueError for an argument outside these, UserError for ImageNet weights that cannot be had.
     """
+
+    decodes_maps: ClassVar[bool] = False
+    """Whether ``forward`` gives maps (UnetOutput); otherwise a CAM method reads them out of the classifier."""
 
     def __init__(
         self,

@@ -21,6 +21,8 @@ class UnetOutput(NamedTuple):
     """Class logits [B, C]."""
     maps: Tensor
     """Map logits [B, 2, H, W]: 0 background, 1 foreground."""
+    features: Tensor
+    """The decoder's last map [B, D, h, w], detached."""
 
 
 def resize(x: Tensor, size: torch.Size) -> Tensor:
@@ -93,8 +95,7 @@ class UnetCoLoCAM(CamClassifier):
     Raises ValueError for a ``scale_in`` other than 1 too.
     """
 
-    deep_features: Tensor | None = None
-    """The decoder's last map [B, D, h, w] of the last forward, detached."""
+    decodes_maps = True
 
     def __init__(self, encoder_name: str, num_classes: int, *args: Any, **options: Any) -> None:
         super().__init__(encoder_name, num_classes, *args, **options)
@@ -106,10 +107,8 @@ class UnetCoLoCAM(CamClassifier):
         init_xavier_uniform(self.segmentation_head)
 
     def forward(self, images: Tensor) -> UnetOutput:
-        """Class logits [B, C] and map logits [B, 2, H, W] of images [B, 3, H, W]."""
+        """Class logits, map logits and decoder features of images [B, 3, H, W]."""
         features = self.features(images)
         decoded = self.decoder(features)
-        if not torch.compiler.is_exporting():
-            self.deep_features = decoded.detach()
         maps = resize(self.segmentation_head(decoded), images.shape[-2:])
-        return UnetOutput(self.logits_from_features(features[-1]), maps)
+        return UnetOutput(self.logits_from_features(features[-1]), maps, decoded.detach())

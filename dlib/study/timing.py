@@ -10,11 +10,11 @@ import torch
 from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, TEST
 from dlib.datasets.batch import Batch
-from dlib.learning.data import read_frames
+from dlib.datasets.splits import read_frames
 from dlib.learning.evaluation import whole_frames
 from dlib.localizer import find_weights
 from dlib.models import load_best_model
-from dlib.tasks import TASK_CLASSES, Task
+from dlib.tasks import Task, build_task
 from dlib.utils import distributed
 from dlib.utils.files import read_json, write_json
 
@@ -31,7 +31,7 @@ def frame_cost(folder: Path, method: str = "") -> dict[str, float]:
     cfg = cfg.replace(method=method) if method else cfg
     device = distributed.pick_device(cfg.device, cfg.cudaid, 0)
     frames = read_frames(cfg, TEST)
-    task = TASK_CLASSES[cfg.task](cfg, frames.metadata.class_names, device, initialize=False)
+    task = build_task(cfg, frames.metadata.class_names, device, initialize=False)
     load_best_model(task.model, find_weights(folder, BEST_LOCALIZATION))
     task.model.eval()
     seconds = _seconds(task, whole_frames(frames, [0]).to(device))
@@ -45,7 +45,7 @@ def frame_cost(folder: Path, method: str = "") -> dict[str, float]:
 
 def _seconds(task: Task, batch: Batch) -> float:
     start = time.perf_counter()
-    cams, _ = task.cams(batch)
+    cams, _ = task.maps(batch.images, batch.raw, batch.labels)
     if cams.is_cuda:
         torch.cuda.synchronize(cams.device)
     return time.perf_counter() - start

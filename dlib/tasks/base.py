@@ -1,9 +1,9 @@
-"""What a task is made of: its model, its losses, one training step, and its CAMs for a batch."""
+"""What a task is made of: its model, its maps, what the optimizer trains, and one training step."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dlib.cams import edge_maps
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
-from dlib.models import CamClassifier, load_best_model, load_fitting_weights
+from dlib.datasets.splits import Data
+from dlib.models import CamClassifier, MapMaker, load_best_model, load_fitting_weights
 from dlib.utils.logging import logger
+from dlib.utils.signals import StopRequest
 from dlib.utils.timing import StepClock
 
 
@@ -30,10 +31,41 @@ class StepResult:
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Task(ABC):
-    """One way to train and to localize. A new method is one new subclass."""
+@dataclass(frozen=True)
+class Work:
+    """What a run does beside training steps and evaluation, for ``--dry_run`` to time.
 
-    name: ClassVar[str]
+    Attributes:
+        title: what the line of the dry run calls it; works of one title are added up.
+        frames: how many frames it handles in the whole run.
+        handle: does it for a batch.
+        shared: whether the processes share the frames.
+    """
+
+    title: str
+    frames: int
+    handle: Callable[[Batch], Any]
+    shared: bool = True
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training frames with what the maps learn from, for the report's pictures; ``batch`` is on the CPU."""
+
+    batch: Batch
+    cams: Tensor  # [B, H, W]
+    seeds: Tensor  # [B, H, W]
+    boxes: Tensor  # [B, 4] of the regions of interest
+
+
+class Task(ABC):
+    """One way to train and to localize. A new method is one new subclass and one entry in dlib/configure/tasks.py.
+
+    Attributes:
+        trains_maps: whether training makes the maps themselves, of which classification then says nothing.
+    """
+
+    trains_maps: ClassVar[bool] = False
 
     def __init__(
         self, cfg: Config, classes: list[str], device: torch.device, initialize: bool = True
@@ -69,17 +101,42 @@ class Task(ABC):
     def training_step(self, batch: Batch, epoch: int, clock: StepClock, diagnose: bool) -> StepResult:
         """Losses of one minibatch; ``diagnose`` asks for the numbers that cost extra."""
 
-    @abstractmethod
-    def cams(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """CAMs [B, H, W] in 0..1 for the images' own labels, and class logits [B, classes]; no gradient."""
+    @property
+    def maps(self) -> MapMaker:
+        """What makes the model's localization maps."""
+        cfg = self.cfg
+        return MapMaker(
+            self.model,
+            cfg.method,
+            temperature=cfg.map_temperature,
+            refine_sigma_rgb=cfg.map_refine_sigma_rgb,
+            refine_sigma_xy=cfg.map_refine_sigma_xy,
+            chunk_size=cfg.cam_chunk_size,
+            amp_dtype=self.amp_dtype(cfg.amp_eval),
+            memory_format=self.memory_format,
+        )
 
-    def finish_maps(self, maps: Tensor, batch: Batch) -> Tensor:
-        """Final maps [B, H, W] of ``batch`` with the edges of its frames, where the flags ask for it."""
-        return edge_maps(maps, batch.raw, self.cfg.map_refine_sigma_rgb, self.cfg.map_refine_sigma_xy)
+    def prepare(self, data: Data, stop: StopRequest) -> None:
+        """Called once before training, in every process; may give the train split its CAMs."""
 
-    def needs_cams(self) -> bool:
-        """Whether training frames must come with the CAMs of a trained classifier."""
-        return False
+    def close(self) -> None:
+        """Called at the end of a run, also of a failed one; gives back what ``prepare`` took."""
+
+    def references(self) -> dict[str, MapMaker]:
+        """Other map makers that are measured on test beside the result, by name."""
+        return {}
+
+    def diagnostics(self, epoch: int) -> dict[str, float | None]:
+        """What the summary of a finished epoch says beside the means of its steps; None: not known."""
+        return {}
+
+    def examples(self, data: Data) -> Examples | None:
+        """Frames of the first epoch with what the maps learn from; None where there is no such thing."""
+        return None
+
+    def extra_work(self, data: Data) -> list[Work]:
+        """What a run does beside steps and evaluation."""
+        return []
 
     def start_epoch(self, epoch: int) -> None:
         """Called before every training epoch, with the model in training mode."""
@@ -100,13 +157,19 @@ class Task(ABC):
     def load_loss_state(self, state: dict[str, Any]) -> None:
         """The counterpart of ``loss_state``."""
 
-    def autocast(self, wanted: bool) -> AbstractContextManager[None]:
-        """Mixed precision where the device computes it natively.
+    def amp_dtype(self, wanted: bool) -> torch.dtype | None:
+        """Mixed precision's type where it is ``wanted`` and the device computes it natively; None: float32.
 
         CPUs stay in float32: bfloat16 is emulated on most of them, many times slower than float32.
         """
-        dtype = torch.bfloat16 if self.cfg.amp_dtype == "bfloat16" else torch.float16
-        return torch.autocast(self.device.type, dtype=dtype, enabled=wanted and self.device.type == "cuda")
+        if not wanted or self.device.type != "cuda":
+            return None
+        return torch.bfloat16 if self.cfg.amp_dtype == "bfloat16" else torch.float16
+
+    def autocast(self, wanted: bool) -> torch.autocast:
+        """Mixed precision in training, as `amp_dtype` says."""
+        dtype = self.amp_dtype(wanted)
+        return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
     def images(self, batch: Batch) -> Tensor:
         """The network's input [B, 3, H, W], normalized, in the memory layout that the network likes."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlib.cams import build_cam_extractor, upsample_cams
 from dlib.configure.config import Config
-from dlib.configure.constants import STD_CL
 from dlib.datasets.batch import Batch
 from dlib.models import CamClassifier, learning_rate_groups
 from dlib.tasks.base import StepResult, Task
@@ -21,8 +18,6 @@ from dlib.utils.timing import StepClock
 
 class StdCl(Task):
     """Cross entropy on single frames; the CAM method reads the maps out."""
-
-    name = STD_CL
 
     def build_model(self) -> CamClassifier:
         weights = self.cfg.encoder_weights if self.initialize else None
@@ -44,14 +39,6 @@ class StdCl(Task):
             logits = self.network(self.images(batch))  # [B, classes]
         loss, correct = classification_loss(self.cfg, logits, batch.labels)
         return StepResult(loss, {"classification": loss}, {"classification": loss}, correct)
-
-    @torch.no_grad()
-    def cams(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        images = self.images(batch)
-        extractor = build_cam_extractor(self.model, self.cfg.method, chunk_size=self.cfg.cam_chunk_size)
-        with self.autocast(self.cfg.amp_eval):
-            cams, logits = extractor.cams_and_logits(images, batch.labels)  # [B, h, w], [B, classes]
-        return self.finish_maps(upsample_cams(cams, (images.shape[2], images.shape[3])), batch), logits
 
 
 def classification_loss(cfg: Config, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

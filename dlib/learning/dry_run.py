@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import resource
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
-from dlib.cams.store import CamStore
 from dlib.configure.config import Config, experiment_dir
 from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import TrainLoader
-from dlib.learning.data import Data, build_train_loader
+from dlib.datasets.splits import Data, build_train_loader
 from dlib.learning.evaluation import whole_frames
-from dlib.learning.seeding import seed_recipe
-from dlib.tasks import TASK_CLASSES, CoLoCam, SeederTask, Task
-from dlib.tasks.colocam import makes_own_maps
-from dlib.tasks.pretrained import cam_store_folder
+from dlib.tasks import Task, Work, build_task
 from dlib.utils.distributed import is_main, world_size
 from dlib.utils.logging import logger
 from dlib.utils.timing import StepClock, readable
@@ -36,8 +34,7 @@ class Costs:
 
     step: float  # of one training step
     frame: float  # of one evaluated frame
-    classifier_frame: float = 0.0  # of one frame's CAM by the classifier that gives the seeds
-    seeds: float = 0.0  # of drawing one frame's seeds
+    extra: dict[str, float]  # of all that the task does beside these, by title
 
 
 def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
@@ -46,7 +43,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     Time and memory come from two training steps and a batch of evaluation frames on this machine; the data are read,
     the weights are not changed.
     """
-    task = TASK_CLASSES[cfg.task](cfg, data.classes, device)
+    task = build_task(cfg, data.classes, device)
     loader = build_train_loader(cfg, data.train, pin_memory=False)
     loader.set_epoch(1)
     steps = len(loader)
@@ -57,9 +54,8 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
         "training": steps * cfg.max_epochs * costs.step,
         "validation": len(data.val) * (cfg.max_epochs + 1) * costs.frame / world_size(),
         "test": 2 * len(data.test) * costs.frame / world_size(),
+        **costs.extra,
     }
-    if isinstance(task, CoLoCam):
-        times |= _seeding_times(cfg, data, task, costs)
     if not is_main():
         return
     spent = ", ".join(f"{readable(seconds)} {what}" for what, seconds in times.items())
@@ -78,59 +74,39 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     logger.info("dry run: nothing is written\n" + "\n".join(lines))
 
 
-def _seeding_times(cfg: Config, data: Data, task: CoLoCam, costs: Costs) -> dict[str, float]:
-    """Seconds of what the classifier does for CoLo-CAM: the stored CAMs, its own measurement, the seeds' purity.
-
-    The purity is found once for each recipe of seeds, and for maps of its own once an epoch at most.
-    """
-    frames = data.train.all_ids()
-    missing = len(CamStore(cam_store_folder(cfg)).missing(frames)) if task.needs_cams() else 0
-    boxed = sum(frame_id in data.val.metadata.boxes for frame_id in data.val.metadata.ids)
-    epochs = range(1, cfg.max_epochs + 1)
-    own = [epoch for epoch in epochs if makes_own_maps(cfg, epoch)]
-    recipes = {seed_recipe(cfg, epoch) for epoch in epochs if epoch not in own}
-    purity = bool(recipes) * costs.classifier_frame + len(own) * costs.frame
-    purity += (len(recipes) + len(own)) * costs.seeds
-    passes = (len(data.val) + len(data.test)) * costs.classifier_frame / world_size()
-    return {
-        f"CAM store ({missing} of {len(frames)} train frames are missing)": missing
-        * costs.classifier_frame
-        / world_size(),
-        "classifier's CAMs on validation and test": passes,
-        "seed purity": boxed * purity,
-    }
-
-
 def _measure(cfg: Config, data: Data, task: Task, loader: TrainLoader) -> Costs:
     seconds = []
     task.model.train()
     batches = loader.iterate(1)
     for _, batch in zip(range(_MEASURED_STEPS), batches, strict=False):
-        if task.needs_cams():
-            # The stored CAMs may not exist yet; any map costs the same.
-            batch = replace(batch, cams=torch.rand(len(batch), cfg.crop_size, cfg.crop_size))
+        # The stored CAMs may not exist yet; any map costs the same.
+        batch = replace(batch, cams=torch.rand(len(batch), cfg.crop_size, cfg.crop_size))
         seconds.append(_seconds(task.device, _step_of(task, batch.to(task.device))))
     task.model.zero_grad(set_to_none=True)
     task.model.eval()
     count = min(cfg.eval_batch_size or cfg.batch_size, len(data.val))
     frames = whole_frames(data.val, range(count)).to(task.device)
-    costs = Costs(min(seconds), _per_frame(task, frames))
-    if isinstance(task, CoLoCam):
-        seeder = SeederTask(cfg, task.classes, task.device, task.build_seeder())
-        costs.classifier_frame = _per_frame(seeder, frames)
-        cams, _ = seeder.cams(frames)
-        drawing = _seconds(task.device, lambda: task.pseudo_labels(cams, frames.keys, epoch=1))
-        costs.seeds = drawing / len(frames)
-    return costs
+    frame = _per_frame(task, frames, lambda: task.maps(frames.images, frames.raw, frames.labels))
+    return Costs(min(seconds), frame, _of_extra_work(task, task.extra_work(data), frames))
+
+
+def _of_extra_work(task: Task, works: list[Work], frames: Batch) -> dict[str, float]:
+    """Seconds of the works, by title."""
+    times: dict[str, float] = defaultdict(float)
+    for work in works:
+        processes = world_size() if work.shared else 1
+        once = _per_frame(task, frames, partial(work.handle, frames)) if work.frames else 0.0
+        times[work.title] += work.frames * once / processes
+    return dict(times)
 
 
 def _step_of(task: Task, batch: Batch) -> Callable[[], Any]:
     return lambda: task.training_step(batch, 1, StepClock(), False).loss.backward()
 
 
-def _per_frame(task: Task, frames: Batch) -> float:
-    """Seconds of one frame's CAM; the first of two passes pays for what happens only once."""
-    return min(_seconds(task.device, lambda: task.cams(frames)) for _ in range(2)) / len(frames)
+def _per_frame(task: Task, frames: Batch, work: Callable[[], Any]) -> float:
+    """Seconds of ``work`` for each of ``frames``; the first of two passes pays for what happens only once."""
+    return min(_seconds(task.device, work) for _ in range(2)) / len(frames)
 
 
 def _seconds(device: torch.device, work: Callable[[], Any]) -> float:

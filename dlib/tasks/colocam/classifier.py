@@ -1,4 +1,7 @@
-"""The stored CAMs that seeds are drawn from: computed where missing, in one batched pass, and kept."""
+"""The classifier that CoLo-CAM builds on: finding it, and the store of its CAMs that seeds are drawn from.
+
+Missing CAMs are computed in one batched pass, and kept.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,10 @@ from pathlib import Path
 import torch
 
 from dlib.cams.store import CamStore
-from dlib.configure.config import Config
+from dlib.configure.config import Config, model_tag
 from dlib.datasets.loaders import frame_loader
 from dlib.datasets.video_dataset import VideoDataset
-from dlib.models import CamClassifier
-from dlib.tasks import SeederTask
-from dlib.tasks.pretrained import cam_store_folder, seeder_folder
+from dlib.models import CamClassifier, MapMaker
 from dlib.utils import distributed
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json, write_json
@@ -23,8 +24,37 @@ from dlib.utils.signals import StopRequest
 _ORIGIN = "origin.json"
 
 
-def fill_cam_store(cfg: Config, seeder: SeederTask, dataset: VideoDataset, stop: StopRequest) -> CamStore:
-    """The store of ``seeder``'s CAMs of all train frames; computes those that are not there yet.
+def classifier_folder(cfg: Config) -> Path:
+    """Weights that encoder and head start from."""
+    return _existing(cfg, cfg.colocam_pretrained_cl_ch_pt)
+
+
+def seeder_folder(cfg: Config) -> Path:
+    """Weights of the classifier whose CAMs give the seeds."""
+    return _existing(cfg, cfg.colocam_pretrained_seeder_ch_pt)
+
+
+def cam_store_folder(cfg: Config) -> Path:
+    """Where the seeder's CAMs of all train frames lie."""
+    method = f"{cfg.seed_cam_method}_" if cfg.seed_cam_method not in ("", cfg.method) else ""
+    return Path(cfg.cams_root) / f"{model_tag(cfg, cfg.colocam_pretrained_seeder_ch_pt)}_{method}cams_train"
+
+
+def _existing(cfg: Config, criterion: str) -> Path:
+    folder = Path(cfg.pretrained_root) / model_tag(cfg, criterion)
+    if folder.is_dir():
+        return folder
+    other = Path(cfg.pretrained_root) / model_tag(cfg, cfg.colocam_pretrained_seeder_ch_pt)
+    wanted = " and ".join(dict.fromkeys((str(folder), str(other))))
+    raise UserError(
+        f"CoLo-CAM starts from a trained classifier, but {folder} does not exist (it needs {wanted}): "
+        "train one with --task STD_CL and the same --dataset, --encoder_name, --method, --spatial_pooling and "
+        "--box_v2_metric, then run 'bash cmds/promote.sh EXPERIMENT_FOLDER', or copy the folders there yourself"
+    )
+
+
+def fill_cam_store(cfg: Config, seeder: MapMaker, dataset: VideoDataset, stop: StopRequest) -> CamStore:
+    """The store of the classifier's CAMs of all train frames; computes those that are not there yet.
 
     A store that this program made with other weights is computed anew; one that came from elsewhere (it does not
     say with which weights) is used as it is. The main process holds the store from then on, for as long as it lives.
@@ -54,7 +84,7 @@ def fill_cam_store(cfg: Config, seeder: SeederTask, dataset: VideoDataset, stop:
     seeder.model.eval()
     for batch in stop.watch(progress(loader, "CAM store", total=len(loader))):
         batch = batch.to(seeder.device)
-        cams, _ = seeder.low_resolution_cams(seeder.images(batch), batch.labels)  # [B, h, w]
+        cams, _ = seeder.low_resolution(batch.images, batch.labels)  # [B, h, w]
         for frame_id, cam in zip(batch.ids, cams.cpu(), strict=True):
             try:
                 store.write(frame_id, cam)

@@ -1,0 +1,111 @@
+"""From images to localization maps: the one place that does it, for training, evaluation, prediction and export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dlib.cams import build_cam_extractor, edge_maps, upsample_cams
+from dlib.models.classifier import CamClassifier
+from dlib.poolings import WGAP
+
+
+def foreground(map_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """CAM [B, H, W] of map logits [B, 2, H, W]: softmax over the two maps, channel 1; no min-max normalization."""
+    return F.softmax(map_logits.float() / temperature, dim=1)[:, 1]
+
+
+@dataclass(frozen=True)
+class MapMaker:
+    """Localization maps of a model: its decoder's foreground, or a CAM method's map of its classifier.
+
+    Attributes:
+        model: used in the mode that it is in; a CAM method puts it into eval mode for the call.
+        method: CAM method (``--method``); a decoder's maps do not depend on it.
+        temperature: divides a decoder's map logits before the softmax, > 0.
+        refine_sigma_rgb, refine_sigma_xy: widths of the filter that gives maps the frame's edges; 0 pixels: off.
+        chunk_size: masked images per forward pass of ScoreCAM, SSCAM and ISCAM.
+        amp_dtype: precision of the network's forward pass; None: float32.
+        memory_format: of the images that the network gets.
+    """
+
+    model: CamClassifier
+    method: str
+    temperature: float = 1.0
+    refine_sigma_rgb: float = 30.0
+    refine_sigma_xy: float = 0.0
+    chunk_size: int = 32
+    amp_dtype: torch.dtype | None = None
+    memory_format: torch.memory_format = torch.contiguous_format
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, frames: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Final maps and class logits.
+
+        Args:
+            images: float32 [B, 3, H, W], normalized as in ImageNet, on the model's device.
+            frames: [B, 3, H, W] RGB 0..255, the same pixels, whose edges the maps may get.
+            labels: int64 [B], the class of each map; None: the class that the model predicts.
+        Returns: float32 [B, H, W] in 0..1, float32 [B, C].
+        Raises ValueError for a class that the model does not have.
+        """
+        if self.model.decodes_maps:
+            with self._precision(images):
+                output = self.model(self._arranged(images))
+            maps, logits = foreground(output.maps, self.temperature), output.logits.float()
+        else:
+            cams, logits = self.low_resolution(images, labels)
+            maps = upsample_cams(cams, (images.shape[2], images.shape[3]))
+        return edge_maps(maps, frames, self.refine_sigma_rgb, self.refine_sigma_xy), logits
+
+    @torch.no_grad()
+    def low_resolution(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """CAMs [B, h, w] as the CAM layer gives them, min-max normalized, and logits [B, C]; arguments as above."""
+        images = self._arranged(images)
+        extractor = build_cam_extractor(self.model, self.method, chunk_size=self.chunk_size)
+        with self._precision(images):
+            if labels is not None:
+                return extractor.cams_and_logits(images, labels)
+            # Naming the class needs the features, and so does its map.
+            features = self.model.cam_features(images)  # [B, K, h, w]
+            predicted = self.model.logits_from_features(features).argmax(dim=1)
+            return extractor.cams_and_logits(images, predicted, features)
+
+    def every_class(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, C] and maps without a gradient's help, for exported models.
+
+        Args: images: [B, 3, H, W], normalized.
+        Returns: for a decoder its foreground [B, H, W]; for a classifier one map per class [B, C, h, w] before
+            normalization: the head's own, or for WGAP the linear CAM of its weights, with the method LayerCAM of the
+            positive ones (LayerCAM's map of this head but for a factor).
+        """
+        if self.model.decodes_maps:
+            output = self.model(images)
+            return output.logits, output.maps.softmax(dim=1)[:, 1]
+        features = self.model.cam_features(images)  # [B, K, h, w]
+        logits = self.model.logits_from_features(features)
+        if not isinstance(self.model.classification_head, WGAP):
+            return logits, self.model.class_maps(features)
+        weights = self.model.classification_head.fc.weight  # [C, K]
+        if self.method == "LayerCAM":
+            weights = weights.relu()
+        return logits, F.conv2d(features, weights[:, :, None, None])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def with_model(self, model: CamClassifier) -> MapMaker:
+        """The same for another model."""
+        return replace(self, model=model)
+
+    def _arranged(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=self.memory_format)
+
+    def _precision(self, images: Tensor) -> torch.autocast:
+        wanted = self.amp_dtype is not None
+        return torch.autocast(images.device.type, dtype=self.amp_dtype or torch.bfloat16, enabled=wanted)

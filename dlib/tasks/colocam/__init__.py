@@ -1,0 +1,1 @@
+"""CoLo-CAM (Belharbi et al. 2025): ``task.py`` first."""

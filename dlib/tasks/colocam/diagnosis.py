@@ -1,0 +1,150 @@
+"""Numbers that tell whether CoLo-CAM's maps are alive: their foreground, what pulls at them, and their seeds."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dlib.cams import upsample_cams
+from dlib.datasets.batch import Batch
+from dlib.datasets.loaders import frame_loader
+from dlib.datasets.metadata import scaled_boxes
+from dlib.datasets.video_dataset import VideoDataset
+from dlib.losses import LossInputs
+from dlib.models import MapMaker
+from dlib.tasks.colocam.labels import SeedRecipe
+from dlib.utils.signals import StopRequest
+
+if TYPE_CHECKING:
+    from dlib.tasks.colocam.task import CoLoCam
+
+
+def diagnose_maps(inputs: LossInputs, terms: dict[str, Tensor], norms: bool = True) -> dict[str, Tensor]:
+    """Foreground share of the maps (mean and spread over frames), agreement with the seeds, and with ``norms`` for
+    each term the norm of its gradient at the map logits, which costs a backward pass through every term.
+
+    Args:
+        inputs: what the losses saw.
+        terms: the active terms' weighted values, with their graph.
+    Returns: scalars without graph; ``seed_agreement`` is the share of seed pixels whose label the maps give.
+    """
+    foreground = inputs.probabilities[:, 1].detach()  # [B, H, W]
+    share = (foreground > 0.5).float().mean(dim=(1, 2))  # [B]
+    found = {
+        "fg_share_mean": share.mean(),
+        "fg_share_std": share.std(unbiased=False),
+        "collapsed_share": ((share < 0.02) | (share > 0.9)).float().mean(),
+    }
+    if inputs.seeds is not None:
+        is_seed = (inputs.seeds == 0) | (inputs.seeds == 1)
+        agrees = ((foreground > 0.5) == (inputs.seeds == 1)) & is_seed
+        found["seed_agreement"] = agrees.sum() / is_seed.sum().clamp(min=1)
+    for name, value in terms.items() if norms else ():
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value, inputs.map_logits, retain_graph=True, allow_unused=True)
+            found[f"grad_norm/{name}"] = torch.zeros(()) if gradient is None else gradient.norm()
+    return found
+
+
+def seed_purity(seeds: Tensor, boxes: list[Tensor]) -> tuple[int, int]:
+    """How many foreground seeds lie inside a true box, and how many there are.
+
+    Args:
+        seeds: [B, H, W], 1 where foreground.
+        boxes: per image [n, 4] x0, y0, x1, y1 in pixels, inclusive.
+    For validation frames only: true boxes never reach training.
+    """
+    inside = 0
+    for seed, image_boxes in zip(seeds, boxes, strict=True):
+        rows, columns = torch.nonzero(seed == 1, as_tuple=True)
+        hit = torch.zeros_like(rows, dtype=torch.bool)
+        for x0, y0, x1, y1 in image_boxes.tolist():
+            hit |= (columns >= x0) & (columns <= x1) & (rows >= y0) & (rows <= y1)
+        inside += int(hit.sum())
+    return inside, int((seeds == 1).sum())
+
+
+class SeedPurity:
+    """Share of foreground seeds that lie inside a true box, on validation frames: a diagnosis, not a signal.
+
+    Frames without a box are left out: what their seeds hit is not known. The seeds change with the epoch (the heat of
+    the CAMs, the technique, maps of its own instead of the classifier's); where they did not, the last value stands.
+    """
+
+    def __init__(self, task: CoLoCam, val: VideoDataset, stop: StopRequest) -> None:
+        self._task, self._val, self._stop = task, val, stop
+        self._ids = [frame_id for frame_id in val.metadata.ids if frame_id in val.metadata.boxes]
+        self._stored: list[_Cams] | None = None  # the classifier's: low-resolution, they cost next to nothing
+        self._last: tuple[_Origin, float | None] | None = None  # of which seeds, and their purity
+
+    def __call__(self, epoch: int) -> float | None:
+        """Purity of the seeds of ``epoch``, 0..1; None without boxes or seeds."""
+        own = self._task.own_maps(epoch)
+        # The network that makes the maps is never kept alive by us.
+        origin = _Origin(SeedRecipe.of_epoch(self._task.cfg, epoch), weakref.ref(own.model) if own else None)
+        if self._last is None or self._last[0] != origin:
+            self._last = (origin, self._measure(epoch, own))
+        return self._last[1]
+
+    def _measure(self, epoch: int, own: MapMaker | None) -> float | None:
+        inside, count = 0, 0
+        for source in self._of_own_maps(epoch) if own else self._of_classifier():
+            seeds = self._task.pseudo_labels(source.cams, source.keys, epoch).seeds
+            boxes = [
+                torch.from_numpy(scaled_boxes(self._val.metadata, frame_id, self._task.cfg.crop_size))
+                for frame_id in source.ids
+            ]
+            hits, seen = seed_purity(seeds.cpu(), boxes)
+            inside, count = inside + hits, count + seen
+        self._stop.check()
+        return inside / count if count else None
+
+    @torch.no_grad()
+    def _of_own_maps(self, epoch: int) -> Iterator[_Cams]:
+        for batch in self._frames():
+            yield _Cams(self._task.source_cams(batch, epoch), batch.keys, batch.ids)
+
+    @torch.no_grad()
+    def _of_classifier(self) -> Iterator[_Cams]:
+        classifier, cfg = self._task.classifier, self._task.cfg
+        if cfg.seed_refine_sigma_xy > 0:  # needs the frames too, which are too large to keep
+            for batch in self._frames():
+                cams, _ = classifier(batch.images, batch.raw, batch.labels)
+                yield _Cams(self._task.refined(cams, batch), batch.keys, batch.ids)
+            return
+        if self._stored is None:
+            stored = []
+            for batch in self._frames():
+                low, _ = classifier.low_resolution(batch.images, batch.labels)
+                stored.append(_Cams(low.cpu(), batch.keys, batch.ids))
+            self._stop.check()
+            self._stored = stored
+        for source in self._stop.watch(self._stored):
+            cams = upsample_cams(source.cams.to(classifier.device), (cfg.crop_size, cfg.crop_size))
+            yield _Cams(cams, source.keys, source.ids)
+
+    def _frames(self) -> Iterator[Batch]:
+        """The validation frames with boxes, on the device."""
+        cfg = self._task.cfg
+        loader = frame_loader(self._val, self._ids, cfg.batch_size, num_workers=cfg.num_workers)
+        for batch in self._stop.watch(loader):
+            yield batch.to(self._task.device)
+
+
+class _Origin(NamedTuple):
+    """Where seeds come from."""
+
+    recipe: SeedRecipe
+    network: weakref.ref[nn.Module] | None  # that makes the maps; None: the classifier
+
+
+class _Cams(NamedTuple):
+    """Maps that seeds are drawn from."""
+
+    cams: Tensor  # [B, H, W]; stored ones [B, h, w]
+    keys: Tensor  # [B]
+    ids: list[str]

@@ -1,0 +1,238 @@
+"""CoLo-CAM: a U-Net decoder on a frozen classifier learns full-resolution maps (Pattern Recognition 2025)."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dlib.cams import edge_maps
+from dlib.cams.store import CamStore
+from dlib.configure.config import Config
+from dlib.datasets.batch import Batch
+from dlib.datasets.splits import Data
+from dlib.losses import LossInputs
+from dlib.models import CamClassifier, MapMaker, UnetCoLoCAM
+from dlib.models.weights import load_best_model
+from dlib.tasks.base import Examples, StepResult, Task, Work
+from dlib.tasks.colocam.classifier import cam_store_folder, classifier_folder, fill_cam_store, seeder_folder
+from dlib.tasks.colocam.diagnosis import SeedPurity, diagnose_maps
+from dlib.tasks.colocam.labels import PseudoLabels, SeedRecipe, makes_own_maps, pseudo_labels
+from dlib.tasks.colocam.losses import build_losses
+from dlib.tasks.networks import build_classifier, build_colocam
+from dlib.utils.errors import UsageError
+from dlib.utils.signals import StopRequest
+from dlib.utils.timing import StepClock
+
+_EXAMPLES = 12
+
+
+class CoLoCam(Task):
+    """Seeds, CRF, joint colour CRF and size priors train the decoder.
+
+    Attributes:
+        own_model: the best model so far, where it is to make the source CAMs; never part of a checkpoint.
+    """
+
+    trains_maps = True
+    model: UnetCoLoCAM
+
+    def __init__(
+        self, cfg: Config, classes: list[str], device: torch.device, initialize: bool = True
+    ) -> None:
+        if cfg.crf_backend == "cpp" and device.type != "cpu":
+            raise UsageError(
+                f"--crf_backend cpp: filters on the CPU only, not on {device.type}; use auto or torch"
+            )
+        super().__init__(cfg, classes, device, initialize)
+        channels = self.model.decoder.out_channels
+        if cfg.rgb_jcrf_clc_input_re_dim > channels:
+            raise UsageError(
+                f"--rgb_jcrf_clc_input_re_dim {cfg.rgb_jcrf_clc_input_re_dim}: the decoder of {cfg.encoder_name}"
+                f" has only {channels} channels"
+            )
+        self.losses = build_losses(cfg).to(device)
+        self.own_model: UnetCoLoCAM | None = None
+        self._store: CamStore | None = None
+        self._purity: SeedPurity | None = None
+
+    def build_model(self) -> CamClassifier:
+        model = build_colocam(self.cfg, len(self.classes))
+        if self.initialize:
+            load_best_model(model, classifier_folder(self.cfg), parts=("encoder", "classification_head"))
+        if self.cfg.freeze_cl:
+            model.freeze_classifier()
+        return model
+
+    @cached_property
+    def classifier(self) -> MapMaker:
+        """Maps of the classifier that gives the seeds; it is in eval mode and has no gradient."""
+        model = build_classifier(self.cfg, len(self.classes), encoder_weights=None)
+        load_best_model(model, seeder_folder(self.cfg))
+        model.requires_grad_(False).to(self.device).eval().to(memory_format=self.memory_format)
+        return MapMaker(
+            model,
+            self.cfg.seed_cam_method or self.cfg.method,
+            chunk_size=self.cfg.cam_chunk_size,
+            amp_dtype=self.amp_dtype(self.cfg.amp_eval),
+            memory_format=self.memory_format,
+        )
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return [{"params": trained, "lr": self.cfg.opt__lr}]
+
+    def prepare(self, data: Data, stop: StopRequest) -> None:
+        if self.needs_cams():
+            data.train.cams = self._store = fill_cam_store(self.cfg, self.classifier, data.train, stop)
+        self._purity = SeedPurity(self, data.val, stop)
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.release()
+
+    def references(self) -> dict[str, MapMaker]:
+        return {"classifier": self.classifier}
+
+    def diagnostics(self, epoch: int) -> dict[str, float | None]:
+        if self._purity is None or not self.cfg.sl_clc:
+            return {}
+        return {"seed_purity": self._purity(epoch)}
+
+    def examples(self, data: Data) -> Examples | None:
+        if not self.needs_cams():
+            return None
+        train = data.train
+        train.set_epoch(1)
+        items = np.linspace(0, len(train) - 1, min(_EXAMPLES, len(train))).astype(int)
+        batch = Batch.cat([train[int(item)] for item in items])
+        cams = self.source_cams(batch.to(self.device), epoch=1)
+        labels = self.pseudo_labels(cams, batch.keys, epoch=1)
+        return Examples(batch, cams, labels.seeds, labels.roi_boxes)
+
+    def extra_work(self, data: Data) -> list[Work]:
+        """The stored CAMs, the classifier's own measurement, and the seeds' purity.
+
+        The purity is found once for each recipe of seeds, and for maps of its own once an epoch at most.
+        """
+        frames = data.train.all_ids()
+        missing = len(CamStore(cam_store_folder(self.cfg)).missing(frames)) if self.needs_cams() else 0
+        boxed = sum(frame_id in data.val.metadata.boxes for frame_id in data.val.metadata.ids)
+        epochs = range(1, self.cfg.max_epochs + 1)
+        own = [epoch for epoch in epochs if makes_own_maps(self.cfg, epoch)]
+        recipes: list[SeedRecipe] = []
+        for epoch in epochs:
+            recipe = SeedRecipe.of_epoch(self.cfg, epoch)
+            if epoch not in own and recipe not in recipes:
+                recipes.append(recipe)
+
+        def read_out(maker: MapMaker, batch: Batch) -> Tensor:
+            return maker(batch.images, batch.raw, batch.labels)[0]
+
+        def draw(batch: Batch) -> PseudoLabels:
+            return self.pseudo_labels(
+                torch.rand(batch.raw.shape[::2], device=self.device), batch.keys, epoch=1
+            )
+
+        purity = "seed purity"
+        return [
+            Work(
+                f"CAM store ({missing} of {len(frames)} train frames are missing)",
+                missing,
+                lambda batch: read_out(self.classifier, batch),
+            ),
+            Work(
+                "classifier's CAMs on validation and test",
+                len(data.val) + len(data.test),
+                lambda batch: read_out(self.classifier, batch),
+            ),
+            Work(purity, boxed * bool(recipes), lambda batch: read_out(self.classifier, batch), shared=False),
+            Work(purity, boxed * len(own), lambda batch: read_out(self.maps, batch), shared=False),
+            Work(purity, boxed * (len(recipes) + len(own)), draw, shared=False),
+        ]
+
+    def needs_cams(self) -> bool:
+        """Whether training frames must come with the classifier's CAMs."""
+        cfg = self.cfg
+        return cfg.sl_clc or cfg.soft_cam_clc or cfg.sizefg_tmp_clc or cfg.empty_out_bb_clc
+
+    def training_step(self, batch: Batch, epoch: int, clock: StepClock, diagnose: bool) -> StepResult:
+        with clock.measure("network"), self.autocast(self.cfg.amp):
+            output = self.network(self.images(batch))
+        map_logits = output.maps.float()  # [B, 2, H, W]
+        with clock.measure("seeds"), torch.no_grad():
+            labels = self._labels(batch, epoch) if self.needs_cams() else None
+        inputs = LossInputs(
+            map_logits=map_logits,
+            probabilities=map_logits.softmax(dim=1),
+            images=batch.raw.float(),
+            sequence=batch.sequence,
+            order=batch.order,
+            deep_features=output.features,
+            class_logits=output.logits,
+            labels=batch.labels,
+            **(vars(labels) if labels else {}),
+        )
+        total, terms, raw = self.losses(inputs, epoch, clock)
+        correct = (output.logits.argmax(dim=1) == batch.labels).sum()
+        with clock.measure("other"):
+            diagnostics = diagnose_maps(inputs, terms, norms=diagnose)
+        return StepResult(total, terms, raw, correct, diagnostics)
+
+    def start_epoch(self, epoch: int) -> None:
+        if self.cfg.freeze_decoder_bn and epoch > 1:
+            for module in self.model.decoder.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
+    def end_epoch(self) -> None:
+        self.losses.update_t()
+
+    def on_new_best(self) -> None:
+        if makes_own_maps(self.cfg, self.cfg.max_epochs):
+            self.own_model = copy.deepcopy(self.model).eval()
+
+    def restore_best(self, weights: Path) -> None:
+        self.on_new_best()
+        if self.own_model is not None:
+            load_best_model(self.own_model, weights)
+
+    def loss_state(self) -> dict[str, Any]:
+        return self.losses.state_dict()
+
+    def load_loss_state(self, state: dict[str, Any]) -> None:
+        self.losses.load_state_dict(state)
+
+    def own_maps(self, epoch: int) -> MapMaker | None:
+        """What makes the source CAMs of ``epoch`` where it is a network of this run; None: the classifier does."""
+        if self.own_model is None or not makes_own_maps(self.cfg, epoch):
+            return None
+        precision = self.amp_dtype(self.cfg.amp)
+        return MapMaker(
+            self.own_model, self.cfg.method, amp_dtype=precision, memory_format=self.memory_format
+        )
+
+    def source_cams(self, batch: Batch, epoch: int) -> Tensor:
+        """CAMs [B, H, W] that seeds are drawn from: the classifier's, which come with the batch, or its own."""
+        own = self.own_maps(epoch)
+        if own is not None:
+            return self.refined(own(batch.images, batch.raw)[0], batch)
+        if batch.cams is None:
+            raise RuntimeError("this batch was loaded without CAMs: Task.prepare was not called")
+        return self.refined(batch.cams, batch)
+
+    def refined(self, cams: Tensor, batch: Batch) -> Tensor:
+        """CAMs [B, H, W] with the edges of the batch's frames, where the flags ask for it."""
+        return edge_maps(cams, batch.raw, self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
+
+    def pseudo_labels(self, cams: Tensor, keys: Tensor, epoch: int) -> PseudoLabels:
+        """What training takes from source CAMs [B, H, W] in ``epoch``; ``keys`` as in ``pseudo_labels``."""
+        return pseudo_labels(cams, keys, SeedRecipe.of_epoch(self.cfg, epoch))
+
+    def _labels(self, batch: Batch, epoch: int) -> PseudoLabels:
+        return self.pseudo_labels(self.source_cams(batch, epoch), batch.keys, epoch)
