@@ -6,6 +6,7 @@ from dlib.models.classifier import CamClassifier, STDClassifier
 from dlib.models.lr_groups import learning_rate_groups
 from dlib.models.settings import (
     build_model,
+    is_of_authors_program,
     load_saved_model,
     model_settings,
     read_model_settings,
@@ -26,6 +27,7 @@ __all__ = [
     "UnetOutput",
     "best_model_state",
     "build_model",
+    "is_of_authors_program",
     "learning_rate_groups",
     "load_best_model",
     "load_fitting_weights",
