@@ -125,17 +125,46 @@ def test_official_shuffle_can_give_the_known_validation_videos() -> None:
         assert fitting, f"class {label}: no number of boxed videos gives {known}"
 
 
-def test_v1_known_faults_negative_values_and_empty_shots(v1_source: Path, tmp_path: Path) -> None:
+def test_v1_boxes_are_written_as_annotated(v1_source: Path, tmp_path: Path, caplog) -> None:
     shots = v1_source / "boat" / "data" / "0010" / "shots"
     (shots / "003").mkdir()
-    sticks(shots / "001" / "frame0001.jpg", (30, 5, 10, 20), (-4, -1, 20.5, 30), (5, 6, 700, 20))
+    sticks(shots / "001" / "frame0001.jpg", (30, 5, 63.6, 50.25), (-4, -1, 20.5, 30), (5, 6, 64, 48))
     metadata, notes = build_v1(v1_source, tmp_path / "data")
     test = read_split(tmp_path / "data", metadata, "test")
     boxes = test.boxes["boat/data/0010/shots/001/frame0001.jpg"]
-    assert boxes.tolist() == [[10, 5, 30, 20], [0, 0, 20.5, 30], [5, 6, 63, 20]]
-    assert len(notes) == 2
+    assert boxes.tolist() == [[30, 5, 63.6, 50.25], [0, 0, 20.5, 30], [5, 6, 64, 48]]
+    assert not notes
+    (record,) = caplog.records
+    assert "1 of 5 boxes reach beyond their frame, by up to 2.2 pixels" in record.getMessage()
     demo = read_split(tmp_path / "data", metadata, "test-video-demo")
     assert not any("/shots/003" in i for i in demo.ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "video", "shot", "number", "box", "written"),
+    [
+        ("horse", "0004", "055", "0020", (30, 5, 10, 20), [10, 5, 30, 20]),
+        ("boat", "0006", "026", "0001", (5, -6, 700, 20), [5, 0, 63, 20]),
+        ("boat", "0006", "026", "0001", (5, 6, 30, 20), [5, 6, 30, 20]),
+    ],
+)
+def test_v1_known_faults_are_repaired(
+    tmp_path: Path, name: str, video: str, shot: str, number: str, box: tuple, written: list
+) -> None:
+    src = tmp_path / "o"
+    v1_tree(src, name, n_boxed=1, n_plain=1, n_test=6)
+    sticks(jpeg(src / name / "data" / video / "shots" / shot / f"frame{number}.jpg"), box)
+    metadata, notes = build_v1(src, tmp_path / "data")
+    test = read_split(tmp_path / "data", metadata, "test")
+    assert test.boxes[f"{name}/data/{video}/shots/{shot}/frame{number}.jpg"].tolist() == [written]
+    assert len(notes) == (written != list(box))
+
+
+@pytest.mark.parametrize("box", [(30, 5, 10, 20), (-9, 5, -1, 20), (64, 5, 70, 20), (5, 48, 20, 60)])
+def test_v1_boxes_that_are_none_are_named(v1_source: Path, tmp_path: Path, box: tuple) -> None:
+    sticks(v1_source / "boat/data/0010/shots/001/frame0001.jpg", box)
+    with pytest.raises(UserError, match=r"boat/data/0010/shots/001/frame0001\.jpg: the box .*; fix it"):
+        build_v1(v1_source, tmp_path / "data")
 
 
 def test_v1_is_idempotent_resumes_and_links(v1_source: Path, tmp_path: Path) -> None:
@@ -212,7 +241,7 @@ def v2_tree(root: Path, name: str, as_struct: bool) -> None:
     training = [
         (25, [[1, 2, 30, 40]]),
         (3, [[-5, 2, 30, 40]]),
-        (33, [[1, 2, 79.5, 40]]),
+        (33, [[1, 2, 80, 60.5]]),
         (45, [[1, 1, 9, 9]]),
     ]
     test = [(55, [[1, 2, 30, 40], [2, 3, 31, 41]]), (66, [[5, 5, 10, 10]]), (67, np.zeros((0, 4)))]
@@ -250,7 +279,7 @@ def test_v2_layout_and_folds(tmp_path: Path, as_struct: bool) -> None:
         "horse/video-0003/shot-000003/00000033.jpg",
     ]
     assert val.boxes[val.ids[1]].tolist() == [[0, 2, 30, 40]]
-    assert val.boxes[val.ids[2]].tolist() == [[1, 2, 79, 40]]
+    assert val.boxes[val.ids[2]].tolist() == [[1, 2, 80, 60.5]]
     assert test.ids == [
         f"horse/video-0005/shot-{s}/000000{f}.jpg" for s, f in (("000005", 55), ("000006", 66))
     ]
@@ -259,7 +288,7 @@ def test_v2_layout_and_folds(tmp_path: Path, as_struct: bool) -> None:
     assert (dst / "horse/video-0003/shot-000003/00000030.jpg").is_file()  # the later shot wins
     assert not (dst / "horse/video-0002/shot-000002/00000030.jpg").exists()
     assert not (dst / "horse/video-0006").exists()
-    assert len(notes) == 2  # a box beyond the frame, a frame without box
+    assert notes == ["bb_gtTest_horse.mat: horse00000067 has no box; left out"]
 
 
 def test_v2_faults_are_named(tmp_path: Path) -> None:

@@ -68,6 +68,24 @@ def test_scaled_boxes_are_truncated(folds: Path) -> None:
     assert scaled_boxes(split, "b/3.jpg", 224).shape == (0, 4)
 
 
+def test_boxes_that_partly_leave_their_frame_are_kept(folds: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read(folds)
+    assert not caplog.records
+    text = FILES["localization.txt"].replace("0,0,320,240", "-4.9,-0.25,322.5,244.75")
+    (folds / "val" / "localization.txt").write_text(text + "b/3.jpg,63,63,64.5,64\nb/3.jpg,0,0,64,64\n")
+    split = read(folds)
+    assert split.boxes["a/1.jpg"].tolist() == [[-4.9, -0.25, 322.5, 244.75], [10.5, 20, 30.25, 40]]
+    assert split.boxes["b/3.jpg"].tolist() == [[63, 63, 64.5, 64], [0, 0, 64, 64]]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"{folds / 'val' / 'localization.txt'}: 2 of 4 boxes reach beyond their frame, by up to 4.9 pixels; "
+        "they count as they stand"
+    )
+    # -4.9·224/320 = -3.43, -0.25·224/240 = -0.23, 322.5·224/320 = 225.75, 244.75·224/240 = 228.43: int() truncates
+    assert scaled_boxes(split, "a/1.jpg", 224)[0].tolist() == [-3, 0, 225, 228]
+
+
 def test_windows_text_files_read_the_same(folds: Path) -> None:
     plain = read(folds)
     for name, text in FILES.items():
@@ -118,8 +136,11 @@ def test_train_ids_are_shots_and_need_no_sizes(folds: Path) -> None:
         ("image_sizes.txt", "b/3.jpg", "a/1.jpg", "line 3: id 'a/1.jpg' has a size already"),
         ("localization.txt", "30.25,40", "10.5,40", "line 2: box .* is empty"),
         ("localization.txt", "30.25,40", "30.25,20", "line 2: box .* is empty"),
-        ("localization.txt", "320,240", "320.5,240", "line 1: box .* leaves its frame of 320x240"),
-        ("localization.txt", "0,0,320", "-1,0,320", "line 1: box .* leaves its frame"),
+        ("localization.txt", "0,0,320,240", "320,0,330,240", "line 1: box .* outside its frame of 320x240"),
+        ("localization.txt", "0,0,320,240", "-9,0,0,240", "line 1: box .* lies outside its frame"),
+        ("localization.txt", "0,0,320,240", "0,-9,320,-1", "line 1: box .* lies outside its frame"),
+        ("localization.txt", "0,0,320,240", "0,240.5,320,250", "line 1: box .* lies outside its frame"),
+        ("localization.txt", "320,240", "1e8,240", "line 1: box .* more than 10,000,000 pixels beyond"),
         ("localization.txt", "320,240", "inf,240", "line 1: a box is four numbers"),
         ("localization.txt", "320,240", "nan,240", "line 1: a box is four numbers"),
         ("localization.txt", ",320,240", ",320", "line 1: "),
@@ -249,9 +270,9 @@ def assert_sound(split: SplitMetadata) -> None:
     for frame, boxes in split.boxes.items():
         width, height = split.sizes[frame]
         assert np.isfinite(boxes).all()
-        assert (boxes[:, :2] >= 0).all()
         assert (boxes[:, 2:] > boxes[:, :2]).all()
-        assert (boxes[:, 2:] <= [width, height]).all()
+        assert (boxes[:, 2:] > 0).all()
+        assert (boxes[:, :2] < [width, height]).all()
 
 
 @pytest.fixture

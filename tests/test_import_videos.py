@@ -312,6 +312,15 @@ def test_boxes_of_nothing_and_boxes_outside(source: Path, tmp_path: Path) -> Non
         import_videos(source, tmp_path / "d", tmp_path / "f", FAST, read_annotations(path))
 
 
+def test_boxes_partly_outside_are_kept(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "b.csv"
+    path.write_text("video,frame,x0,y0,x1,y1\ncat/one,0,-4,8,64,50.5\ncat/one,0,40,8,20,16\n")
+    notes = import_videos(source, tmp_path / "d", tmp_path / "f", FAST, read_annotations(path))
+    (boxes,) = {**load(tmp_path, "val").boxes, **load(tmp_path, "test").boxes}.values()
+    assert boxes.tolist() == [[-4, 8, 64, 50.5], [20, 8, 40, 16]]
+    assert [note for note in notes if "swapped corners" in note] == ["cat/one.mp4, frame 0: swapped corners"]
+
+
 def test_too_few_videos(tmp_path: Path) -> None:
     clip(tmp_path / "src" / "cat" / "a.mp4", numbered(5))
     with pytest.raises(UserError, match="at least 3"):

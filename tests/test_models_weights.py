@@ -18,6 +18,7 @@ from dlib.models import (
     build_model,
     learning_rate_groups,
     load_best_model,
+    load_fitting_weights,
     load_imagenet_weights,
     load_saved_model,
     model_settings,
@@ -229,6 +230,75 @@ def test_the_older_pair_of_files_loads(aliases, tmp_path):
     load_best_model(other, tmp_path, parts=("encoder", "classification_head"))
     assert same_weights(saved.encoder, other.encoder)
     assert same_weights(saved.classification_head, other.classification_head)
+
+
+PREFIXES = ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+
+
+def wrapped(state, prefix):
+    return {prefix + key: tensor for key, tensor in state.items()}
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_keys_of_wrapped_models_load(prefix, tmp_path):
+    saved, other = UnetCoLoCAM("resnet18", 2), UnetCoLoCAM("resnet18", 2)
+    state = {part: wrapped(tensors, prefix) for part, tensors in best_model_state(saved).items()}
+    torch.save(state, tmp_path / "7_best_model.pth")
+    load_best_model(other, tmp_path)
+    assert same_weights(saved, other)
+
+    for part in ("encoder", "classification_head"):
+        torch.save(state[part], tmp_path / f"{part}.pt")
+    (tmp_path / "7_best_model.pth").unlink()
+    classifier = STDClassifier("resnet18", 2)
+    load_best_model(classifier, tmp_path)
+    assert same_weights(saved.encoder, classifier.encoder)
+    assert same_weights(saved.classification_head, classifier.classification_head)
+
+    whole = UnetCoLoCAM("resnet18", 2)
+    torch.save(wrapped(saved.state_dict(), prefix), tmp_path / "whole.pt")
+    load_best_model(whole, tmp_path / "whole.pt")
+    assert same_weights(saved, whole)
+    fitting = UnetCoLoCAM("resnet18", 2)
+    assert load_fitting_weights(fitting, tmp_path / "whole.pt") == []
+    assert same_weights(saved, fitting)
+
+
+def test_real_wrappers_load(tmp_path):
+    saved, other = STDClassifier("resnet18", 2), STDClassifier("resnet18", 2)
+    parts = torch.nn.DataParallel(saved).state_dict()  # as DistributedDataParallel names them
+    assert {key.split(".")[0] for key in parts} == {"module"}
+    torch.save(parts, tmp_path / "a.pth")
+    load_best_model(other, tmp_path / "a.pth")
+    assert same_weights(saved, other)
+    third = STDClassifier("resnet18", 2)
+    compiled = {
+        part: torch.compile(saved.get_submodule(part)).state_dict()
+        for part in ("encoder", "classification_head")
+    }
+    assert all(key.startswith("_orig_mod.") for key in compiled["encoder"])
+    torch.save(compiled, tmp_path / "b.pth")
+    load_best_model(third, tmp_path / "b.pth")
+    assert same_weights(saved, third)
+
+
+def test_a_prefix_on_some_keys_is_none(tmp_path):
+    model = STDClassifier("resnet18", 2)
+    state = best_model_state(model)
+    state["encoder"] = {("" if "bn1" in k else "module.") + k: t for k, t in state["encoder"].items()}
+    torch.save(state, tmp_path / "7_best_model.pth")
+    with pytest.raises(UserError, match=r"its encoder lacks conv1\.weight"):
+        load_best_model(model, tmp_path)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_wrapped_imagenet_files_load(prefix, tmp_path):
+    make, name = FILES["resnet18"]
+    source = make()
+    torch.save(wrapped(source.state_dict(), prefix), tmp_path / name)
+    encoder = build_encoder("resnet18")
+    load_imagenet_weights(encoder, "resnet18", tmp_path)
+    assert torch.equal(encoder.state_dict()["conv1.weight"], source.conv1.weight)
 
 
 def test_the_highest_step_is_taken_and_parts_are_chosen(tmp_path):

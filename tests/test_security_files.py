@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ from dlib.datasets.matprocess import MatProcess
 from dlib.datasets.metadata import read_split
 from dlib.datasets.synthetic.write import save_sticks
 from dlib.learning.checkpoints import CheckpointFolder, load_tensors
+from dlib.models.settings import _PlainLoader
 from dlib.models.weights import read_weights
 from dlib.utils.errors import UserError
 
@@ -86,7 +88,14 @@ def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-FORBIDDEN = ("eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load")
+FORBIDDEN = ("eval", "exec", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load")
+
+
+def test_the_only_loader_of_our_own_makes_plain_data() -> None:
+    assert issubclass(_PlainLoader, yaml.SafeLoader)
+    assert _PlainLoader.yaml_multi_constructors == yaml.SafeLoader.yaml_multi_constructors == {}
+    safe = set(yaml.SafeLoader.yaml_constructors.values())
+    assert set(_PlainLoader.yaml_constructors.values()) == safe
 
 
 def test_no_unsafe_call_stands_in_the_program() -> None:
@@ -102,6 +111,9 @@ def test_no_unsafe_call_stands_in_the_program() -> None:
                 assert words.get("weights_only") is True, where
             if name == "np.load":
                 assert words.get("allow_pickle") is False, where
+            if name == "yaml.load":
+                loaders = [ast.unparse(k.value) for k in call.keywords if k.arg == "Loader"]
+                assert (path.name, loaders) == ("settings.py", ["_PlainLoader"]), where
             assert name not in FORBIDDEN, where
             assert not name.startswith(("pickle.", "marshal.", "shelve.", "dill.")), where
             assert not words.get("shell"), where

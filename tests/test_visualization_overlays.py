@@ -67,7 +67,7 @@ def test_boxes_cover_inclusive_pixels() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(-20, 80), min_size=4, max_size=4))
+@given(st.lists(st.integers(-20, 80) | st.sampled_from([-(10**11), 10**11]), min_size=4, max_size=4))
 def test_any_box_can_be_drawn(box: list[int]) -> None:
     assert overlay(gray(), None, box, [box], scale=1).size == (60, 40)
 

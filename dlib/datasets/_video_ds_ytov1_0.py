@@ -18,13 +18,16 @@ from pathlib import Path
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.build import KnownCounts, build_command
 from dlib.datasets.commands import run_command
-from dlib.datasets.folds import Item, check_name, image_size, repair_box
+from dlib.datasets.folds import Box, Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.matfiles import read_sticks
 from dlib.datasets.place_files import place_files
 from dlib.utils.errors import UserError
 
 STICKS = "_sticks.mat"
 KNOWN = KnownCounts(train=2768, val=(325, 347), test=(346, 396))
+# The two known faults of the annotation.
+SWAPPED_X = "horse/data/0004/shots/055/frame0020.jpg"
+TOO_WIDE = "boat/data/0006/shots/026/frame0001.jpg"
 VAL_VIDEOS = 5  # per class
 VAL_SHUFFLES, TRAIN_SHUFFLES = 1000, 10_000
 
@@ -43,7 +46,7 @@ def build(
 ) -> tuple[list[str], dict[str, list[Item]], list[str]]:
     """Bring the frames of ``src`` to ``dst``, and work out the splits.
 
-    Returns: class names, items of each split, and notes on annotations that were mended.
+    Returns: class names, items of each split, and notes on annotations that were repaired.
     Raises UserError naming the file that is missing or broken.
     """
     classes = find_classes(src)
@@ -139,14 +142,27 @@ def validation_videos(boxed: list[Video], label: int) -> list[Video]:
 
 
 def boxed_item(src: Path, label: int, frame: str) -> tuple[Item, list[str]]:
-    """The line of a boxed frame, and notes on what had to be mended in its boxes."""
+    """The line of a boxed frame, and notes on what had to be repaired in its boxes."""
     sticks = src / f"{frame}{STICKS}"
     boxes = read_sticks(sticks)
     if not boxes:
         raise UserError(f"{sticks}: has no box; remove the file or get it again")
     notes: list[str] = []
     size = image_size(src / frame)
-    return Item(frame, label, size, tuple(repair_box(box, size, frame, notes) for box in boxes)), notes
+    repaired = [repair_box(box, size, frame, notes) for box in boxes]
+    return Item(frame, label, size, tuple(checked_box(box, size, frame) for box in repaired)), notes
+
+
+def repair_box(box: list[float], size: tuple[int, int], frame: str, notes: list[str]) -> Box:
+    """The box as annotated but for negative values, which are 0, and the two known faults, which get a note."""
+    x0, y0, x1, y1 = without_negatives(box)
+    if frame == SWAPPED_X and x1 < x0:
+        notes.append(f"{frame}: the box's x values were swapped")
+        x0, x1 = x1, x0
+    if frame == TOO_WIDE and x1 > size[0]:
+        notes.append(f"{frame}: the box ended at x = {x1:g}, beyond the frame of {size[0]}x{size[1]}")
+        x1 = size[0] - 1.0
+    return (x0, y0, x1, y1)
 
 
 def demo_items(

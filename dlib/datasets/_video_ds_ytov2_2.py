@@ -22,7 +22,7 @@ import numpy as np
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.build import KnownCounts, build_command
 from dlib.datasets.commands import run_command
-from dlib.datasets.folds import Item, check_name, image_size, repair_box
+from dlib.datasets.folds import Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.matfiles import load_variable, read_frame_boxes
 from dlib.datasets.place_files import place_files
 from dlib.utils.errors import UserError
@@ -55,7 +55,7 @@ def build(
 ) -> tuple[list[str], dict[str, list[Item]], list[str]]:
     """Bring the frames of the annotated videos to ``dst``, and work out the splits.
 
-    Returns: class names, items of each split, and notes on annotations that were mended.
+    Returns: class names, items of each split, and notes on what was left out or is ambiguous.
     Raises UserError naming the file that is missing or broken.
     """
     if src.resolve() == dst.resolve():
@@ -83,7 +83,7 @@ def build(
         splits[TRAIN] += [Item(frames.shot_id(shot), label) for shot in shots]
         with ThreadPoolExecutor(workers) as pool:
             for split, chosen, found in ((VAL, validation, boxes[TRAIN]), (TEST, videos[TEST], boxes[TEST])):
-                splits[split] += boxed_items(src, frames, chosen, found, label, notes, pool)
+                splits[split] += boxed_items(src, frames, chosen, found, label, pool)
             splits[VIDEO_DEMO] += demo_items(src, frames, set(videos[TEST]), label, splits[TEST], pool)
         used = {*videos[TRAIN], *videos[TEST]}
         kept = [f for f, shot in frames.shot_of.items() if frames.video_of[shot] in used]
@@ -158,16 +158,16 @@ def boxed_items(
     videos: list[int],
     boxes: dict[int, list[list[float]]],
     label: int,
-    notes: list[str],
     pool: ThreadPoolExecutor,
 ) -> list[Item]:
-    """The lines of the boxed frames of some videos."""
+    """The lines of the boxed frames of some videos: boxes as annotated, but negative values are 0."""
     chosen = [f for f in boxes if frames.video_of[frames.shot_of[f]] in set(videos)]
     paths = [src / frames.name / frames.files[frame] for frame in chosen]
     items = []
     for frame, size in zip(chosen, pool.map(image_size, paths), strict=True):
         name = frames.frame_id(frame)
-        items.append(Item(name, label, size, tuple(repair_box(b, size, name, notes) for b in boxes[frame])))
+        annotated = tuple(checked_box(without_negatives(box), size, name) for box in boxes[frame])
+        items.append(Item(name, label, size, annotated))
     return items
 
 

@@ -86,17 +86,27 @@ def _print_notes(notes: list[str]) -> None:
 
 
 def check_tree(data_dir: Path, metadata_dir: Path, known: KnownCounts | None, decode: bool) -> list[str]:
-    """Verify folds and files, and print the counts per class and split beside the known totals.
+    """Verify folds and files, as ``check_splits`` does it once they are read."""
+    return check_splits(data_dir, read_splits(data_dir, metadata_dir), known, decode)
+
+
+def read_splits(data_dir: Path, metadata_dir: Path) -> dict[str, SplitMetadata]:
+    """All splits that there are, by name. Raises UserError naming the first missing file or wrong line."""
+    names = [TRAIN, VAL, TEST, *([VIDEO_DEMO] if (metadata_dir / VIDEO_DEMO).is_dir() else [])]
+    return {name: read_split(data_dir, metadata_dir, name) for name in names}
+
+
+def check_splits(
+    data_dir: Path, splits: dict[str, SplitMetadata], known: KnownCounts | None, decode: bool
+) -> list[str]:
+    """Verify the files of the splits, and print the counts per class and split beside the known totals.
 
     Args:
         known: counts of the complete dataset, compared if the classes are YouTube-Objects' ten.
         decode: also open every validation and test frame (its header) and compare its size with the folds.
     Returns: names of the splits whose totals differ from the known ones.
-    Raises UserError naming the first missing file or wrong line.
+    Raises UserError naming the first wrong file.
     """
-    splits = {name: read_split(data_dir, metadata_dir, name) for name in (TRAIN, VAL, TEST)}
-    if (metadata_dir / VIDEO_DEMO).is_dir():
-        splits[VIDEO_DEMO] = read_split(data_dir, metadata_dir, VIDEO_DEMO)
     for name, split in splits.items():
         if name == TRAIN:
             _check_shots(data_dir, split)

@@ -10,7 +10,15 @@ from pathlib import Path
 import yaml
 
 from dlib.datasets.images import open_image
-from dlib.datasets.metadata import BOXES_FILE, CLASSES_FILE, IDS_FILE, LABELS_FILE, SIZES_FILE, is_plain
+from dlib.datasets.metadata import (
+    BOXES_FILE,
+    CLASSES_FILE,
+    IDS_FILE,
+    LABELS_FILE,
+    SIZES_FILE,
+    box_fault,
+    is_plain,
+)
 from dlib.utils.errors import UserError
 
 Box = tuple[float, float, float, float]
@@ -85,22 +93,27 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def repair_box(box: Sequence[float], size: tuple[int, int], where: str, notes: list[str]) -> Box:
-    """A box with ordered corners inside the frame; what had to be mended is added to ``notes``.
+def checked_box(box: Sequence[float], size: tuple[int, int], where: str) -> Box:
+    """The box as it stands, also where it reaches beyond its frame: clipping would move scores.
 
-    Negative values become 0 without a note: they are common in YouTube-Objects and its protocol says so.
-    Raises UserError naming ``where`` if nothing is left of the box.
+    Raises UserError naming ``where`` if the box is empty or lies outside its frame.
     """
-    x0, y0, x1, y1 = (max(float(value), 0.0) for value in box)
+    x0, y0, x1, y1 = (float(value) for value in box)
+    fault = box_fault((x0, y0, x1, y1), size)
+    if fault:
+        raise UserError(f"{where}: the box {', '.join(f'{v:g}' for v in box)} {fault}; fix it")
+    return (x0, y0, x1, y1)
+
+
+def without_negatives(box: Sequence[float]) -> Box:
+    """The box with 0 for negative values, as the folds of YouTube-Objects have it."""
+    x0, y0, x1, y1 = (float(value) if value > 0 else 0.0 for value in box)
+    return (x0, y0, x1, y1)
+
+
+def ordered_box(box: Sequence[float], where: str, notes: list[str]) -> Box:
+    """The box with its corners in order; a note says where they were not."""
+    x0, y0, x1, y1 = (float(value) for value in box)
     if x1 < x0 or y1 < y0:
         notes.append(f"{where}: swapped corners")
-        x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
-    width, height = size
-    if x1 > width - 1 or y1 > height - 1:
-        notes.append(f"{where}: a box of {x1:g}, {y1:g} reaches beyond the frame of {width}x{height}")
-        x1, y1 = min(x1, width - 1.0), min(y1, height - 1.0)
-    if not (x1 > x0 and y1 > y0):
-        raise UserError(
-            f"{where}: the box {', '.join(f'{v:g}' for v in box)} is empty inside its frame; mend it"
-        )
-    return (x0, y0, x1, y1)
+    return (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dlib.datasets.annotations import Annotations, FrameBoxes, VideoBoxes
 from dlib.datasets.cuts import CutDetector
-from dlib.datasets.folds import Item, repair_box, write_text
+from dlib.datasets.folds import Item, checked_box, ordered_box, write_text
 from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
@@ -161,9 +161,10 @@ def _save(path: Path, frame: Frame, options: Options) -> list[int]:
 def _kept_boxes(
     frame: Frame, boxes: list[list[float]], size: list[int], video: Imported
 ) -> list[list[float]]:
-    """Boxes in the pixels of the kept frame."""
+    """Boxes in the pixels of the kept frame; those that reach beyond it stay as they are."""
     height, width = frame.image.shape[:2]
     ratio = (size[0] / width, size[1] / height) * 2
     where = f"{video.source}, frame {frame.name}"
     scaled = [[value * r for value, r in zip(box, ratio, strict=True)] for box in boxes]
-    return [list(repair_box(box, (size[0], size[1]), where, video.notes)) for box in scaled]
+    ordered = [ordered_box(box, where, video.notes) for box in scaled]
+    return [list(checked_box(box, (size[0], size[1]), where)) for box in ordered]

@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import SPLITS, TRAIN
-from dlib.datasets.build import check_tree
+from dlib.datasets.build import check_splits, read_splits
 from dlib.datasets.commands import check_folder, run_command
 from dlib.datasets.duplicates import Hashes, near_duplicates, picture_hash
 from dlib.datasets.images import read_image
 from dlib.datasets.index import build_index
-from dlib.datasets.metadata import SplitMetadata, read_split
+from dlib.datasets.metadata import SplitMetadata
 from dlib.utils.errors import UsageError, UserError
 
 _THUMB, _COLUMNS, _ROWS = 160, 6, 4
@@ -179,11 +179,12 @@ def main() -> None:
     out = args.out or Path("exps") / f"inspect-{args.dataset}"
     check_folder("--out", out)
     out.mkdir(parents=True, exist_ok=True)
-    check_tree(data_dir, folds, None, decode=False)
+    splits = read_splits(data_dir, folds)
+    check_splits(data_dir, splits, None, decode=False)
     cv2.setNumThreads(1)  # the frames themselves are read in parallel
     findings = []
     for split in SPLITS:
-        metadata = read_split(data_dir, folds, split)
+        metadata = splits[split]
         findings.append(inspect_split(data_dir, metadata, args.per_shot, max(args.num_workers, 1)))
         for label, name in enumerate(metadata.class_names):
             sheet = contact_sheet(data_dir, metadata, label)

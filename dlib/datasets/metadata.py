@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import yaml
 
 from dlib.configure.constants import TRAIN, YTOV1, YTOV2
 from dlib.utils.errors import UserError
+from dlib.utils.logging import logger
 
 CLASS_NAMES_YTO = ("aeroplane", "bird", "boat", "car", "cat", "cow", "dog", "horse", "motorbike", "train")
 IDS_FILE, LABELS_FILE = "image_ids.txt", "class_labels.txt"
@@ -20,6 +21,7 @@ SIZES_FILE, BOXES_FILE = "image_sizes.txt", "localization.txt"
 CLASSES_FILE = "class_id.yaml"
 
 _INTEGER = re.compile(r"[0-9]{1,9}")
+_FARTHEST = 1e7  # pixels of a box's corner from its frame's; larger numbers are no annotation
 _NUMBER = re.compile(r"[+-]?([0-9]{1,12}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
@@ -32,7 +34,8 @@ class SplitMetadata:
         ids: shots (train) or frames, paths relative to the dataset's folder, in the order of the file.
         labels: int64 [len(ids)].
         sizes: (width, height) of each frame; empty for train.
-        boxes: float64 [n, 4] x0, y0, x1, y1 in pixels of the stored frame; frames of unknown box are absent.
+        boxes: float64 [n, 4] x0, y0, x1, y1 in pixels of the stored frame, as annotated: a box may reach beyond its
+            frame, so that values may be negative or larger than its size. Frames of unknown box are absent.
         class_names: name of class 0, 1, …
         folder: where the split's files are.
     """
@@ -73,6 +76,7 @@ def read_split(
         split: name of the split's folder; ids of ``train`` are shots, all others' are frames.
         num_classes: expected number of classes; None: as the metadata says.
         check_files: also check that every id exists and does not leave ``data_dir`` through a link.
+    One warning says how many boxes reach beyond their frame; they are kept as they stand.
     Raises UserError with file, line and reason at the first fault.
     """
     folder = metadata_dir / split
@@ -93,12 +97,31 @@ def read_split(
 
 
 def scaled_boxes(metadata: SplitMetadata, frame_id: str, crop_size: int) -> np.ndarray:
-    """Boxes int64 [n, 4] of a frame in pixels of the crop_size² input, truncated; n = 0: no known box."""
+    """Boxes int64 [n, 4] of a frame in pixels of the crop_size² input; n = 0: no known box.
+
+    Values are truncated towards 0. A box that reaches beyond its frame does so here too.
+    """
     if frame_id not in metadata.boxes:
         return np.zeros((0, 4), dtype=np.int64)
     width, height = metadata.sizes[frame_id]
     scale = np.array([width, height, width, height], dtype=np.float64)
     return (metadata.boxes[frame_id] * float(crop_size) / scale).astype(np.int64)
+
+
+def box_fault(box: Sequence[float], size: tuple[int, int]) -> str | None:
+    """Why no frame of ``size`` (width, height) can have the box x0, y0, x1, y1 in pixels; None: it can.
+
+    A box may reach beyond its frame, but must have a part inside.
+    """
+    x0, y0, x1, y1 = box
+    width, height = size
+    if x1 <= x0 or y1 <= y0:
+        return "is empty: x1 must be > x0 and y1 > y0"
+    if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+        return f"lies outside its frame of {width}x{height} pixels"
+    if max(map(abs, box)) > _FARTHEST:
+        return f"reaches more than {_FARTHEST:,.0f} pixels beyond its frame of {width}x{height}"
+    return None
 
 
 def is_plain(name: str) -> bool:
@@ -208,21 +231,27 @@ def _read_sizes(path: Path, ids: dict[str, int], required: bool) -> dict[str, tu
 
 def _read_boxes(path: Path, ids: dict[str, int], sizes: dict[str, tuple[int, int]]) -> dict[str, np.ndarray]:
     found: dict[str, list[list[float]]] = {}
+    beyond = []  # by how many pixels boxes leave their frame
     for line, name, values in _records(path, 4, ids):
         if not all(_NUMBER.fullmatch(v) for v in values):
             raise _fault(path, line, f"a box is four numbers x0,y0,x1,y1, got {','.join(values)}")
-        x0, y0, x1, y1 = box = [float(v) for v in values]
+        box = [float(v) for v in values]
         if not any(box):
             continue  # box unknown
         if name not in sizes:
             raise _fault(path, line, f"id {name!r} has a box but no size in {SIZES_FILE}")
-        width, height = sizes[name]
-        text = ",".join(values)
-        if x1 <= x0 or y1 <= y0:
-            raise _fault(path, line, f"box {text} is empty: x1 must be > x0 and y1 > y0")
-        if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            raise _fault(path, line, f"box {text} leaves its frame of {width}x{height} pixels")
+        fault = box_fault(box, sizes[name])
+        if fault:
+            raise _fault(path, line, f"box {','.join(values)} {fault}")
+        excess = max(-box[0], -box[1], box[2] - sizes[name][0], box[3] - sizes[name][1])
+        if excess > 0:
+            beyond.append(excess)
         found.setdefault(name, []).append(box)
+    if beyond:
+        logger.warning(
+            f"{path}: {len(beyond)} of {sum(map(len, found.values()))} boxes reach beyond their frame, by up to "
+            f"{max(beyond):.1f} pixels; they count as they stand"
+        )
     return {name: np.array(boxes, dtype=np.float64) for name, boxes in found.items()}
 
 

@@ -13,7 +13,7 @@ from dlib.datasets.splits import read_frames
 from dlib.learning.evaluation import evaluate
 from dlib.learning.results import as_text, with_validation_thresholds
 from dlib.localizer import find_weights
-from dlib.models import load_best_model, read_model_settings
+from dlib.models import is_of_authors_program, load_best_model, read_model_settings
 from dlib.tasks import build_task
 from dlib.utils import distributed
 from dlib.utils.errors import UserError
@@ -21,6 +21,7 @@ from dlib.utils.files import read_json, write_json
 from dlib.utils.logging import logger, start_logging
 from dlib.utils.signals import StopRequest
 
+_NEEDED = ("task", "encoder_name", "method", "crop_size")  # what weights must be described by
 _MACHINE = tuple(flag.name for flag in flags_of(DistributedFlags))
 
 
@@ -29,14 +30,16 @@ def evaluate_only(cfg: Config) -> None:
 
     ``--fd_exp`` is an experiment's folder (its ``config.yml`` says what was trained; ``--eval_checkpoint_type``
     which weights) or a folder of weights alone, described by its ``config_model.yaml``, where there is one, and by
-    the other flags. Flags on the command line win. ``eval_<dataset>_<split>_<criterion>.json`` is written into
-    ``--fd_exp``.
+    the other flags. An experiment of the authors' program is read as the folder of its weights. Flags on the command
+    line win. ``eval_<dataset>_<split>_<criterion>.json`` is written into ``--fd_exp``.
 
     Raises UserError for missing weights or data, and for a dataset with other classes than the model's.
     """
     folder = Path(cfg.fd_exp or "")
     weights = find_weights(folder, cfg.eval_checkpoint_type)
-    described = read_model_settings(weights) if (weights / "config_model.yaml").exists() else {}
+    description = weights / "config_model.yaml"
+    described = read_model_settings(description.parent) if description.exists() else {}
+    _check_described(cfg, description, described)
     cfg = settings_of(cfg, folder, described)
     device = distributed.device_of_process(cfg.device, cfg.cudaid, cfg.local_rank)
     with distributed.process_group(cfg.dist_backend, cfg.local_world_size, cfg.init_method, device):
@@ -56,6 +59,16 @@ def evaluate_only(cfg: Config) -> None:
         logger.info(f"written to {path}")
 
 
+def _check_described(cfg: Config, path: Path, described: dict[str, Any]) -> None:
+    """UserError where a description lacks what no flag says either; without any description the flags count."""
+    missing = [name for name in _NEEDED if described and name not in described and name not in cfg.explicit]
+    if missing:
+        raise UserError(
+            f"{path} lacks {', '.join(missing)}: add lines such as '{missing[0]}: {FLAGS[missing[0]].default}' to it, "
+            f"or give {', '.join(f'--{name}' for name in missing)}"
+        )
+
+
 def _validation_of(folder: Path, criterion: str) -> Any:
     """What the experiment's ``results.json`` says of validation; None without that file or that entry."""
     results = folder / "results.json"
@@ -73,12 +86,12 @@ def settings_of(cfg: Config, folder: Path, described: dict[str, Any]) -> Config:
     """The flags that the model was trained with, and over them those given on the command line.
 
     Args:
-        described: content of ``config_model.yaml``; used where ``folder`` has no ``config.yml``.
+        described: content of ``config_model.yaml``; used where ``folder`` has no ``config.yml`` of this program.
     """
     given = {name: getattr(cfg, name) for name in cfg.explicit}
     given |= {"fd_exp": str(folder), "eval_only": True}
     saved = folder / "config.yml"
-    if saved.exists():
+    if saved.exists() and not is_of_authors_program(saved):
         # Devices and processes are those of this machine, not of the one that trained.
         here = {name: getattr(cfg, name) for name in (*_MACHINE, "num_workers")}
         return Config.from_yaml(saved).replace(**here, **{n: v for n, v in given.items() if n not in here})

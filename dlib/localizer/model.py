@@ -10,7 +10,9 @@ import torch
 import yaml
 from torch import Tensor
 
+from dlib.configure.constants import METHODS, YTOV1, YTOV2
 from dlib.datasets.batch import normalize
+from dlib.datasets.metadata import CLASS_NAMES_YTO
 from dlib.models import MapMaker, load_saved_model, read_model_settings
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
@@ -76,7 +78,7 @@ def read_saved_model(
     Raises UserError for a missing or damaged file.
     """
     weights = find_weights(folder, criterion)
-    settings = read_model_settings(weights)
+    settings = _with_known_classes(read_model_settings(weights))
     missing = [name for name in _NEEDED if name not in settings]
     if missing:
         raise UserError(
@@ -96,8 +98,16 @@ def read_saved_model(
     finish = [settings.get(name, default) for name, default in _FINISH.items()]
     if not all(isinstance(value, (int, float)) and value >= 0 for value in finish) or finish[0] == 0:
         raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(_FINISH)} must be numbers >= 0")
-    maps = MapMaker(model.to(device), str(settings["method"]), *finish)
+    # The authors' program spells GradCAM otherwise.
+    method = {name.lower(): name for name in METHODS}.get(str(settings["method"]).lower(), settings["method"])
+    maps = MapMaker(model.to(device), str(method), *finish)
     return SavedModel(maps, classes, crop_size, taus, weights)
+
+
+def _with_known_classes(settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` with the names of YouTube-Objects' classes, which the authors' program leaves out."""
+    known = settings.get("dataset") in (YTOV1, YTOV2) and settings.get("num_classes") == len(CLASS_NAMES_YTO)
+    return {"classes": list(CLASS_NAMES_YTO), **settings} if known else settings
 
 
 def _thresholds(folder: Path, criterion: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ from dlib.models.lr_groups import learning_rate_groups
 from dlib.models.readout import MapMaker, foreground
 from dlib.models.settings import (
     build_model,
+    is_of_authors_program,
     load_saved_model,
     model_settings,
     read_model_settings,
@@ -29,6 +30,7 @@ __all__ = [
     "best_model_state",
     "build_model",
     "foreground",
+    "is_of_authors_program",
     "learning_rate_groups",
     "load_best_model",
     "load_fitting_weights",

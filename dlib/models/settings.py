@@ -1,4 +1,8 @@
-"""A model as plain settings, and back: what ``config_model.yaml`` beside a best model holds."""
+"""A model as plain settings, and back: what ``config_model.yaml`` beside a best model holds.
+
+The authors' program writes all its arguments there instead, those of the network in a mapping ``model`` of their own.
+Of such a file only what describes the model is taken: the rest belongs to the machine and the run that wrote it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,21 @@ _OPTIONAL = (
     *("support_background", "wc_modalities", "wc_kmax", "wc_kmin", "wc_alpha", "wc_dropout"),
     *("lse_r", "in_channels", "scale_in"),
 )
+_RUN_ARGUMENTS = ("model", "MYSEED")  # keys that only a file of all arguments has
+_DESCRIBING = (
+    *(*_REQUIRED, *_OPTIONAL, "task", "method", "dataset", "classes", "crop_size", "box_v2_metric"),
+    *("map_temperature", "map_refine_sigma_xy", "map_refine_sigma_rgb"),
+)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain data, and two tags that authors' files hold: a Munch is read as a mapping, a tuple as a list."""
+
+    yaml_constructors = {  # noqa: RUF012 - PyYAML's own attribute
+        **yaml.SafeLoader.yaml_constructors,
+        "!munch.Munch": yaml.SafeLoader.construct_yaml_map,
+        "tag:yaml.org,2002:python/tuple": yaml.SafeLoader.construct_yaml_seq,
+    }
 
 
 def model_settings(model: CamClassifier) -> dict[str, Any]:
@@ -57,17 +76,47 @@ def write_model_settings(model: CamClassifier, folder: Path, **extra: Any) -> No
 
 
 def read_model_settings(folder: Path) -> dict[str, Any]:
-    """Content of ``config_model.yaml`` in ``folder``. UserError if it is missing or not a mapping."""
+    """What ``config_model.yaml`` in ``folder`` says of the model; executes nothing from it.
+
+    Of a file of all arguments, as the authors' program writes it, the values that describe the model, without nulls.
+    Raises UserError if it is missing, damaged, not a mapping, or holds tags of other than plain data.
+    """
     path = folder / CONFIG_MODEL
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = _read_plain(path)
     except OSError as error:
         raise UserError(f"{path} is missing; copy the whole folder of the best model") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable YAML; copy the folder of the best model again") from error
     if not isinstance(settings, dict):
         raise UserError(f"{path}: holds no settings; copy the folder of the best model again")
-    return settings
+    if not any(key in settings for key in _RUN_ARGUMENTS):
+        return settings
+    of_network = settings.get("model")
+    merged = {**settings, **(of_network if isinstance(of_network, dict) else {})}
+    return {key: merged[key] for key in _DESCRIBING if merged.get(key) is not None}
+
+
+def is_of_authors_program(path: Path) -> bool:
+    """Whether a YAML file holds arguments as the authors' program nests them; False for any other file."""
+    try:
+        content = _read_plain(path)
+    except (OSError, UserError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("model"), dict)
+
+
+def _read_plain(path: Path) -> Any:
+    """Plain data from a YAML file. OSError if it cannot be read, UserError if it is not such a file."""
+    data = path.read_bytes()
+    try:
+        return yaml.load(data, Loader=_PlainLoader)
+    except Exception as error:  # a damaged file can raise nearly anything
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())[:120]
+        raise UserError(
+            f"{path}{where}: not readable YAML of plain data ({reason}); copy the folder of the best model again, or "
+            "delete what is not plain"
+        ) from error
 
 
 def load_saved_model(folder: Path) -> STDClassifier | UnetCoLoCAM:

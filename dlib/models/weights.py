@@ -17,6 +17,7 @@ from dlib.utils.files import check_archive
 
 IMAGENET_DIR = Path("pretrained/imagenet")
 PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
+WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every key
 
 
 def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None = None) -> None:
@@ -30,7 +31,7 @@ def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None 
     path = _imagenet_file(
         encoder.imagenet_url, name, IMAGENET_DIR if weights_dir is None else Path(weights_dir)
     )
-    source = read_weights(path)
+    source = unwrapped(read_weights(path))
     keys = encoder.imagenet_keys()
     own = encoder.state_dict()
     state = {}
@@ -75,6 +76,19 @@ def read_weights(path: Path) -> Any:
         ) from error
 
 
+def unwrapped(state: Any) -> Any:
+    """``state`` without the prefixes of wrappers, in any order and number, that all of its keys begin with.
+
+    What is not a dict with text keys, or has a prefix on some keys only, comes back as it is.
+    """
+    while isinstance(state, dict) and state and all(isinstance(key, str) for key in state):
+        prefix = next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None)
+        if prefix is None:
+            break
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
 def best_model_state(model: nn.Module) -> dict[str, dict[str, Tensor]]:
     """A copy on the CPU of all weights by part, as ``<step>_best_model.pth`` holds them.
 
@@ -96,7 +110,8 @@ def load_best_model(model: nn.Module, folder_or_file: Path, parts: tuple[str, ..
 
     Args:
         folder_or_file: a folder with ``<step>_best_model.pth`` (the highest step is taken) or the older
-            ``encoder.pt``, ``classification_head.pt`` …; or one file of the first kind.
+            ``encoder.pt``, ``classification_head.pt`` …; or one file of the first kind, or of the state dict of a
+            whole model. Prefixes of wrappers are taken off where all keys of a state dict have them.
         parts: the parts to fill; None: all that the model has. Alias keys in the file are ignored.
     Raises UserError, and leaves the model as it was, when a file is missing, damaged or does not fit.
     """
@@ -147,7 +162,7 @@ def _part_states(path: Path, parts: tuple[str, ...]) -> dict[str, tuple[Path, An
     """Every part's state dict with the file that it stands in."""
     file = path if path.is_file() else _newest_best_model(path)
     if file is not None:
-        content = read_weights(file)
+        content = _by_part(unwrapped(read_weights(file)))
         if not isinstance(content, dict):
             raise UserError(f"{file}: not a best model (a dict of {', '.join(parts)})")
         missing = [part for part in parts if part not in content]
@@ -155,7 +170,7 @@ def _part_states(path: Path, parts: tuple[str, ...]) -> dict[str, tuple[Path, An
             raise UserError(
                 f"{file}: holds no {', '.join(missing)}, only {', '.join(map(str, content))[:120]}"
             )
-        return {part: (file, content[part]) for part in parts}
+        return {part: (file, unwrapped(content[part])) for part in parts}
     files = {part: path / f"{part}.pt" for part in parts}
     if not any(file.is_file() for file in files.values()):
         raise UserError(
@@ -164,7 +179,18 @@ def _part_states(path: Path, parts: tuple[str, ...]) -> dict[str, tuple[Path, An
     for file in files.values():
         if not file.is_file():
             raise UserError(f"{file} is missing; copy it from where its neighbours come from")
-    return {part: (file, read_weights(file)) for part, file in files.items()}
+    return {part: (file, unwrapped(read_weights(file))) for part, file in files.items()}
+
+
+def _by_part(content: Any) -> Any:
+    """The state dict of a whole model (``encoder.conv1.weight`` …) as one dict per part; anything else as it is."""
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        return content
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in content.items():
+        part, _, rest = str(key).partition(".")
+        states.setdefault(part, {})[rest] = tensor
+    return states if set(states) & set(PARTS) else content
 
 
 def _newest_best_model(folder: Path) -> Path | None:

@@ -128,7 +128,9 @@ def _check_frame(frame: NDArray[np.uint8], size: tuple[int, ...]) -> None:
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: ArrayLike, scale: int, color: tuple[int, int, int]) -> None:
-    x0, y0, x1, y1 = (int(v) for v in np.asarray(box).reshape(4))
+    # A box may reach far beyond the picture: lines just outside look the same and cost nothing.
+    limit = max(draw.im.size) // scale + 20
+    x0, y0, x1, y1 = (int(v) for v in np.clip(np.asarray(box).reshape(4), -20, limit))
     if x1 < x0 or y1 < y0:
         return  # an empty box, as of a map without any region
     corners = (x0 * scale, y0 * scale, (x1 + 1) * scale - 1, (y1 + 1) * scale - 1)  # inclusive pixels
