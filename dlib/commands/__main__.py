@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from dlib.commands.door import command
 from dlib.commands.parsing import by_colocam
@@ -32,7 +33,8 @@ def help_text() -> str:
 @command()
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(help_text())
+        with suppress(BrokenPipeError):  # the reader, such as head, had what it wanted before the end
+            print(help_text())
         return 0
     name, *words = arguments
     if name not in COMMANDS:
