@@ -10,7 +10,7 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol, TextIO
+from typing import Protocol
 
 from dlib.utils.errors import UsageError, UserError
 
@@ -118,9 +118,9 @@ def _say_error(reason: str) -> None:
 
 
 def _say(line: str) -> None:
-    stream: TextIO | None = sys.stderr
-    with suppress(OSError):
-        print(line, file=stream, flush=True)
+    with suppress(OSError, AttributeError):  # a closed stream, or none
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def _rank() -> str:
