@@ -52,5 +52,6 @@ setup(
     package_data={"dlib.visualization": ["templates/*"]},
     ext_modules=[extension("bilateralfilter"), extension("colorbilateralfilter")],
     cmdclass={"build_ext": BuildExt},
+    entry_points={"console_scripts": ["colocam = dlib.commands.__main__:main"]},
     install_requires=requirements(),
 )

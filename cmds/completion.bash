@@ -1,80 +1,122 @@
-# Bash completion for main.py, made by: python -m dlib.configure.reference
-# Use: source cmds/completion.bash, then python main.py --<Tab> or torchrun … main.py --<Tab>
+# Bash completion for colocam and main.py, made by: python -m dlib.configure.reference
+# Use: source cmds/completion.bash, then: colocam <Tab>, python main.py --<Tab>,
+# torchrun … main.py --<Tab>
 _colocam() {
-    [[ "${COMP_WORDS[*]}" == *main.py* ]] || return
     local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD - 1]}" words
-    case "$previous" in
-        --task) words="STD_CL CoLo-CAM" ;;
-        --dry_run) words="True False" ;;
-        --deterministic) words="True False" ;;
-        --skip_bad_frames) words="True False" ;;
-        --sample_n_from_seq_style) words="before after before-after random" ;;
-        --sample_n_from_seq_dist) words="uniform gaussian interval" ;;
-        --drop_small_tr_batch) words="True False" ;;
-        --fill_small_tr_batch) words="True False" ;;
-        --arch) words="STDClassifier UnetCoLoCAM" ;;
-        --encoder_name) words="resnet50 vgg16 inceptionv3 resnet18 mobilenet_v2" ;;
-        --encoder_weights) words="imagenet None" ;;
-        --in_channels) words="3" ;;
-        --strict) words="True False" ;;
-        --support_background) words="True False" ;;
-        --freeze_cl) words="True False" ;;
-        --freeze_encoder) words="True False" ;;
-        --freeze_decoder_bn) words="True False" ;;
-        --seg_mode) words="binary" ;;
-        --multi_label_flag) words="True False" ;;
-        --method) words="CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
-        --spatial_pooling) words="WGAP GAP MaxPool LogSumExpPool WildCatCLHead" ;;
-        --opt__name_optimizer) words="sgd adam" ;;
-        --opt__nesterov) words="True False" ;;
-        --opt__amsgrad) words="True False" ;;
-        --opt__lr_scheduler) words="True False" ;;
-        --opt__name_lr_scheduler) words="mystep step cosine" ;;
-        --std_label_smooth) words="True False" ;;
-        --colocam_pretrained_cl_ch_pt) words="best_localization best_classification" ;;
-        --colocam_pretrained_seeder_ch_pt) words="best_localization best_classification" ;;
-        --sl_clc) words="True False" ;;
-        --sl_clc_seed_tech) words="seed_uniform seed_weighted" ;;
-        --sl_clc_use_roi) words="True False" ;;
-        --sl_clc_roi_method) words="roi_all roi_high_density largest" ;;
-        --sl_clc_roi_mask) words="box region" ;;
-        --sl_clc_balance) words="True False" ;;
-        --soft_cam_clc) words="True False" ;;
-        --seed_cam_method) words="CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
-        --crf_clc) words="True False" ;;
-        --crf_backend) words="auto cpp torch" ;;
-        --rgb_jcrf_clc) words="True False" ;;
-        --rgb_jcrf_clc_lambda_style) words="constant adaptive" ;;
-        --rgb_jcrf_clc_input_data) words="image deep_features cam_logits" ;;
-        --rgb_jcrf_clc_seed_agreement) words="True False" ;;
-        --max_sizepos_clc) words="True False" ;;
-        --size_bg_g_fg_clc) words="True False" ;;
-        --sizefg_tmp_clc) words="True False" ;;
-        --sizefg_tmp_clc_knn_mode) words="instant before after before-after" ;;
-        --empty_out_bb_clc) words="True False" ;;
-        --min_entropy_clc) words="True False" ;;
-        --amp) words="True False" ;;
-        --amp_eval) words="True False" ;;
-        --amp_dtype) words="auto float16 bfloat16" ;;
-        --channels_last) words="auto true false" ;;
-        --compile) words="True False" ;;
-        --box_v2_metric) words="True False" ;;
-        --multi_contour_eval) words="True False" ;;
-        --multi_iou_eval) words="True False" ;;
-        --eval_checkpoint_type) words="best_localization best_classification" ;;
-        --eval_only) words="True False" ;;
-        --split) words="train val test test-video-demo" ;;
-        --verbose) words="True False" ;;
-        --progress) words="auto true false" ;;
-        --plot_tr_cam_progress) words="True False" ;;
-        --report) words="True False" ;;
-        --tensorboard) words="True False" ;;
-        --device) words="auto cuda cpu" ;;
-        --dist_backend) words="gloo nccl mpi" ;;
-        --sync_bn) words="True False" ;;
-        --*) return ;;
-        *) words="--help --task --config --MYSEED --exp_id --debug_subfolder --exps_root --pretrained_root --cams_root --dry_run --deterministic --dataset --data_root --metadata_root --num_classes --crop_size --resize_size --num_val_sample_per_class --num_workers --skip_bad_frames --aug_color --aug_scale_min --batch_size --sample_fr_limit --sample_n_from_seq --sample_n_from_seq_style --sample_n_from_seq_dist --sample_n_from_seq_std --min_tr_batch_sz --drop_small_tr_batch --fill_small_tr_batch --arch --encoder_name --encoder_weights --in_channels --path_pre_trained --strict --scale_in --support_background --freeze_cl --freeze_encoder --freeze_decoder_bn --seg_mode --multi_label_flag --method --spatial_pooling --wc_modalities --wc_kmax --wc_kmin --wc_alpha --wc_dropout --lse_r --cam_chunk_size --opt__name_optimizer --opt__lr --opt__lr_classifier_ratio --opt__momentum --opt__dampening --opt__nesterov --opt__weight_decay --opt__beta1 --opt__beta2 --opt__eps_adam --opt__amsgrad --opt__lr_scheduler --opt__name_lr_scheduler --opt__gamma --opt__step_size --opt__min_lr --opt__t_max --opt__last_epoch --std_label_smooth --std_label_smooth_e --colocam_pretrained_cl_ch_pt --colocam_pretrained_seeder_ch_pt --sl_clc --sl_clc_lambda --sl_clc_start_ep --sl_clc_end_ep --sl_clc_min --sl_clc_max --sl_clc_min_p --sl_clc_max_p --sl_clc_ksz --sl_clc_seed_tech --sl_clc_use_roi --sl_clc_roi_method --sl_clc_roi_min_size --sl_clc_roi_mask --sl_clc_fg_erode_k --sl_clc_fg_erode_iter --sl_clc_balance --soft_cam_clc --soft_cam_clc_lambda --soft_cam_clc_start_ep --soft_cam_clc_end_ep --sl_clc_knn_t --sl_clc_min_t --sl_clc_seed_epoch_switch_uniform --sl_clc_epoch_switch_to_sl --sl_clc_block --seg_ignore_idx --seed_refine_sigma_xy --seed_refine_sigma_rgb --seed_cam_method --crf_clc --crf_clc_lambda --crf_clc_sigma_rgb --crf_clc_sigma_xy --crf_clc_scale --crf_clc_start_ep --crf_clc_end_ep --crf_backend --rgb_jcrf_clc --rgb_jcrf_clc_lambda --rgb_jcrf_clc_lambda_style --rgb_jcrf_clc_sigma_rgb --rgb_jcrf_clc_input_data --rgb_jcrf_clc_input_re_dim --rgb_jcrf_clc_scale --rgb_jcrf_clc_start_ep --rgb_jcrf_clc_end_ep --rgb_jcrf_clc_warmup_ep --rgb_jcrf_clc_seed_agreement --max_sizepos_clc --max_sizepos_clc_lambda --max_sizepos_clc_start_ep --max_sizepos_clc_end_ep --size_bg_g_fg_clc --size_bg_g_fg_clc_lambda --size_bg_g_fg_clc_start_ep --size_bg_g_fg_clc_end_ep --sizefg_tmp_clc --sizefg_tmp_clc_lambda --sizefg_tmp_clc_eps --sizefg_tmp_clc_start_ep --sizefg_tmp_clc_end_ep --sizefg_tmp_clc_knn --sizefg_tmp_clc_knn_mode --empty_out_bb_clc --empty_out_bb_clc_lambda --empty_out_bb_clc_start_ep --empty_out_bb_clc_end_ep --min_entropy_clc --min_entropy_clc_lambda --min_entropy_clc_start_ep --min_entropy_clc_end_ep --elb_init_t --elb_max_t --elb_mulcoef --max_epochs --amp --amp_eval --amp_dtype --channels_last --compile --grad_clip --ema_decay --best_start_ep --early_stop_patience --box_v2_metric --cam_curve_interval --val_cam_curve_interval --map_temperature --map_refine_sigma_xy --map_refine_sigma_rgb --multi_contour_eval --multi_iou_eval --eval_checkpoint_type --eval_batch_size --eval_only --fd_exp --split --checkpoint_save --keep_last_n_checkpoints --verbose --progress --log_every --plot_tr_cam_progress --plot_tr_cam_progress_n --vizu_n --report --tensorboard --device --cudaid --dist_backend --init_method --local_rank --local_world_size --world_size --sync_bn" ;;
+    local name=train
+    if [[ "${COMP_WORDS[0]##*/}" == colocam ]]; then
+        name="${COMP_WORDS[1]}"
+        if ((COMP_CWORD == 1)); then name=colocam previous=; fi
+    elif [[ "${COMP_WORDS[*]}" != *main.py* ]]; then
+        return
+    fi
+    case "$name $previous $current" in
+        "colocam "*) words="--help train status compare localize export measure study gain import inspect download build-v1 build-v2 synthetic completion" ;;
+        "train --task "*) words="STD_CL CoLo-CAM" ;;
+        "train --dry_run "*) words="True False" ;;
+        "train --deterministic "*) words="True False" ;;
+        "train --skip_bad_frames "*) words="True False" ;;
+        "train --sample_n_from_seq_style "*) words="before after before-after random" ;;
+        "train --sample_n_from_seq_dist "*) words="uniform gaussian interval" ;;
+        "train --drop_small_tr_batch "*) words="True False" ;;
+        "train --fill_small_tr_batch "*) words="True False" ;;
+        "train --arch "*) words="STDClassifier UnetCoLoCAM" ;;
+        "train --encoder_name "*) words="resnet50 vgg16 inceptionv3 resnet18 mobilenet_v2" ;;
+        "train --encoder_weights "*) words="imagenet None" ;;
+        "train --in_channels "*) words="3" ;;
+        "train --strict "*) words="True False" ;;
+        "train --support_background "*) words="True False" ;;
+        "train --freeze_cl "*) words="True False" ;;
+        "train --freeze_encoder "*) words="True False" ;;
+        "train --freeze_decoder_bn "*) words="True False" ;;
+        "train --seg_mode "*) words="binary" ;;
+        "train --multi_label_flag "*) words="True False" ;;
+        "train --method "*) words="CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
+        "train --spatial_pooling "*) words="WGAP GAP MaxPool LogSumExpPool WildCatCLHead" ;;
+        "train --opt__name_optimizer "*) words="sgd adam" ;;
+        "train --opt__nesterov "*) words="True False" ;;
+        "train --opt__amsgrad "*) words="True False" ;;
+        "train --opt__lr_scheduler "*) words="True False" ;;
+        "train --opt__name_lr_scheduler "*) words="mystep step cosine" ;;
+        "train --std_label_smooth "*) words="True False" ;;
+        "train --colocam_pretrained_cl_ch_pt "*) words="best_localization best_classification" ;;
+        "train --colocam_pretrained_seeder_ch_pt "*) words="best_localization best_classification" ;;
+        "train --sl_clc "*) words="True False" ;;
+        "train --sl_clc_seed_tech "*) words="seed_uniform seed_weighted" ;;
+        "train --sl_clc_use_roi "*) words="True False" ;;
+        "train --sl_clc_roi_method "*) words="roi_all roi_high_density largest" ;;
+        "train --sl_clc_roi_mask "*) words="box region" ;;
+        "train --sl_clc_balance "*) words="True False" ;;
+        "train --soft_cam_clc "*) words="True False" ;;
+        "train --seed_cam_method "*) words="CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
+        "train --crf_clc "*) words="True False" ;;
+        "train --crf_backend "*) words="auto cpp torch" ;;
+        "train --rgb_jcrf_clc "*) words="True False" ;;
+        "train --rgb_jcrf_clc_lambda_style "*) words="constant adaptive" ;;
+        "train --rgb_jcrf_clc_input_data "*) words="image deep_features cam_logits" ;;
+        "train --rgb_jcrf_clc_seed_agreement "*) words="True False" ;;
+        "train --max_sizepos_clc "*) words="True False" ;;
+        "train --size_bg_g_fg_clc "*) words="True False" ;;
+        "train --sizefg_tmp_clc "*) words="True False" ;;
+        "train --sizefg_tmp_clc_knn_mode "*) words="instant before after before-after" ;;
+        "train --empty_out_bb_clc "*) words="True False" ;;
+        "train --min_entropy_clc "*) words="True False" ;;
+        "train --amp "*) words="True False" ;;
+        "train --amp_eval "*) words="True False" ;;
+        "train --amp_dtype "*) words="auto float16 bfloat16" ;;
+        "train --channels_last "*) words="auto true false" ;;
+        "train --compile "*) words="True False" ;;
+        "train --box_v2_metric "*) words="True False" ;;
+        "train --multi_contour_eval "*) words="True False" ;;
+        "train --multi_iou_eval "*) words="True False" ;;
+        "train --eval_checkpoint_type "*) words="best_localization best_classification" ;;
+        "train --eval_only "*) words="True False" ;;
+        "train --split "*) words="train val test test-video-demo" ;;
+        "train --verbose "*) words="True False" ;;
+        "train --progress "*) words="auto true false" ;;
+        "train --plot_tr_cam_progress "*) words="True False" ;;
+        "train --report "*) words="True False" ;;
+        "train --tensorboard "*) words="True False" ;;
+        "train --device "*) words="auto cuda cpu" ;;
+        "train --dist_backend "*) words="gloo nccl mpi" ;;
+        "train --sync_bn "*) words="True False" ;;
+        "train --config "* | "train --MYSEED "* | "train --exp_id "* | "train --debug_subfolder "* | "train --exps_root "* | "train --pretrained_root "* | "train --cams_root "* | "train --dataset "* | "train --data_root "* | "train --metadata_root "* | "train --num_classes "* | "train --crop_size "* | "train --resize_size "* | "train --num_val_sample_per_class "* | "train --num_workers "* | "train --aug_color "* | "train --aug_scale_min "* | "train --batch_size "* | "train --sample_fr_limit "* | "train --sample_n_from_seq "* | "train --sample_n_from_seq_std "* | "train --min_tr_batch_sz "* | "train --path_pre_trained "* | "train --scale_in "* | "train --wc_modalities "* | "train --wc_kmax "* | "train --wc_kmin "* | "train --wc_alpha "* | "train --wc_dropout "* | "train --lse_r "* | "train --cam_chunk_size "* | "train --opt__lr "* | "train --opt__lr_classifier_ratio "* | "train --opt__momentum "* | "train --opt__dampening "* | "train --opt__weight_decay "* | "train --opt__beta1 "* | "train --opt__beta2 "* | "train --opt__eps_adam "* | "train --opt__gamma "* | "train --opt__step_size "* | "train --opt__min_lr "* | "train --opt__t_max "* | "train --opt__last_epoch "* | "train --std_label_smooth_e "* | "train --sl_clc_lambda "* | "train --sl_clc_start_ep "* | "train --sl_clc_end_ep "* | "train --sl_clc_min "* | "train --sl_clc_max "* | "train --sl_clc_min_p "* | "train --sl_clc_max_p "* | "train --sl_clc_ksz "* | "train --sl_clc_roi_min_size "* | "train --sl_clc_fg_erode_k "* | "train --sl_clc_fg_erode_iter "* | "train --soft_cam_clc_lambda "* | "train --soft_cam_clc_start_ep "* | "train --soft_cam_clc_end_ep "* | "train --sl_clc_knn_t "* | "train --sl_clc_min_t "* | "train --sl_clc_seed_epoch_switch_uniform "* | "train --sl_clc_epoch_switch_to_sl "* | "train --sl_clc_block "* | "train --seg_ignore_idx "* | "train --seed_refine_sigma_xy "* | "train --seed_refine_sigma_rgb "* | "train --crf_clc_lambda "* | "train --crf_clc_sigma_rgb "* | "train --crf_clc_sigma_xy "* | "train --crf_clc_scale "* | "train --crf_clc_start_ep "* | "train --crf_clc_end_ep "* | "train --rgb_jcrf_clc_lambda "* | "train --rgb_jcrf_clc_sigma_rgb "* | "train --rgb_jcrf_clc_input_re_dim "* | "train --rgb_jcrf_clc_scale "* | "train --rgb_jcrf_clc_start_ep "* | "train --rgb_jcrf_clc_end_ep "* | "train --rgb_jcrf_clc_warmup_ep "* | "train --max_sizepos_clc_lambda "* | "train --max_sizepos_clc_start_ep "* | "train --max_sizepos_clc_end_ep "* | "train --size_bg_g_fg_clc_lambda "* | "train --size_bg_g_fg_clc_start_ep "* | "train --size_bg_g_fg_clc_end_ep "* | "train --sizefg_tmp_clc_lambda "* | "train --sizefg_tmp_clc_eps "* | "train --sizefg_tmp_clc_start_ep "* | "train --sizefg_tmp_clc_end_ep "* | "train --sizefg_tmp_clc_knn "* | "train --empty_out_bb_clc_lambda "* | "train --empty_out_bb_clc_start_ep "* | "train --empty_out_bb_clc_end_ep "* | "train --min_entropy_clc_lambda "* | "train --min_entropy_clc_start_ep "* | "train --min_entropy_clc_end_ep "* | "train --elb_init_t "* | "train --elb_max_t "* | "train --elb_mulcoef "* | "train --max_epochs "* | "train --grad_clip "* | "train --ema_decay "* | "train --best_start_ep "* | "train --early_stop_patience "* | "train --cam_curve_interval "* | "train --val_cam_curve_interval "* | "train --map_temperature "* | "train --map_refine_sigma_xy "* | "train --map_refine_sigma_rgb "* | "train --eval_batch_size "* | "train --fd_exp "* | "train --checkpoint_save "* | "train --keep_last_n_checkpoints "* | "train --log_every "* | "train --plot_tr_cam_progress_n "* | "train --vizu_n "* | "train --cudaid "* | "train --init_method "* | "train --local_rank "* | "train --local_world_size "* | "train --world_size "*) return ;;
+        "train "*) words="--help --task --config --MYSEED --exp_id --debug_subfolder --exps_root --pretrained_root --cams_root --dry_run --deterministic --dataset --data_root --metadata_root --num_classes --crop_size --resize_size --num_val_sample_per_class --num_workers --skip_bad_frames --aug_color --aug_scale_min --batch_size --sample_fr_limit --sample_n_from_seq --sample_n_from_seq_style --sample_n_from_seq_dist --sample_n_from_seq_std --min_tr_batch_sz --drop_small_tr_batch --fill_small_tr_batch --arch --encoder_name --encoder_weights --in_channels --path_pre_trained --strict --scale_in --support_background --freeze_cl --freeze_encoder --freeze_decoder_bn --seg_mode --multi_label_flag --method --spatial_pooling --wc_modalities --wc_kmax --wc_kmin --wc_alpha --wc_dropout --lse_r --cam_chunk_size --opt__name_optimizer --opt__lr --opt__lr_classifier_ratio --opt__momentum --opt__dampening --opt__nesterov --opt__weight_decay --opt__beta1 --opt__beta2 --opt__eps_adam --opt__amsgrad --opt__lr_scheduler --opt__name_lr_scheduler --opt__gamma --opt__step_size --opt__min_lr --opt__t_max --opt__last_epoch --std_label_smooth --std_label_smooth_e --colocam_pretrained_cl_ch_pt --colocam_pretrained_seeder_ch_pt --sl_clc --sl_clc_lambda --sl_clc_start_ep --sl_clc_end_ep --sl_clc_min --sl_clc_max --sl_clc_min_p --sl_clc_max_p --sl_clc_ksz --sl_clc_seed_tech --sl_clc_use_roi --sl_clc_roi_method --sl_clc_roi_min_size --sl_clc_roi_mask --sl_clc_fg_erode_k --sl_clc_fg_erode_iter --sl_clc_balance --soft_cam_clc --soft_cam_clc_lambda --soft_cam_clc_start_ep --soft_cam_clc_end_ep --sl_clc_knn_t --sl_clc_min_t --sl_clc_seed_epoch_switch_uniform --sl_clc_epoch_switch_to_sl --sl_clc_block --seg_ignore_idx --seed_refine_sigma_xy --seed_refine_sigma_rgb --seed_cam_method --crf_clc --crf_clc_lambda --crf_clc_sigma_rgb --crf_clc_sigma_xy --crf_clc_scale --crf_clc_start_ep --crf_clc_end_ep --crf_backend --rgb_jcrf_clc --rgb_jcrf_clc_lambda --rgb_jcrf_clc_lambda_style --rgb_jcrf_clc_sigma_rgb --rgb_jcrf_clc_input_data --rgb_jcrf_clc_input_re_dim --rgb_jcrf_clc_scale --rgb_jcrf_clc_start_ep --rgb_jcrf_clc_end_ep --rgb_jcrf_clc_warmup_ep --rgb_jcrf_clc_seed_agreement --max_sizepos_clc --max_sizepos_clc_lambda --max_sizepos_clc_start_ep --max_sizepos_clc_end_ep --size_bg_g_fg_clc --size_bg_g_fg_clc_lambda --size_bg_g_fg_clc_start_ep --size_bg_g_fg_clc_end_ep --sizefg_tmp_clc --sizefg_tmp_clc_lambda --sizefg_tmp_clc_eps --sizefg_tmp_clc_start_ep --sizefg_tmp_clc_end_ep --sizefg_tmp_clc_knn --sizefg_tmp_clc_knn_mode --empty_out_bb_clc --empty_out_bb_clc_lambda --empty_out_bb_clc_start_ep --empty_out_bb_clc_end_ep --min_entropy_clc --min_entropy_clc_lambda --min_entropy_clc_start_ep --min_entropy_clc_end_ep --elb_init_t --elb_max_t --elb_mulcoef --max_epochs --amp --amp_eval --amp_dtype --channels_last --compile --grad_clip --ema_decay --best_start_ep --early_stop_patience --box_v2_metric --cam_curve_interval --val_cam_curve_interval --map_temperature --map_refine_sigma_xy --map_refine_sigma_rgb --multi_contour_eval --multi_iou_eval --eval_checkpoint_type --eval_batch_size --eval_only --fd_exp --split --checkpoint_save --keep_last_n_checkpoints --verbose --progress --log_every --plot_tr_cam_progress --plot_tr_cam_progress_n --vizu_n --report --tensorboard --device --cudaid --dist_backend --init_method --local_rank --local_world_size --world_size --sync_bn" ;;
+        "status --exps_root "*) return ;;
+        "status "*) words="--help --exps_root" ;;
+        "compare --out "*) return ;;
+        "compare "*" -"*) words="--help --out" ;;
+        "localize --criterion "*) words="best_localization best_classification" ;;
+        "localize --device "*) words="auto cpu cuda" ;;
+        "localize --fd_exp "* | "localize --input "* | "localize --out "* | "localize --label "* | "localize --tau "* | "localize --masks "* | "localize --smooth "* | "localize --fps "* | "localize --max_frames "* | "localize --batch_size "*) return ;;
+        "localize "*) words="--help --fd_exp --input --out --criterion --label --tau --masks --smooth --fps --max_frames --batch_size --device" ;;
+        "export --format "*) words="onnx torchscript" ;;
+        "export --criterion "*) words="best_localization best_classification" ;;
+        "export --fd_exp "* | "export --out "*) return ;;
+        "export "*) words="--help --fd_exp --format --out --criterion" ;;
+        "measure --split "*) words="test val" ;;
+        "measure --criterion "*) words="best_localization best_classification" ;;
+        "measure --fd_exp "* | "measure --dataset "* | "measure --data_root "* | "measure --metadata_root "* | "measure --smooth "*) return ;;
+        "measure "*) words="--help --fd_exp --dataset --data_root --metadata_root --split --smooth --criterion" ;;
+        "study --out "* | "study --jobs "* | "study --only "*) return ;;
+        "study "*" -"*) words="--help --out --jobs --only" ;;
+        "gain "*" -"*) words="--help" ;;
+        "import --src "* | "import --dst "* | "import --metadata "* | "import --boxes "* | "import --val_share "* | "import --test_share "* | "import --seed "* | "import --fps "* | "import --short_side "* | "import --quality "* | "import --cut_threshold "* | "import --min_shot "* | "import --num_workers "*) return ;;
+        "import "*) words="--help --src --dst --metadata --boxes --val_share --test_share --seed --fps --short_side --quality --cut_threshold --min_shot --num_workers" ;;
+        "inspect --dataset "* | "inspect --data_root "* | "inspect --metadata_root "* | "inspect --out "* | "inspect --per_shot "* | "inspect --num_workers "*) return ;;
+        "inspect "*) words="--help --dataset --data_root --metadata_root --out --per_shot --num_workers" ;;
+        "download --data_root "* | "download --metadata "* | "download --url "* | "download --classes "* | "download --num_workers "* | "download --retries "*) return ;;
+        "download "*" -"*) words="--help --data_root --metadata --url --classes --num_workers --retries --delete_archives" ;;
+        "download download "*) words="YouTube-Objects-v1.0 YouTube-Objects-v2.2" ;;
+        "build-v1 --src "* | "build-v1 --dst "* | "build-v1 --metadata "* | "build-v1 --num_workers "*) return ;;
+        "build-v1 "*) words="--help --src --dst --metadata --copy --num_workers --check" ;;
+        "build-v2 --src "* | "build-v2 --dst "* | "build-v2 --metadata "* | "build-v2 --num_workers "*) return ;;
+        "build-v2 "*) words="--help --src --dst --metadata --copy --num_workers --check" ;;
+        "synthetic --dst "* | "synthetic --classes "* | "synthetic --videos "* | "synthetic --shots "* | "synthetic --frames "* | "synthetic --size "* | "synthetic --seed "* | "synthetic --num_workers "*) return ;;
+        "synthetic "*) words="--help --dst --classes --videos --shots --frames --size --seed --num_workers" ;;
+        "completion "*) words="--help" ;;
+        *) return ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
-complete -o bashdefault -o default -F _colocam python python3 torchrun
+complete -o bashdefault -o default -F _colocam colocam python python3 torchrun

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION
 from dlib.status import text_table
 from dlib.utils.errors import UserError
@@ -142,18 +142,18 @@ def compare(folders: Sequence[Path], out: Path) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m dlib.compare", description="Experiments side by side.")
-    parser.add_argument("experiments", nargs="+", type=Path, metavar="EXP", help="experiment folder")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="report (compare.html)")
-    given = parser.parse_args(arguments)
-    try:
-        print(compare(given.experiments, given.out))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"report: {given.out}")
-    return 0
+def parser() -> CommandParser:
+    p = CommandParser("compare", "Experiments side by side.")
+    p.add_argument("experiments", nargs="+", type=Path, metavar="EXP", help="experiment folder")
+    p.add_argument("--out", type=Path, default=Path("compare.html"), help="report (compare.html)")
+    return p
+
+
+@command()
+def main(arguments: Sequence[str]) -> None:
+    args = parser().read(arguments)
+    print(compare(args.experiments, args.out))
+    print(f"report: {args.out}")
 
 
 if __name__ == "__main__":

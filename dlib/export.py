@@ -11,14 +11,15 @@ the model before the command ends.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.utils.errors import UserError
 
@@ -149,25 +150,20 @@ def _outputs(images: Tensor, path: Path, format_: str) -> list[Tensor]:
         return list(torch.jit.load(file)(images))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dlib.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--fd_exp", type=Path, required=True, help="experiment folder, or one of its weights")
-    parser.add_argument("--format", choices=tuple(FORMATS), default="onnx", help="file format (onnx)")
-    parser.add_argument("--out", type=Path, help="file to write (model.onnx or model.pt beside the weights)")
-    parser.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
-    args = parser.parse_args(arguments)
-    try:
-        path = export(args.fd_exp, args.format, args.out, args.criterion)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+def parser() -> CommandParser:
+    p = CommandParser("export", __doc__)
+    p.add_argument("--fd_exp", type=Path, required=True, help="experiment folder, or one of its weights")
+    p.add_argument("--format", choices=tuple(FORMATS), default="onnx", help="file format (onnx)")
+    p.add_argument("--out", type=Path, help="file to write (model.onnx or model.pt beside the weights)")
+    p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
+    return p
+
+
+@command()
+def main(arguments: Sequence[str]) -> None:
+    args = parser().read(arguments)
+    path = export(args.fd_exp, args.format, args.out, args.criterion)
     print(f"written to {path} ({path.stat().st_size / 2**20:.1f} MiB)")
-    return 0
 
 
 if __name__ == "__main__":

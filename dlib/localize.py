@@ -12,22 +12,19 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.configure.flag import str2bool
-from dlib.utils.errors import UsageError, UserError
+from dlib.utils.errors import UsageError
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line; imports no torch, so that --help answers at once."""
-    p = argparse.ArgumentParser(
-        prog="python -m dlib.localize",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def parser() -> CommandParser:
+    p = CommandParser("localize", __doc__)
     p.add_argument("--fd_exp", type=Path, required=True, help="experiment folder, or a folder of its weights")
     p.add_argument("--input", required=True, help="video, folder of frames, picture, or number of a camera")
     p.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -92,14 +89,10 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
     return {"frames": frames, "seconds": time.perf_counter() - start, "classes": classes, "damaged": damaged}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    args = parser().parse_args(arguments)
-    try:
-        done = localize(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+@command()
+def main(arguments: Sequence[str]) -> None:
+    args = parser().read(arguments)
+    done = localize(args)
     if done["damaged"]:
         print(f"warning: {done['damaged']} damaged frames were left out", file=sys.stderr)
     named = ", ".join(
@@ -108,7 +101,6 @@ def main(arguments: list[str] | None = None) -> int:
     rate = done["frames"] / max(done["seconds"], 1e-9)
     print(f"{done['frames']} frames in {done['seconds']:.1f}s ({rate:.1f} frames per second): {named}")
     print(f"written to {args.out}")
-    return 0
 
 
 def _truth(text: str) -> bool:

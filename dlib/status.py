@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION
 from dlib.utils.errors import UserError
 from dlib.visualization.records import Experiment, duration, read_experiment
@@ -67,17 +68,17 @@ def text_table(rows: list[list[str]]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m dlib.status", description="List experiments.")
-    parser.add_argument("--exps_root", type=Path, default=Path("exps"), help="folder of experiments (exps)")
-    root: Path = parser.parse_args(arguments).exps_root
-    try:
-        rows = status_rows(root, time.time())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+def parser() -> CommandParser:
+    p = CommandParser("status", "List experiments.")
+    p.add_argument("--exps_root", type=Path, default=Path("exps"), help="folder of experiments (exps)")
+    return p
+
+
+@command()
+def main(arguments: Sequence[str]) -> None:
+    root: Path = parser().read(arguments).exps_root
+    rows = status_rows(root, time.time())
     print(text_table(rows) if len(rows) > 1 else f"{root}: no experiments yet.")
-    return 0
 
 
 if __name__ == "__main__":

@@ -355,6 +355,6 @@ def test_mistakes_end_in_one_line(tmp_path: Path, mistake: str) -> None:
     lines = [line for line in done.stderr.split("\n") if line]
     assert done.returncode == code, done.stderr
     assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("Error: ")
+    assert lines[0].startswith("error: ")
     assert says in lines[0]
     assert not (tmp_path / "d").exists()

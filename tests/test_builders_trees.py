@@ -340,5 +340,5 @@ def test_command_line_ends_with_one_line_and_code_1(tmp_path: Path) -> None:
     root = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, env={**os.environ})
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: ")
+    assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

@@ -6,7 +6,6 @@ Nothing here imports torch: ``main.py --help`` must answer at once.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -72,17 +71,14 @@ _FOLLOWERS = (("task", "arch"), ("method", "spatial_pooling"))
 _ALIASES = {"local-rank": "local_rank"}  # older torch.distributed launchers write it so
 
 
-def parse_args(argv: Sequence[str]) -> Config:
-    """Configuration from a command line (without the program's name).
+def parse_args(argv: Sequence[str], program: str = "[torchrun ...] main.py") -> Config:
+    """Configuration from a command line; the help calls it ``program``.
 
     Raises UsageError with one line; prints the help and raises SystemExit(0) for ``--help``.
     """
     if any(token in ("-h", "--help") for token in argv):
-        # The reader, such as head, may have what it wanted before the end.
-        with suppress(BrokenPipeError):
-            print(help_text(), flush=True)
-            raise SystemExit(0)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(BrokenPipeError):  # the reader, such as head, had what it wanted before the end
+            print(help_text(program))
         raise SystemExit(0)
     typed = _command_line_values(argv)
     from_file = read_yaml(typed["config"]) if typed.get("config") else {}
@@ -112,6 +108,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _command_line_values(argv: Sequence[str]) -> dict[str, Any]:
+    # Not argparse: it takes values such as -2e-09 or -name for flags, and says so without what was expected.
     values = {}
     tokens = iter(argv)
     for token in tokens:

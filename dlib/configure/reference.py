@@ -1,6 +1,7 @@
-"""The help, the reference page doc/flags.md and the bash completion, all made from the flags table.
+"""The help and the reference page doc/flags.md, both made from the flags table.
 
-``python -m dlib.configure.reference`` writes both files; ``--check`` only says whether they are up to date.
+``python -m dlib.configure.reference`` writes the page, and the bash completion of all commands; ``--check`` only says
+whether these files are up to date.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from dlib.commands import command
 from dlib.configure.flag import Flag
 from dlib.configure.table import FLAGS
 
@@ -24,11 +26,10 @@ def _by_group(flags: Iterable[Flag]) -> Iterator[tuple[str, list[Flag]]]:
         yield title, list(members)
 
 
-def help_text() -> str:
+def help_text(program: str) -> str:
     """What ``--help`` prints: flags by concern, with type or choices, and default."""
     parser = argparse.ArgumentParser(
-        prog="main.py",
-        usage="[torchrun ...] main.py --flag value ...",
+        usage=f"{program} --flag value ...",
         description="CoLo-CAM: object localization in videos from class labels alone. "
         "First --task STD_CL, then cmds/promote.sh, then --task CoLo-CAM. doc/flags.md has the same list.",
         add_help=False,
@@ -74,39 +75,12 @@ def page_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def completion_text() -> str:
-    """Bash completion of flag names and of the values of flags with choices."""
-    cases = []
-    for flag in FLAGS.values():
-        values = [str(choice) for choice in flag.choices if choice != ""]
-        values = (
-            ["True", "False"] if flag.kind is bool else values + ["None"] * (flag.nullable and bool(values))
-        )
-        if values:
-            cases.append(f'        --{flag.name}) words="{" ".join(values)}" ;;')
-    names = " ".join(f"--{flag.name}" for flag in FLAGS.values())
-    return "\n".join(
-        [
-            "# Bash completion for main.py, made by: python -m dlib.configure.reference",
-            "# Use: source cmds/completion.bash, then python main.py --<Tab> or torchrun … main.py --<Tab>",
-            "_colocam() {",
-            '    [[ "${COMP_WORDS[*]}" == *main.py* ]] || return',
-            '    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD - 1]}" words',
-            '    case "$previous" in',
-            *cases,
-            "        --*) return ;;",
-            f'        *) words="--help {names}" ;;',
-            "    esac",
-            '    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")',
-            "}",
-            "complete -o bashdefault -o default -F _colocam python python3 torchrun",
-            "",
-        ]
-    )
-
-
+@command()
 def main(argv: Sequence[str]) -> int:
     """Write both files, or with ``--check`` return 1 if one is not what the table says."""
+    # Its commands read the flags table's package, in which this module stands.
+    from dlib.commands.completion import completion_text
+
     stale = []
     for path, text in ((PAGE, page_text()), (COMPLETION, completion_text())):
         if path.is_file() and path.read_text(encoding="utf-8") == text:
@@ -138,4 +112,4 @@ def _show(value: object) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -9,15 +9,16 @@ split of the videos in ``<class>/sets/{train,test}.txt``. Class ids follow the a
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build import KnownCounts, build_command
-from dlib.datasets.commands import run_command
+from dlib.datasets.build import KnownCounts, build_command, build_parser
 from dlib.datasets.folds import Box, Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.matfiles import read_sticks
 from dlib.datasets.place_files import place_files
@@ -186,9 +187,14 @@ def frame_pairs(src: Path, dst: Path, videos: list[Video]) -> Iterator[tuple[Pat
                 yield src / shot / name, dst / shot / name
 
 
-def main() -> None:
-    build_command(__name__, __doc__ or "", build, KNOWN)
+def parser() -> CommandParser:
+    return build_parser("build-v1", __doc__)
+
+
+@command(stopped=AGAIN)
+def main(arguments: Sequence[str]) -> None:
+    build_command(parser(), arguments, build, KNOWN)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

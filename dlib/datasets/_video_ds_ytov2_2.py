@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build import KnownCounts, build_command
-from dlib.datasets.commands import run_command
+from dlib.datasets.build import KnownCounts, build_command, build_parser
 from dlib.datasets.folds import Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.matfiles import load_variable, read_frame_boxes
 from dlib.datasets.place_files import place_files
@@ -187,9 +189,14 @@ def demo_items(
     ]
 
 
-def main() -> None:
-    build_command(__name__, __doc__ or "", build, KNOWN)
+def parser() -> CommandParser:
+    return build_parser("build-v2", __doc__)
+
+
+@command(stopped=AGAIN)
+def main(arguments: Sequence[str]) -> None:
+    build_command(parser(), arguments, build, KNOWN)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dlib.commands import CommandParser
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.commands import check_folder
 from dlib.datasets.folds import FOLDS_ROOT, Item, image_size, write_folds
@@ -33,18 +33,23 @@ class KnownCounts:
         return {TRAIN: (self.train, 0), VAL: self.val, TEST: self.test}.get(split)
 
 
-def build_command(module: str, doc: str, build: Builder, known: KnownCounts) -> None:
-    """Parse the command line, build (or with --check only verify) and print the counts."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser(name: str, doc: str | None) -> CommandParser:
+    """The flags of a builder, which is the command ``name``."""
+    parser = CommandParser(name, doc)
     parser.add_argument("--src", type=Path, help="folder of the unpacked original archives")
     parser.add_argument("--dst", type=Path, help="the dataset's folder; v1.0: --src itself if left out")
     parser.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<name of --dst>)")
     parser.add_argument("--copy", action="store_true", help="copy the frames instead of linking them")
     parser.add_argument("--num_workers", type=int, default=min(8, 2 * (os.cpu_count() or 1)), help="threads")
     parser.add_argument("--check", action="store_true", help="only verify the tree and the folds in --dst")
-    args = parser.parse_args()
+    return parser
+
+
+def build_command(
+    parser: CommandParser, arguments: Sequence[str], build: Builder, known: KnownCounts
+) -> None:
+    """Parse the command line, build (or with --check only verify) and print the counts."""
+    args = parser.read(arguments)
     if args.dst is None and args.src is None:
         parser.error("--src is needed" if not args.check else "--dst is needed")
     dst = args.dst or args.src

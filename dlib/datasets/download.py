@@ -5,18 +5,19 @@ Interrupt it as you like; the same command goes on where it was.
 
 from __future__ import annotations
 
-import argparse
 import shutil
+import sys
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.config import get_root_wsol_dataset
 from dlib.configure.constants import YTOV1, YTOV2
 from dlib.datasets import _video_ds_ytov1_0, _video_ds_ytov2_2
 from dlib.datasets.build import Builder, KnownCounts, build_dataset
-from dlib.datasets.commands import check_folder, run_command
+from dlib.datasets.commands import check_folder
 from dlib.datasets.fetch import Patience, fetch, remote_size
 from dlib.datasets.folds import FOLDS_ROOT
 from dlib.datasets.metadata import CLASS_NAMES_YTO
@@ -113,21 +114,22 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m dlib.datasets.download",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("dataset", choices=sorted(SOURCES))
-    parser.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
-    parser.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<dataset>)")
-    parser.add_argument("--url", help="another place that has the archives")
-    parser.add_argument("--classes", help="only these classes, with commas between (default: all ten)")
-    parser.add_argument("--num_workers", type=int, default=8, help="threads of the builder (%(default)s)")
-    parser.add_argument("--retries", type=int, default=8, help="attempts without progress (%(default)s)")
-    parser.add_argument("--delete_archives", action="store_true", help="delete the archives at the end")
-    args = parser.parse_args()
+def parser() -> CommandParser:
+    p = CommandParser("download", __doc__)
+    p.add_argument("dataset", choices=sorted(SOURCES))
+    p.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
+    p.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<dataset>)")
+    p.add_argument("--url", help="another place that has the archives")
+    p.add_argument("--classes", help="only these classes, with commas between (default: all ten)")
+    p.add_argument("--num_workers", type=int, default=8, help="threads of the builder (%(default)s)")
+    p.add_argument("--retries", type=int, default=8, help="attempts without progress (%(default)s)")
+    p.add_argument("--delete_archives", action="store_true", help="delete the archives at the end")
+    return p
+
+
+@command(stopped=AGAIN)
+def main(arguments: Sequence[str]) -> None:
+    args = parser().read(arguments)
     source = SOURCES[args.dataset]
     classes = [name.strip() for name in args.classes.split(",")] if args.classes else list(CLASS_NAMES_YTO)
     unknown = sorted(set(classes) - set(CLASS_NAMES_YTO))
@@ -149,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

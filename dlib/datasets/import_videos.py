@@ -12,15 +12,18 @@ import math
 import os
 import random
 import re
+import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
+from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.annotations import Annotations, read_annotations
 from dlib.datasets.build import check_tree
-from dlib.datasets.commands import check_folder, run_command
+from dlib.datasets.commands import check_folder
 from dlib.datasets.folds import FOLDS_ROOT, Item, check_name, write_folds
 from dlib.datasets.import_one import Imported, Options, import_video
 from dlib.datasets.videos import UnusableVideo, find_videos
@@ -154,19 +157,13 @@ def _evaluated(video: Imported) -> list[Item]:
     return chosen
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     options = Options()
-    parser = argparse.ArgumentParser(
-        prog="python -m dlib.datasets.import_videos",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--src", type=Path, required=True, help="folder with one folder of videos per class")
-    parser.add_argument(
-        "--dst", type=Path, required=True, help="folder of the new dataset; its name is --dataset"
-    )
-    parser.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<name of --dst>)")
-    parser.add_argument("--boxes", type=Path, help="boxes: .csv, COCO .json, or a folder of YOLO .txt files")
+    p = CommandParser("import", __doc__)
+    p.add_argument("--src", type=Path, required=True, help="folder with one folder of videos per class")
+    p.add_argument("--dst", type=Path, required=True, help="folder of the new dataset; its name is --dataset")
+    p.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<name of --dst>)")
+    p.add_argument("--boxes", type=Path, help="boxes: .csv, COCO .json, or a folder of YOLO .txt files")
     numbers = {
         "val_share": (0.2, "share of each class's videos for validation"),
         "test_share": (0.2, "share of each class's videos for test"),
@@ -179,8 +176,8 @@ def _parser() -> argparse.ArgumentParser:
         "num_workers": (os.cpu_count() or 1, "videos at a time"),
     }
     for name, (default, text) in numbers.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (%(default)s)")
-    return parser
+        p.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (%(default)s)")
+    return p
 
 
 def _check_flags(args: argparse.Namespace) -> None:
@@ -203,8 +200,9 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise UsageError(f"--dst {args.dst}: must lie outside --src")
 
 
-def main() -> None:
-    args = _parser().parse_args()
+@command(stopped=AGAIN)
+def main(arguments: Sequence[str]) -> None:
+    args = parser().read(arguments)
     _check_flags(args)
     metadata = args.metadata or FOLDS_ROOT / args.dst.resolve().name
     check_folder("--dst", args.dst)
@@ -226,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

@@ -6,8 +6,8 @@ writes a contact sheet for each class and split.
 
 from __future__ import annotations
 
-import argparse
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from dlib.commands import CommandParser, command
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import SPLITS, TRAIN
 from dlib.datasets.build import check_splits, read_splits
-from dlib.datasets.commands import check_folder, run_command
+from dlib.datasets.commands import check_folder
 from dlib.datasets.duplicates import Hashes, near_duplicates, picture_hash
 from dlib.datasets.images import read_image
 from dlib.datasets.index import build_index
@@ -156,22 +157,22 @@ def _report_duplicates(findings: list[Findings]) -> None:
             print(f"    {one}  {other}  ({bits} of 128 bits differ)")
 
 
-def main() -> None:
-    defaults = Config()
-    parser = argparse.ArgumentParser(
-        prog="python -m dlib.datasets.inspect",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
-    parser.add_argument("--metadata_root", default=defaults.metadata_root, help="(%(default)s)")
-    parser.add_argument("--out", type=Path, help="folder of the contact sheets (exps/inspect-<dataset>)")
-    parser.add_argument(
+def parser() -> CommandParser:
+    p = CommandParser("inspect", __doc__)
+    p.add_argument("--dataset", required=True)
+    p.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
+    p.add_argument("--metadata_root", default=Config().metadata_root, help="(%(default)s)")
+    p.add_argument("--out", type=Path, help="folder of the contact sheets (exps/inspect-<dataset>)")
+    p.add_argument(
         "--per_shot", type=int, default=3, help="frames opened of each train shot, 0: all (%(default)s)"
     )
-    parser.add_argument("--num_workers", type=int, default=8, help="threads (%(default)s)")
-    args = parser.parse_args()
+    p.add_argument("--num_workers", type=int, default=8, help="threads (%(default)s)")
+    return p
+
+
+@command()
+def main(arguments: Sequence[str]) -> None:
+    args = parser().read(arguments)
     if args.per_shot < 0:
         raise UsageError(f"--per_shot {args.per_shot}: must be 0 (all frames) or more")
     cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
@@ -197,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(main())

@@ -8,7 +8,6 @@ count. A frame is localized where its box has an IoU of at least 50 % with a tru
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dlib.commands import CommandParser, command
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, TEST, VAL
-from dlib.utils.errors import UserError
 
 if TYPE_CHECKING:
     from dlib.datasets.metadata import SplitMetadata
@@ -56,38 +55,32 @@ def localized(
     return hits
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    defaults = Config()
-    parser = argparse.ArgumentParser(
-        prog="python -m dlib.localizer.measure",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--fd_exp", type=Path, required=True, help="experiment folder")
-    parser.add_argument("--dataset", required=True, help="dataset with boxes")
-    parser.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
-    parser.add_argument("--metadata_root", default=defaults.metadata_root, help="(%(default)s)")
-    parser.add_argument("--split", choices=(TEST, VAL), default=TEST, help="(%(default)s)")
-    parser.add_argument("--smooth", type=int, default=5, help="median over so many frames (%(default)s)")
-    parser.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
-    args = parser.parse_args(arguments)
-    try:
-        from dlib.datasets.metadata import read_split
-        from dlib.localizer import Localizer
+def parser() -> CommandParser:
+    p = CommandParser("measure", __doc__)
+    p.add_argument("--fd_exp", type=Path, required=True, help="experiment folder")
+    p.add_argument("--dataset", required=True, help="dataset with boxes")
+    p.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
+    p.add_argument("--metadata_root", default=Config().metadata_root, help="(%(default)s)")
+    p.add_argument("--split", choices=(TEST, VAL), default=TEST, help="(%(default)s)")
+    p.add_argument("--smooth", type=int, default=5, help="median over so many frames (%(default)s)")
+    p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
+    return p
 
-        cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
-        data_dir = dataset_dir(cfg)
-        metadata = read_split(data_dir, metadata_dir(cfg), args.split)
-        hits = localized(Localizer(args.fd_exp, args.criterion), data_dir, metadata, (0, args.smooth))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+
+@command()
+def main(arguments: Sequence[str]) -> None:
+    args = parser().read(arguments)
+    from dlib.datasets.metadata import read_split
+    from dlib.localizer import Localizer
+
+    cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
+    data_dir = dataset_dir(cfg)
+    metadata = read_split(data_dir, metadata_dir(cfg), args.split)
+    hits = localized(Localizer(args.fd_exp, args.criterion), data_dir, metadata, (0, args.smooth))
     print(
         f"{len(metadata.boxes)} frames with a known box in {args.split}: {hits[0]} localized, "
         f"{hits[args.smooth]} with --smooth {args.smooth}"
     )
-    return 0
 
 
 if __name__ == "__main__":

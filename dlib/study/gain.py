@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dlib.commands import CommandParser, command
 from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, COLOCAM, TEST
 from dlib.utils.errors import UserError
@@ -46,19 +46,15 @@ def _percents(report: dict[str, Any]) -> tuple[str, str]:
     return best, at
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m dlib.study.gain",
-        description="Test CorLoc of a CoLo-CAM run and of the classifier that gives its seeds.",
-    )
-    parser.add_argument("experiment", type=Path, metavar="EXP", help="folder of a finished CoLo-CAM run")
-    given = parser.parse_args(arguments)
-    try:
-        print(gain_table(given.experiment))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+def parser() -> CommandParser:
+    p = CommandParser("gain", "Test CorLoc of a CoLo-CAM run and of the classifier that gives its seeds.")
+    p.add_argument("experiment", type=Path, metavar="EXP", help="folder of a finished CoLo-CAM run")
+    return p
+
+
+@command()
+def main(arguments: Sequence[str]) -> None:
+    print(gain_table(parser().read(arguments).experiment))
 
 
 if __name__ == "__main__":

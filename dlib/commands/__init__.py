@@ -1,0 +1,9 @@
+"""What all commands share: how they end, how they read their flags, and what they are called.
+
+The list is ``registry.COMMANDS``. It names modules and imports none; nothing here imports torch.
+"""
+
+from dlib.commands.door import AGAIN, command, run_command
+from dlib.commands.parsing import CommandParser, called_as
+
+__all__ = ["AGAIN", "CommandParser", "called_as", "command", "run_command"]

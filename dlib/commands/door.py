@@ -1,0 +1,128 @@
+"""How every command ends: its exit code, and one line on stderr for what its user can put right."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import io
+import os
+import select
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from dlib.utils.errors import UsageError, UserError
+
+STOPPED = "stopped by Ctrl-C"
+AGAIN = f"{STOPPED}; run the same command again to continue"
+# What shells say of a program that Ctrl-C ended, or that wrote to a pipe without a reader.
+_BY_SIGINT, _BY_SIGPIPE = 130, 141
+
+Work = Callable[[Sequence[str]], int | None]
+
+
+class Main(Protocol):
+    """A whole command: words of its command line (None: this process's) to its exit code."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int: ...
+
+
+def command(stopped: str = STOPPED) -> Callable[[Work], Main]:
+    """Decorator: makes a ``Main`` of a function from words to an exit code (None: 0), as ``run_command`` says."""
+
+    def decorate(work: Work) -> Main:
+        @functools.wraps(work)
+        def main(arguments: Sequence[str] | None = None) -> int:
+            return run_command(work, sys.argv[1:] if arguments is None else arguments, stopped)
+
+        return main
+
+    return decorate
+
+
+def run_command(work: Work, arguments: Sequence[str], stopped: str = STOPPED) -> int:
+    """Run ``work`` on the words of a command line.
+
+    Errors of the user and of the system (a full disk, a network file system that went away) are one line on stderr;
+    other exceptions are faults of the program and keep their traceback.
+
+    Args:
+        stopped: what is said after Ctrl-C.
+    Returns: the exit code. 0 done, 1 UserError or OSError, 2 UsageError, 130 Ctrl-C, 141 the reader of the output
+        (such as ``head``) closed it before the work was done.
+    """
+    for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    return _flushed(_ended(work, arguments, stopped))
+
+
+def _ended(work: Work, arguments: Sequence[str], stopped: str) -> int:
+    try:
+        return work(arguments) or 0
+    except SystemExit as end:  # how argparse ends after --help
+        if end.code:
+            raise
+        return 0
+    except UserError as error:
+        # Every process of a run sees the same flags; other faults may be this process's alone.
+        if _rank() == "0" or not isinstance(error, UsageError):
+            _say_error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say(stopped)
+        return _BY_SIGINT
+    except OSError as error:
+        # Also between the processes of a run there are pipes: those are no reader that had enough.
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return _BY_SIGPIPE
+        _say_error(_of_system(error))
+        return 1
+
+
+def _flushed(code: int) -> int:
+    """``code``, once all output is out; Python itself would complain in lines of its own at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError), open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError) and code == 0:
+            _say_error(_of_system(error))
+            return 1
+    return code
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout or stderr is a pipe whose other end is closed."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):  # no stream, or one in memory
+            poll = select.poll()
+            poll.register(stream.fileno(), 0)
+            if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+                return True
+    return False
+
+
+def _of_system(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    remedy = "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{where}{error.strerror or error}{remedy}"
+
+
+def _say_error(reason: str) -> None:
+    process = "" if _rank() == "0" else f" (process {_rank()})"
+    _say(f"error{process}: {' '.join(reason.splitlines())}")
+
+
+def _say(line: str) -> None:
+    with suppress(OSError, AttributeError):  # a closed stream, or none
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def _rank() -> str:
+    """This process's number in its run, which launchers such as torchrun set."""
+    return os.environ.get("RANK", "0")

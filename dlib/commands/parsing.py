@@ -1,0 +1,64 @@
+"""The parser of all commands but train: argparse, whose complaints are one line that names the remedy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import NoReturn
+
+from dlib.commands.registry import COMMANDS
+from dlib.configure.flag import nearest, shorten
+from dlib.utils.errors import UsageError
+
+by_colocam = ContextVar("by_colocam", default=False)
+
+
+def called_as(name: str) -> str:
+    """How the user started the command ``name``: by ``colocam``, or without."""
+    return f"colocam {name}" if by_colocam.get() else COMMANDS[name].without_colocam
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of the command ``name`` of the registry; ``description`` is shown with its own line breaks.
+
+    Its methods raise UsageError for a wrong command line.
+    """
+
+    def __init__(self, name: str, description: str | None, usage: str | None = None) -> None:
+        super().__init__(
+            prog=called_as(name),
+            usage=usage,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The values of a command line; a misspelt flag is answered with the nearest one."""
+        found, unknown = self.parse_known_args(arguments)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            guess = nearest(flag, self.flags) if flag.startswith("-") else None
+            kind = "flag" if flag.startswith("-") else "word"
+            hint = f"did you mean {guess}?" if guess else f"{self.prog} --help lists what there is"
+            raise UsageError(f"unknown {kind} {shorten(flag)}; {hint}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+    @property
+    def flags(self) -> dict[str, tuple[str, ...] | None]:
+        """Each flag and the values that it can have: none if it takes none, empty if any text will do."""
+        return {
+            flag: None if action.nargs == 0 else tuple(map(str, action.choices or ()))
+            for action in self._actions
+            for flag in action.option_strings
+            if flag.startswith("--")
+        }
+
+    @property
+    def words(self) -> tuple[str, ...] | None:
+        """Values of the words that are no flags: None if there are no such words, empty if any text will do."""
+        found = [action for action in self._actions if not action.option_strings]
+        return tuple(str(choice) for action in found for choice in action.choices or ()) if found else None

@@ -1,0 +1,50 @@
+"""All commands by name. ``colocam --help`` and the shell completion are made from this list."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: ``module`` has its ``main(arguments) -> exit code``, ``summary`` is one line.
+
+    ``script`` is how it starts without colocam, if not by its module.
+    """
+
+    module: str
+    summary: str
+    script: str = ""
+
+    @property
+    def without_colocam(self) -> str:
+        """How the command is started as a file or module."""
+        return self.script or f"python -m {self.module}"
+
+    def load(self) -> ModuleType:
+        """The module in which ``main`` (and, for all but train, ``parser``) stands."""
+        package = importlib.import_module(self.module)
+        return importlib.import_module(f"{self.module}.__main__") if hasattr(package, "__path__") else package
+
+
+COMMANDS = {
+    "train": Command(
+        "dlib.train", "train a classifier or CoLo-CAM, or measure a trained one", "[torchrun ...] main.py"
+    ),
+    "status": Command("dlib.status", "list experiments: progress, best CorLoc, time left"),
+    "compare": Command("dlib.compare", "show experiments side by side"),
+    "localize": Command("dlib.localize", "find the objects in a video or a picture"),
+    "export": Command("dlib.export", "write a trained model for other programs (ONNX, TorchScript)"),
+    "measure": Command("dlib.localizer.measure", "measure what smoothing does to the boxes"),
+    "study": Command("dlib.study", "run all variants and seeds of a study file"),
+    "gain": Command("dlib.study.gain", "say what CoLo-CAM adds to its classifier"),
+    "import": Command("dlib.datasets.import_videos", "make a dataset of your own videos"),
+    "inspect": Command("dlib.datasets.inspect", "look at a dataset before training"),
+    "download": Command("dlib.datasets.download", "download YouTube-Objects and make its dataset"),
+    "build-v1": Command("dlib.datasets._video_ds_ytov1_0", "make the dataset of YouTube-Objects v1.0"),
+    "build-v2": Command("dlib.datasets._video_ds_ytov2_2", "make the dataset of YouTube-Objects v2.2"),
+    "synthetic": Command("dlib.datasets.synthetic", "draw the synthetic videos"),
+    "completion": Command("dlib.commands.completion", "print the completion for bash"),
+}
