@@ -23,7 +23,7 @@ _colocam() {
         --freeze_decoder_bn) words="True False" ;;
         --seg_mode) words="binary" ;;
         --multi_label_flag) words="True False" ;;
-        --method) words="CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
+        --method) words="CAM GradCam GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
         --spatial_pooling) words="WGAP GAP MaxPool LogSumExpPool WildCatCLHead" ;;
         --opt__name_optimizer) words="sgd adam" ;;
         --opt__nesterov) words="True False" ;;
@@ -40,7 +40,7 @@ _colocam() {
         --sl_clc_roi_mask) words="box region" ;;
         --sl_clc_balance) words="True False" ;;
         --soft_cam_clc) words="True False" ;;
-        --seed_cam_method) words="CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
+        --seed_cam_method) words="CAM GradCam GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
         --crf_clc) words="True False" ;;
         --crf_backend) words="auto cpp torch" ;;
         --rgb_jcrf_clc) words="True False" ;;

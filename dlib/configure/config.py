@@ -5,9 +5,11 @@ Nothing here imports torch: ``main.py --help`` must answer at once.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import yaml
 
 from dlib.configure.checks import check_config
-from dlib.configure.constants import ARCH_OF_TASK, YTOV1, YTOV2, pooling_of_method, tag_name
+from dlib.configure.constants import ARCH_OF_TASK, YTOV1, YTOV2, pooling_of_method, spellings, tag_name
 from dlib.configure.flag import Flag, nearest, shorten
 from dlib.configure.reference import help_text
 from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
@@ -181,7 +183,11 @@ def experiment_name(cfg: Config) -> str:
 
 
 def experiment_dir(cfg: Config) -> Path:
-    """Folder of everything that the run writes (not created here)."""
+    """Folder of everything that the run writes (not created here); one that an earlier version began stays."""
+    return as_it_lies(cfg, _experiment_dir)
+
+
+def _experiment_dir(cfg: Config) -> Path:
     middle = [cfg.debug_subfolder] if cfg.debug_subfolder else []
     return Path(
         cfg.exps_root, *middle, cfg.dataset, cfg.encoder_name, cfg.task, cfg.method, experiment_name(cfg)
@@ -193,6 +199,22 @@ def model_tag(cfg: Config, criterion: str) -> str:
     return tag_name(
         cfg.dataset, cfg.encoder_name, cfg.method, cfg.spatial_pooling, criterion, cfg.box_v2_metric
     )
+
+
+def model_folder(root: Path, cfg: Config, criterion: str) -> Path:
+    """Folder of the best model by ``criterion`` in ``root``, an experiment or ``pretrained_root``."""
+    return as_it_lies(cfg, lambda named: root / model_tag(named, criterion))
+
+
+def as_it_lies(cfg: Config, place: Callable[[Config], Path]) -> Path:
+    """``place(cfg)``, or the folder that is there in its stead, named by an earlier spelling of a CAM method."""
+    named = [
+        dataclasses.replace(cfg, method=method, seed_cam_method=seeds)
+        for method, seeds in itertools.product(spellings(cfg.method), spellings(cfg.seed_cam_method))
+    ]
+    folders = [place(other) for other in named]
+    # os.path: a name that the file system cannot hold is no folder, not an error.
+    return next((folder for folder in folders if os.path.isdir(folder)), folders[0])
 
 
 def _first_folder(candidates: list[Path], what: str, flags: str, dataset: str) -> Path:

@@ -9,6 +9,7 @@ import torch
 
 from dlib.cams.store import CamStore
 from dlib.configure.config import Config
+from dlib.configure.table import spelled
 from dlib.datasets.loaders import frame_loader
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.models import CamClassifier
@@ -83,7 +84,7 @@ def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str]) -> None:
         store.hold()  # who has it alone is at this very place, and will soon share it
     origin = folder / _ORIGIN
     known = origin.exists()
-    if known and read_json(origin) != fingerprint:
+    if known and spelled(read_json(origin)) != fingerprint:
         if not alone:
             store.release()
             raise UserError(

@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor, nn
 
 from dlib.cams import build_cam_extractor, edge_maps, upsample_cams
+from dlib.configure.constants import method_name
 from dlib.datasets.batch import normalize
 from dlib.models import STDClassifier, UnetCoLoCAM, load_saved_model, read_model_settings
 from dlib.tasks.colocam import foreground
@@ -132,7 +133,8 @@ def read_saved_model(
     finish = [settings.get(name, default) for name, default in _FINISH.items()]
     if not all(isinstance(value, (int, float)) and value >= 0 for value in finish) or finish[0] == 0:
         raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(_FINISH)} must be numbers >= 0")
-    return SavedModel(model.to(device), classes, crop_size, str(settings["method"]), taus, weights, *finish)
+    method = method_name(str(settings["method"]))
+    return SavedModel(model.to(device), classes, crop_size, method, taus, weights, *finish)
 
 
 def _thresholds(folder: Path, criterion: str) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlib.configure.config import Config, model_tag
+from dlib.configure.config import Config, as_it_lies, model_folder, model_tag
 from dlib.utils.errors import UserError
 
 
@@ -20,12 +20,16 @@ def seeder_folder(cfg: Config) -> Path:
 
 def cam_store_folder(cfg: Config) -> Path:
     """Where the seeder's CAMs of all train frames lie."""
+    return as_it_lies(cfg, _cam_store_folder)
+
+
+def _cam_store_folder(cfg: Config) -> Path:
     method = f"{cfg.seed_cam_method}_" if cfg.seed_cam_method not in ("", cfg.method) else ""
     return Path(cfg.cams_root) / f"{model_tag(cfg, cfg.colocam_pretrained_seeder_ch_pt)}_{method}cams_train"
 
 
 def _existing(cfg: Config, criterion: str) -> Path:
-    folder = Path(cfg.pretrained_root) / model_tag(cfg, criterion)
+    folder = model_folder(Path(cfg.pretrained_root), cfg, criterion)
     if folder.is_dir():
         return folder
     other = Path(cfg.pretrained_root) / model_tag(cfg, cfg.colocam_pretrained_seeder_ch_pt)
