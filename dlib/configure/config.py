@@ -6,6 +6,7 @@ Nothing here imports torch: ``main.py --help`` must answer at once.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import os
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -68,6 +69,13 @@ class Config(Flags):
     def replace(self, **values: Any) -> Config:
         """A checked copy with other values; ``explicit`` stays. Raises UsageError."""
         return Config.from_values(_override(self.to_dict(), values), self.explicit)
+
+
+class HasDataRoot(Protocol):
+    """The flags of a program that looks for datasets."""
+
+    @property
+    def data_root(self) -> str | None: ...
 
 
 _FOLLOWERS = (("task", "arch"), ("method", "spatial_pooling"))
@@ -155,14 +163,37 @@ def _override(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
     return {**{name: value for name, value in base.items() if name not in stale}, **new}
 
 
-def get_root_wsol_dataset(data_root: str | Path | None = None) -> Path:
-    """Folder in which datasets are looked for: ``data_root``, else $DATASETSH, else ./datasets."""
-    return Path(data_root or os.environ.get("DATASETSH") or "datasets")
+def get_root_wsol_dataset() -> str | Path:
+    """Folder in which datasets are looked for where ``--data_root`` names none: $DATASETSH, else ./datasets.
+
+    Yours to edit: with or without a parameter, which then gets the flags (``args.dataset``), returning str or Path.
+    """
+    return os.environ.get("DATASETSH") or "datasets"
+
+
+def datasets_root(args: HasDataRoot) -> Path:
+    """``--data_root``, else what `get_root_wsol_dataset` says. Raises UserError if that says nothing usable."""
+    if args.data_root:
+        return Path(args.data_root)
+    function: Callable[..., Any] = get_root_wsol_dataset
+    name = f"{function.__name__}() in {__file__}"
+    try:
+        takes_flags = bool(inspect.signature(function).parameters)
+        found = function(args) if takes_flags else function()
+    except Exception as error:
+        reason = shorten(" ".join(f"{type(error).__name__}: {error}".split()), 200)
+        raise UserError(f"{name} fails ({reason}): correct it, or give --data_root") from error
+    if not isinstance(found, (str, Path)) or not str(found).strip():
+        raise UserError(
+            f"{name} returns {shorten(repr(found))}: it must return the datasets' folder, a str or Path; "
+            "or give --data_root"
+        )
+    return Path(found)
 
 
 def dataset_dir(cfg: Config) -> Path:
     """Folder of the dataset's frames. Raises UserError saying what was looked for and how to get it."""
-    root = get_root_wsol_dataset(cfg.data_root)
+    root = datasets_root(cfg)
     candidates = [root / cfg.dataset, root / "wsol-done-right" / cfg.dataset]
     return _first_folder(candidates, f"dataset {cfg.dataset}", "--data_root or DATASETSH", cfg.dataset)
 
