@@ -61,7 +61,7 @@ def _extractor_rows(encoder: str, batch: int, rounds: int) -> list[dict[str, obj
             net(images)
 
     rows = []
-    for method in ("CAM", "GradCAM", "GradCAMpp", "SmoothGradCAMpp", "XGradCAM", "LayerCAM"):
+    for method in ("CAM", "GradCam", "GradCAMpp", "SmoothGradCAMpp", "XGradCAM", "LayerCAM"):
         extractor = build_cam_extractor(net, method)
         rows.append(
             _row(

@@ -3,7 +3,7 @@
 #
 #   bash cmds/compare.sh DATASET ENCODER [METHOD ...] [-- more flags of main.py for every run]
 #
-# METHOD    CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp
+# METHOD    CAM GradCam GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp
 #           CoLo-CAM (default: all of them)
 # OUT, JOBS folder of the comparison (exps/compare/DATASET-ENCODER), runs at a time (1)
 # STUDY     another study file than cmds/studies/compare.yaml, which holds lengths, rates and seeds

@@ -31,7 +31,7 @@ _colocam() {
         "train --freeze_decoder_bn "*) words="True False" ;;
         "train --seg_mode "*) words="binary" ;;
         "train --multi_label_flag "*) words="True False" ;;
-        "train --method "*) words="CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
+        "train --method "*) words="CAM GradCam GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
         "train --spatial_pooling "*) words="WGAP GAP MaxPool LogSumExpPool WildCatCLHead" ;;
         "train --opt__name_optimizer "*) words="sgd adam" ;;
         "train --opt__nesterov "*) words="True False" ;;
@@ -48,7 +48,7 @@ _colocam() {
         "train --sl_clc_roi_mask "*) words="box region" ;;
         "train --sl_clc_balance "*) words="True False" ;;
         "train --soft_cam_clc "*) words="True False" ;;
-        "train --seed_cam_method "*) words="CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
+        "train --seed_cam_method "*) words="CAM GradCam GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp" ;;
         "train --crf_clc "*) words="True False" ;;
         "train --crf_backend "*) words="auto cpp torch" ;;
         "train --rgb_jcrf_clc "*) words="True False" ;;

@@ -21,6 +21,8 @@ for folder in "$experiment"/*-cp_best_*-boxv2_*/; do
   [ -d "$folder" ] || continue
   found=1
   name=$(basename "$folder")
+  # An earlier version wrote GradCAM.
+  name=${name/-GradCAM-WGAP-cp_/-GradCam-WGAP-cp_}
   # The new folder is complete before the old one goes.
   rm -rf "$target/.$name.new"
   mkdir "$target/.$name.new"

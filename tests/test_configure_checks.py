@@ -147,7 +147,7 @@ def test_where_data_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     cfg = parse_args(["--dataset", "mine"])
     for folder in ("datasets/wsol-done-right/mine", "datasets/mine", "env/mine", "flag/mine"):
         (tmp_path / folder).mkdir(parents=True)
-    assert config.get_root_wsol_dataset() == Path("datasets")
+    assert config.datasets_root(cfg) == Path("datasets")
     assert config.dataset_dir(cfg) == Path("datasets/mine")
     shutil.rmtree("datasets/mine")
     assert config.dataset_dir(cfg) == Path("datasets/wsol-done-right/mine")

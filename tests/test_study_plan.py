@@ -58,7 +58,7 @@ def test_classifiers_are_shared_where_they_can_be(tmp_path: Path) -> None:
         "GradCAM": "classifier",
         "CAM": "classifier",
         "GAP": "classifier-GAP",
-        "own_method": "classifier-GradCAM",
+        "own_method": "classifier-GradCam",
     }
     flags = found.classifiers["classifier"]
     assert (flags["task"], flags["opt__lr"], flags["max_epochs"]) == ("STD_CL", 0.01, 3)

@@ -143,7 +143,7 @@ def test_classifiers_once_per_seed_then_the_table(place: Place) -> None:
         [name, seed, "CoLo-CAM"] for name in ("one", "two") for seed in (0, 1)
     ]
     evaluated = sorted((c[3], c[4]) for c in calls if c[5])
-    assert evaluated == [(m, s) for m in ("GAP", "GradCAM") for s in ("test", "test", "val", "val")]
+    assert evaluated == [(m, s) for m in ("GAP", "GradCam") for s in ("test", "test", "val", "val")]
 
     # Variant two: value = 70 and 72, headline 4 more, classifier 51 and 52 -> differences 23 and 24.
     table = write_tables(runs, place.folder, cost)
@@ -224,7 +224,7 @@ def test_evaluations_of_other_flags_are_refused(place: Place) -> None:
     (folder,) = place.folder.glob("out/evaluations/GradCAM/seed_0")
     changed = COLOCAM.replace("{method: GradCAM,", "{method: GradCAMpp,")
     assert refused(place, changed).startswith(
-        f"GradCAM seed 0: {folder} was made with --method GradCAM, the study says GradCAMpp; "
+        f"GradCAM seed 0: {folder} was made with --method GradCam, the study says GradCAMpp; "
     )
     finer = COLOCAM.replace("GAP, eval_only", "GAP, cam_curve_interval: 0.01, eval_only")
     assert "--cam_curve_interval 0.001, the study says 0.01" in refused(place, finer)

@@ -8,15 +8,15 @@ from torch import nn
 from dlib.cams.base import CamExtractor
 from dlib.cams.gradient import CAM, BuiltInMaps, GradCAM, GradCAMpp, LayerCAM, SmoothGradCAMpp, XGradCAM
 from dlib.cams.perturbation import ISCAM, SSCAM, ScoreCAM
-from dlib.configure.constants import METHODS, POOLING_OF_BUILT_IN_METHOD
+from dlib.configure.constants import METHODS, POOLING_OF_BUILT_IN_METHOD, method_name
 
-_PLAIN = {"CAM": CAM, "GradCAM": GradCAM, "GradCAMpp": GradCAMpp, "XGradCAM": XGradCAM, "LayerCAM": LayerCAM}
+_PLAIN = {"CAM": CAM, "GradCam": GradCAM, "GradCAMpp": GradCAMpp, "XGradCAM": XGradCAM, "LayerCAM": LayerCAM}
 
 
 def build_cam_extractor(
     model: nn.Module, method: str, generator: torch.Generator | None = None, chunk_size: int = 32
 ) -> CamExtractor:
-    """The extractor of ``method`` (``--method``) for a classifier.
+    """The extractor of ``method`` (``--method``, in upper or lower case) for a classifier.
 
     Args:
         model: has ``cam_features`` and ``logits_from_features``; the built-in methods need ``class_maps``.
@@ -26,6 +26,7 @@ def build_cam_extractor(
         chunk_size: masked images per forward pass of ScoreCAM, SSCAM and ISCAM.
     Raises ValueError for an unknown method or a head that it does not fit.
     """
+    method = method_name(method)
     seed = 0
     if generator is not None:
         seed = int(torch.randint(1 << 62, (1,), generator=generator, device=generator.device))

@@ -6,6 +6,7 @@ import re
 
 from dlib.configure.constants import ARCH_OF_TASK, COLOCAM, METHODS, STD_CL, pooling_of_method
 from dlib.configure.table import FLAGS, Flags
+from dlib.utils.cards import card_names
 from dlib.utils.errors import UsageError
 
 TERMS = (
@@ -99,11 +100,7 @@ def _check_data(cfg: Flags) -> None:
         )
     if cfg.min_tr_batch_sz == 0:
         raise UsageError("--min_tr_batch_sz 0: expected -1 (no least number) or at least 1")
-    cards = cfg.cudaid.split(",")
-    if not all(card.strip().isascii() and card.strip().isdigit() for card in cards):
-        raise UsageError(
-            f"--cudaid {cfg.cudaid!r}: expected card numbers separated by commas, such as 0 or 0,1"
-        )
+    card_names(cfg.cudaid)
     if cfg.device == "cpu" and cfg.dist_backend == "nccl":
         raise UsageError("--dist_backend nccl: needs CUDA; with --device cpu use --dist_backend gloo")
 

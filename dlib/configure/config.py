@@ -5,17 +5,20 @@ Nothing here imports torch: ``main.py --help`` must answer at once.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from dlib.configure.checks import check_config
-from dlib.configure.constants import ARCH_OF_TASK, YTOV1, YTOV2, pooling_of_method, tag_name
+from dlib.configure.constants import ARCH_OF_TASK, YTOV1, YTOV2, pooling_of_method, spellings, tag_name
 from dlib.configure.flag import Flag, nearest, shorten
 from dlib.configure.reference import help_text
 from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
@@ -65,6 +68,13 @@ class Config(Flags):
     def replace(self, **values: Any) -> Config:
         """A checked copy with other values; ``explicit`` stays. Raises UsageError."""
         return Config.from_values(_override(self.to_dict(), values), self.explicit)
+
+
+class HasDataRoot(Protocol):
+    """The flags of a program that looks for datasets."""
+
+    @property
+    def data_root(self) -> str | None: ...
 
 
 _FOLLOWERS = (("task", "arch"), ("method", "spatial_pooling"))
@@ -150,14 +160,37 @@ def _override(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
     return {**{name: value for name, value in base.items() if name not in stale}, **new}
 
 
-def get_root_wsol_dataset(data_root: str | Path | None = None) -> Path:
-    """Folder in which datasets are looked for: ``data_root``, else $DATASETSH, else ./datasets."""
-    return Path(data_root or os.environ.get("DATASETSH") or "datasets")
+def get_root_wsol_dataset() -> str | Path:
+    """Folder in which datasets are looked for where ``--data_root`` names none: $DATASETSH, else ./datasets.
+
+    Yours to edit: with or without a parameter, which then gets the flags (``args.dataset``), returning str or Path.
+    """
+    return os.environ.get("DATASETSH") or "datasets"
+
+
+def datasets_root(args: HasDataRoot) -> Path:
+    """``--data_root``, else what `get_root_wsol_dataset` says. Raises UserError if that says nothing usable."""
+    if args.data_root:
+        return Path(args.data_root)
+    function: Callable[..., Any] = get_root_wsol_dataset
+    name = f"{function.__name__}() in {__file__}"
+    try:
+        takes_flags = bool(inspect.signature(function).parameters)
+        found = function(args) if takes_flags else function()
+    except Exception as error:
+        reason = shorten(" ".join(f"{type(error).__name__}: {error}".split()), 200)
+        raise UserError(f"{name} fails ({reason}): correct it, or give --data_root") from error
+    if not isinstance(found, (str, Path)) or not str(found).strip():
+        raise UserError(
+            f"{name} returns {shorten(repr(found))}: it must return the datasets' folder, a str or Path; "
+            "or give --data_root"
+        )
+    return Path(found)
 
 
 def dataset_dir(cfg: Config) -> Path:
     """Folder of the dataset's frames. Raises UserError saying what was looked for and how to get it."""
-    root = get_root_wsol_dataset(cfg.data_root)
+    root = datasets_root(cfg)
     candidates = [root / cfg.dataset, root / "wsol-done-right" / cfg.dataset]
     return _first_folder(candidates, f"dataset {cfg.dataset}", "--data_root or DATASETSH", cfg.dataset)
 
@@ -178,7 +211,11 @@ def experiment_name(cfg: Config) -> str:
 
 
 def experiment_dir(cfg: Config) -> Path:
-    """Folder of everything that the run writes (not created here)."""
+    """Folder of everything that the run writes (not created here); one that an earlier version began stays."""
+    return as_it_lies(cfg, _experiment_dir)
+
+
+def _experiment_dir(cfg: Config) -> Path:
     middle = [cfg.debug_subfolder] if cfg.debug_subfolder else []
     return Path(
         cfg.exps_root, *middle, cfg.dataset, cfg.encoder_name, cfg.task, cfg.method, experiment_name(cfg)
@@ -190,6 +227,22 @@ def model_tag(cfg: Config, criterion: str) -> str:
     return tag_name(
         cfg.dataset, cfg.encoder_name, cfg.method, cfg.spatial_pooling, criterion, cfg.box_v2_metric
     )
+
+
+def model_folder(root: Path, cfg: Config, criterion: str) -> Path:
+    """Folder of the best model by ``criterion`` in ``root``, an experiment or ``pretrained_root``."""
+    return as_it_lies(cfg, lambda named: root / model_tag(named, criterion))
+
+
+def as_it_lies(cfg: Config, place: Callable[[Config], Path]) -> Path:
+    """``place(cfg)``, or the folder that is there in its stead, named by an earlier spelling of a CAM method."""
+    named = [
+        dataclasses.replace(cfg, method=method, seed_cam_method=seeds)
+        for method, seeds in itertools.product(spellings(cfg.method), spellings(cfg.seed_cam_method))
+    ]
+    folders = [place(other) for other in named]
+    # os.path: a name that the file system cannot hold is no folder, not an error.
+    return next((folder for folder in folders if os.path.isdir(folder)), folders[0])
 
 
 def _first_folder(candidates: list[Path], what: str, flags: str, dataset: str) -> Path:

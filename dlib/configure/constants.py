@@ -1,6 +1,9 @@
-"""Names that appear in flags, folders and files. Imports nothing, so that ``--help`` stays fast."""
+"""Names that appear in flags, folders and files. Imports next to nothing, so that ``--help`` stays fast."""
 
 from __future__ import annotations
+
+import itertools
+import re
 
 STD_CL = "STD_CL"
 COLOCAM = "CoLo-CAM"
@@ -22,7 +25,7 @@ POOLING_OF_BUILT_IN_METHOD = {
 }
 EXTRACTOR_METHODS = (
     "CAM",
-    "GradCAM",
+    "GradCam",
     "GradCAMpp",
     "SmoothGradCAMpp",
     "XGradCAM",
@@ -32,6 +35,8 @@ EXTRACTOR_METHODS = (
     "ISCAM",
 )
 METHODS = EXTRACTOR_METHODS + tuple(POOLING_OF_BUILT_IN_METHOD)
+# How earlier versions wrote a method into names of folders; there, and where people type it, either is understood.
+EARLIER_SPELLINGS = {"GradCam": "GradCAM"}
 
 BEST_LOCALIZATION = "best_localization"
 BEST_CLASSIFICATION = "best_classification"
@@ -48,6 +53,18 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 SEED_IGNORE = -255
+
+
+def method_name(text: str) -> str:
+    """The method that ``text`` spells, in upper or lower case; ``text`` itself where it is none."""
+    return next((method for method in METHODS if method.lower() == text.lower()), text)
+
+
+def spellings(name: str) -> list[str]:
+    """``name``, and ``name`` as earlier versions wrote the methods that stand in it as words of their own."""
+    words = re.split("([A-Za-z0-9]+)", name)
+    choices = [[word, EARLIER_SPELLINGS[word]] if word in EARLIER_SPELLINGS else [word] for word in words]
+    return ["".join(chosen) for chosen in itertools.product(*choices)]
 
 
 def pooling_of_method(method: str) -> str:

@@ -96,10 +96,18 @@ class Flag:
             raise ValueError("out of range")
         if not self.choices:
             return value
-        found = [choice for choice in self.choices if str(choice).lower() == str(value).strip().lower()]
+        found = self._choices_like(value)
         if not found:
             raise ValueError("not a choice")
         return found[0]
+
+    def spelled(self, value: Any) -> Any:
+        """``value`` as the choices spell it, where it is one of them in upper or lower case; else as it is."""
+        found = self._choices_like(value) if isinstance(value, str) else []
+        return found[0] if found else value
+
+    def _choices_like(self, value: Any) -> list[Any]:
+        return [choice for choice in self.choices if str(choice).lower() == str(value).strip().lower()]
 
     def _in_range(self, value: float) -> bool:
         return (

@@ -180,7 +180,12 @@ class DistributedFlags:
     device: str = flag(
         "auto", "where to compute; auto: CUDA if there is any", choices=("auto", "cuda", "cpu")
     )
-    cudaid: str = flag("0", "CUDA cards to use, separated by commas; process i of a machine takes the i-th")
+    cudaid: str = flag(
+        "0",
+        "CUDA cards to use, separated by commas; process i of a machine takes the i-th. Where CUDA_VISIBLE_DEVICES is "
+        "set: the numbers or names (GPU-…, MIG-…) that it lists, else places in its list from 0 on; any number where "
+        "it shows one card",
+    )
     dist_backend: str = flag("gloo", "how processes talk", choices=("gloo", "nccl", "mpi"))
     init_method: str = flag("", "where processes meet; empty: what torchrun says")
     local_rank: int = flag(0, "number of this process on its machine", ge=0, no_effect="torchrun says it")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dlib.configure import flags_colocam, flags_model, flags_run
 from dlib.configure.flag import Flag, flags_of
@@ -32,3 +34,8 @@ class Flags(
 
 
 FLAGS: dict[str, Flag] = {flag.name: flag for group in Flags.__bases__ for flag in flags_of(group)}
+
+
+def spelled(record: Mapping[str, Any]) -> dict[str, Any]:
+    """``record``, by names of flags, with the choices as this version spells them: files of earlier ones may differ."""
+    return {name: FLAGS[name].spelled(value) if name in FLAGS else value for name, value in record.items()}

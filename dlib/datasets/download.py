@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlib.commands import AGAIN, CommandParser, command
-from dlib.configure.config import get_root_wsol_dataset
+from dlib.configure.config import datasets_root
 from dlib.configure.constants import YTOV1, YTOV2
 from dlib.datasets import _video_ds_ytov1_0, _video_ds_ytov2_2
 from dlib.datasets.build import Builder, KnownCounts, build_dataset
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UsageError(f"--classes: no class {unknown[0]!r}; there are {', '.join(CLASS_NAMES_YTO)}")
     if args.retries < 0:
         raise UsageError(f"--retries {args.retries}: must be 0 or more")
-    root = get_root_wsol_dataset(args.data_root)
+    root = datasets_root(args)
     folds = args.metadata or FOLDS_ROOT / args.dataset
     check_folder("--data_root", root)
     check_folder("--metadata", folds)

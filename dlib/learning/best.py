@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from dlib.configure.config import Config, model_tag
+from dlib.configure.config import Config, model_folder
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
 from dlib.learning.checkpoints import CheckpointFolder, save_tensors
 from dlib.metrics import LocalizationReport
@@ -79,7 +79,7 @@ class BestModels:
         return follows + ([BEST_CLASSIFICATION] if higher else [])
 
     def folder(self, criterion: str) -> Path:
-        return self._folder / model_tag(self._cfg, criterion)
+        return model_folder(self._folder, self._cfg, criterion)
 
     def weights(self, criterion: str) -> Path:
         return self._checkpoints.best_weights(criterion, int(self.records[criterion]["step"]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dlib.configure.config import Config, experiment_name
+from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.datasets.splits import Data, build_train_loader, load_data
 from dlib.learning.best import BestModels
@@ -92,7 +92,7 @@ class Experiment:
         self.trainer = Trainer(cfg, self.task, loader, self.events)
         self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
-            folder.path / "checkpoints", cfg.keep_last_n_checkpoints, experiment_name(cfg)
+            folder.path / "checkpoints", cfg.keep_last_n_checkpoints, folder.path.name
         )
         self.best = BestModels(cfg, folder.path, self.checkpoints, data.classes, self.task.trains_maps)
         self.results = Results(folder.path, cfg, data.classes, environment, command_line())

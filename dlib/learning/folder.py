@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from dlib.configure.config import Config, experiment_dir
+from dlib.configure.table import spelled
 from dlib.utils import environment
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
@@ -105,6 +106,7 @@ class ExperimentFolder:
         if not isinstance(before, dict):
             logger.warning(f"{config} cannot be read; it is written anew")
             return
+        before = spelled(before)
         changed = [
             f"--{name} {value} (was {before[name]})"
             for name, value in cfg.to_dict().items()

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from dlib.configure.constants import METHODS, YTOV1, YTOV2
+from dlib.configure.constants import YTOV1, YTOV2, method_name
 from dlib.datasets.batch import normalize
 from dlib.datasets.metadata import CLASS_NAMES_YTO
 from dlib.models import MapMaker, load_saved_model, read_model_settings
@@ -98,9 +98,7 @@ def read_saved_model(
     finish = [settings.get(name, default) for name, default in _FINISH.items()]
     if not all(isinstance(value, (int, float)) and value >= 0 for value in finish) or finish[0] == 0:
         raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(_FINISH)} must be numbers >= 0")
-    # The authors' program spells GradCAM otherwise.
-    method = {name.lower(): name for name in METHODS}.get(str(settings["method"]).lower(), settings["method"])
-    maps = MapMaker(model.to(device), str(method), *finish)
+    maps = MapMaker(model.to(device), method_name(str(settings["method"])), *finish)
     return SavedModel(maps, classes, crop_size, taus, weights)
 
 

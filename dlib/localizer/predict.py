@@ -90,7 +90,7 @@ class Localizer:
     ) -> None:
         if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
             raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
-        self.device = pick_device(device, "0", 0)
+        self.device = pick_device(device, None)
         self.saved = read_saved_model(Path(experiment), criterion, self.device, thresholds=tau is None)
         self.classes = self.saved.classes
         self.batch_size, self.smooth = batch_size, smooth

@@ -11,7 +11,7 @@ import yaml
 from dlib.configure import flags_model, flags_run
 from dlib.configure.config import Config
 from dlib.configure.flag import flags_of
-from dlib.configure.table import FLAGS
+from dlib.configure.table import FLAGS, spelled
 from dlib.utils.errors import UserError
 
 
@@ -80,4 +80,4 @@ def _read(path: Path) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise UserError(f"{path}: cannot be read as flags; give another --out, or remove its folder")
-    return found
+    return spelled(found)

@@ -14,7 +14,7 @@ import yaml
 
 from dlib.configure import flags_colocam as colocam
 from dlib.configure.config import Config
-from dlib.configure.constants import COLOCAM, STD_CL, pooling_of_method
+from dlib.configure.constants import COLOCAM, STD_CL, method_name, pooling_of_method
 from dlib.configure.flag import flags_of, nearest, shorten
 from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
 from dlib.configure.table import FLAGS
@@ -88,6 +88,7 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
     named = {name: _flags(node, path) for name, node in _mapping(sections.get("variants"), path).items()}
     if not named and "grid" not in sections:
         raise UsageError(f"{path}: needs 'variants', 'grid' or both")
+    only = [name if name in named else method_name(name) for name in only]
     if unknown := [name for name in only if name not in named]:
         raise UsageError(f"{path}: no variant {unknown[0]!r}; it has {', '.join(named)}")
     named = {name: flags for name, flags in named.items() if name in only or not only}

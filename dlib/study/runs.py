@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dlib.configure.config import Config, experiment_dir
-from dlib.configure.constants import TEST, VAL
+from dlib.configure.constants import TEST, VAL, spellings
 from dlib.study.kept import is_begun, is_evaluated, refuse_changed
 from dlib.study.plan import Flags, Study, Variant, folder_name
 from dlib.utils.errors import UserError
@@ -96,11 +96,9 @@ class Runner:
         if variant.evaluates_only:
             return self._evaluate(variant, seed, classifier.folder)
         # Stored CAMs of another size would be computed anew by each variant in turn.
-        cams = f"{folder_name(name)}-crop_{variant.flags.get('crop_size', 'default')}"
-        own = {
-            "pretrained_root": str(self._pretrained(name, seed)),
-            "cams_root": str(self.out / "cams" / cams / f"seed_{seed}"),
-        }
+        crop = variant.flags.get("crop_size", "default")
+        cams = _existing(name, lambda named: self.out / "cams" / f"{named}-crop_{crop}" / f"seed_{seed}")[1]
+        own = {"pretrained_root": str(self._pretrained(name, seed)), "cams_root": str(cams)}
         if not is_begun(folder := self._folder(variant, seed)):
             write_text(folder / _BUILT_ON, (classifier.folder / "config.yml").read_text(encoding="utf-8"))
         return self._experiment(variant, seed, own)
@@ -109,14 +107,23 @@ class Runner:
         return Config.from_values({**variant.flags, **self._own(variant, seed)})
 
     def _own(self, variant: Variant, seed: int) -> Flags:
-        if variant.evaluates_only:
-            return {"fd_exp": str(self._folder(variant, seed))}
-        return {"MYSEED": str(seed), "exp_id": folder_name(variant.name), "exps_root": str(self.out / "exps")}
+        name, folder = self._place(variant, seed)
+        return {"fd_exp": str(folder)} if variant.evaluates_only else self._training(name, seed)
 
     def _folder(self, variant: Variant, seed: int) -> Path:
+        return self._place(variant, seed)[1]
+
+    def _place(self, variant: Variant, seed: int) -> tuple[str, Path]:
+        """The run's name in files, and its folder."""
         if variant.evaluates_only:
-            return self.out / "evaluations" / folder_name(variant.name) / f"seed_{seed}"
-        return experiment_dir(self._config(variant, seed))
+            return _existing(variant.name, lambda name: self.out / "evaluations" / name / f"seed_{seed}")
+        return _existing(
+            variant.name,
+            lambda name: experiment_dir(Config.from_values({**variant.flags, **self._training(name, seed)})),
+        )
+
+    def _training(self, name: str, seed: int) -> Flags:
+        return {"MYSEED": str(seed), "exp_id": name, "exps_root": str(self.out / "exps")}
 
     @staticmethod
     def _holds_results(variant: Variant, folder: Path) -> bool:
@@ -193,6 +200,12 @@ class Runner:
 
     def _pretrained(self, classifier: str, seed: int) -> Path:
         return self.out / "pretrained" / folder_name(classifier) / f"seed_{seed}"
+
+
+def _existing(title: str, place: Callable[[str], Path]) -> tuple[str, Path]:
+    """Name for files and folder of ``title``; what is there by an earlier spelling of a CAM method stays."""
+    named = [(name, place(name)) for name in map(folder_name, spellings(title))]
+    return next((found for found in named if found[1].is_dir()), named[0])
 
 
 def _promote(experiment: Path, target: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dlib.utils.cards import VARIABLE, card_of_process
 from dlib.utils.errors import UsageError, UserError
 
 T = TypeVar("T")
@@ -84,36 +85,26 @@ def barrier() -> None:
         dist.barrier()
 
 
-def pick_device(kind: str, cudaid: str, local_rank: int, processes: int = 1) -> torch.device:
-    """The card for this process: the ``local_rank``-th of the ids in ``cudaid`` ("0" or "0,2,3"), or the CPU.
+def pick_device(kind: str, cudaid: str | None, local_rank: int = 0, processes: int = 1) -> torch.device:
+    """The card for this process, as `card_of_process` finds it, or the CPU.
 
-    ``kind`` is cpu, cuda or auto: cuda where there is a card. One id with several processes means that id and the
-    ones after it. ``processes`` is how many run on this machine.
+    ``kind`` is cpu, cuda or auto: cuda where there is a card. Without ``cudaid`` it is the first card that CUDA shows.
+    ``processes`` is how many run on this machine.
 
     Raises UsageError, in every process, when the machine has fewer cards than processes need.
     """
     if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
+    visible = os.environ.get(VARIABLE)
     if not torch.cuda.is_available():
+        why = "" if visible is None else f" with {VARIABLE}={visible[:200]!r}"
         raise UsageError(
-            "--device cuda: no CUDA card can be used here; leave the flag out to compute on the CPU"
+            f"--device cuda: no CUDA card can be used here{why}; leave the flag out to compute on the CPU"
         )
-    ids = [part.strip() for part in cudaid.split(",") if part.strip()]
-    if not all(part.isdigit() for part in ids) or not ids:
-        raise UsageError(f"--cudaid {cudaid!r}: expected card numbers such as 0 or 0,1")
-    processes = max(processes, local_rank + 1)
-    cards = [int(card) for card in ids] if len(ids) > 1 else [int(ids[0]) + i for i in range(processes)]
-    if processes > len(cards):
-        raise UsageError(
-            f"--cudaid {cudaid} names {len(cards)} cards, but this machine runs {processes} processes"
-        )
+    if cudaid is None:
+        return torch.device("cuda", 0)
     count = torch.cuda.device_count()
-    absent = [card for card in cards[:processes] if card >= count]
-    if absent:
-        raise UsageError(
-            f"card {absent[0]} does not exist (this machine has {count}): start fewer processes or change --cudaid"
-        )
-    return torch.device("cuda", cards[local_rank])
+    return torch.device("cuda", card_of_process(visible, cudaid, count, local_rank, processes))
 
 
 @contextmanager

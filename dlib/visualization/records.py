@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
+from dlib.configure.table import spelled
 from dlib.utils.errors import UserError
 from dlib.visualization.shapes import CONFIG, EVENTS, RESULTS, check_shape
 
@@ -128,8 +129,9 @@ def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
             f"{folder}: no experiment there (none of {', '.join(names)}); give an experiment folder."
         )
     experiment = Experiment(folder, finished=(folder / "passed.txt").is_file())
-    experiment.results = _read_dict(folder / "results.json", json.loads)
-    check_shape(experiment.results, RESULTS, folder / "results.json")
+    results = _read_dict(folder / "results.json", json.loads)
+    check_shape(results, RESULTS, folder / "results.json")
+    experiment.results = spelled(results)
     events = read_log(folder / "log.jsonl", max_steps)
     steps: dict[int, Record] = {}
     epochs: dict[int, Record] = {}
@@ -154,7 +156,7 @@ def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
     experiment.validations = [validations[key] for key in sorted(validations)]
     config = _read_dict(folder / "config.yml", yaml.safe_load)
     check_shape(config, CONFIG, folder / "config.yml")
-    experiment.config = config or experiment.start.get("config") or {}
+    experiment.config = spelled(config or experiment.start.get("config") or {})
     return experiment
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from dlib.cams.store import CamStore
-from dlib.configure.config import Config, model_tag
+from dlib.configure.config import Config, as_it_lies, model_folder, model_tag
+from dlib.configure.table import spelled
 from dlib.datasets.loaders import frame_loader
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.models import CamClassifier, MapMaker
@@ -36,12 +37,16 @@ def seeder_folder(cfg: Config) -> Path:
 
 def cam_store_folder(cfg: Config) -> Path:
     """Where the seeder's CAMs of all train frames lie."""
+    return as_it_lies(cfg, _cam_store_folder)
+
+
+def _cam_store_folder(cfg: Config) -> Path:
     method = f"{cfg.seed_cam_method}_" if cfg.seed_cam_method not in ("", cfg.method) else ""
     return Path(cfg.cams_root) / f"{model_tag(cfg, cfg.colocam_pretrained_seeder_ch_pt)}_{method}cams_train"
 
 
 def _existing(cfg: Config, criterion: str) -> Path:
-    folder = Path(cfg.pretrained_root) / model_tag(cfg, criterion)
+    folder = model_folder(Path(cfg.pretrained_root), cfg, criterion)
     if folder.is_dir():
         return folder
     other = Path(cfg.pretrained_root) / model_tag(cfg, cfg.colocam_pretrained_seeder_ch_pt)
@@ -113,7 +118,7 @@ def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str]) -> None:
         store.hold()  # who has it alone is at this very place, and will soon share it
     origin = folder / _ORIGIN
     known = origin.exists()
-    if known and read_json(origin) != fingerprint:
+    if known and spelled(read_json(origin)) != fingerprint:
         if not alone:
             store.release()
             raise UserError(
