@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dlib.cams import seed_technique_at, temper_at, upsample_cams
 from dlib.configure.config import Config
+from dlib.configure.literals import SeedTechnique
 from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import frame_loader
 from dlib.datasets.metadata import scaled_boxes
@@ -44,7 +45,7 @@ class Seeding:
 
     def diagnostics(self) -> dict[str, Callable[[int], float | None]]:
         """What an epoch's summary says of the seeds, as functions of the epoch; nothing where no seeds are used."""
-        return {"seed_purity": self._purity} if self._cfg.sl_clc else {}
+        return {"seed_purity": self._purity} if self._cfg.term("sl_clc").on else {}
 
     def _evaluate(self, split: str, interval: float) -> Any:
         dataset = self._data.val if split == "val" else self._data.test
@@ -131,7 +132,7 @@ class _Cams(NamedTuple):
     ids: list[str]
 
 
-def seed_recipe(cfg: Config, epoch: int) -> tuple[float, str]:
+def seed_recipe(cfg: Config, epoch: int) -> tuple[float, SeedTechnique]:
     """Heat of the CAMs and technique of the seeds in ``epoch``, all of a seed's recipe that changes."""
     switch = cfg.sl_clc_seed_epoch_switch_uniform
     return (

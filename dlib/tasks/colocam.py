@@ -78,8 +78,7 @@ class CoLoCam(Task):
         return [{"params": trained, "lr": self.cfg.opt__lr}]
 
     def needs_cams(self) -> bool:
-        cfg = self.cfg
-        return cfg.sl_clc or cfg.soft_cam_clc or cfg.sizefg_tmp_clc or cfg.empty_out_bb_clc
+        return any(term.from_cams for term in self.losses)
 
     def training_step(self, batch: Batch, epoch: int, clock: StepClock, diagnose: bool) -> StepResult:
         with clock.measure("network"), self.autocast(self.cfg.amp):
@@ -154,15 +153,14 @@ class CoLoCam(Task):
         heat = temper_at(epoch, cfg.sl_clc_knn_t, cfg.sl_clc_min_t, switch)
         if heat > 0:
             cams = temper_cams(cams, heat)
-        region: dict[str, Any] = {"method": cfg.sl_clc_roi_method, "mask": cfg.sl_clc_roi_mask}
         roi = region_of_interest(
             cams,
-            **region,
+            method=cfg.sl_clc_roi_method,
+            mask=cfg.sl_clc_roi_mask,
             min_size=cfg.sl_clc_roi_min_size,
             erode_k=cfg.sl_clc_fg_erode_k,
             erode_iter=cfg.sl_clc_fg_erode_iter,
         )
-        technique: Any = seed_technique_at(epoch, cfg.sl_clc_seed_tech, switch)
         seeds = sample_seeds(
             cams,
             roi.masks if cfg.sl_clc_use_roi else None,
@@ -171,7 +169,7 @@ class CoLoCam(Task):
             max_p=cfg.sl_clc_max_p,
             min_p=cfg.sl_clc_min_p,
             ksz=cfg.sl_clc_ksz,
-            technique=technique,
+            technique=seed_technique_at(epoch, cfg.sl_clc_seed_tech, switch),
             ignore_index=cfg.seg_ignore_idx,
             keys=keys,
         )
