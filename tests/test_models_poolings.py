@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlib.models import STDClassifier
-from dlib.poolings import GAP, WGAP, LogSumExpPool, MaxPool, WildCatCLHead
+from dlib.poolings import GAP, WGAP, HeadOptions, LogSumExpPool, MaxPool, WildCatCLHead
 from dlib.poolings.functions import log_sum_exp_pool, wildcat_pool
 
 
@@ -113,7 +113,7 @@ def test_wgap_has_no_class_maps():
 
 
 def test_background_map_changes_no_logit():
-    model = STDClassifier("resnet18", 3, "GAP").eval()
+    model = STDClassifier("resnet18", 3, HeadOptions("GAP")).eval()
     features = torch.randn(1, 512, 2, 2)
     before = model.logits_from_features(features), model.class_maps(features)
     with torch.no_grad():

@@ -21,12 +21,17 @@ class CamExtractor:
     hook is set and nothing is kept but ``logits``. The encoder's forward passes, those of noisy and masked
     images too, obey an autocast that the caller opened; everything after them is float32.
 
+    Args:
+        seed: of the noise, in methods that have any.
+        chunk_size: masked images per forward pass, in methods that mask.
     Attributes:
         logits: class logits [B, C] of the last call's images, float32, detached.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, seed: int = 0, chunk_size: int = 32) -> None:
         self.model: Any = model
+        self.seed = seed
+        self.chunk_size = chunk_size
         self.logits: Tensor | None = None
         self._autocast: dict[str, Any] = {"enabled": False}  # the caller's, during a call
 

@@ -1,6 +1,12 @@
-"""Names that appear in flags, folders and files. Imports nothing, so that ``--help`` stays fast."""
+"""Names that appear in flags, folders and files, and the classes that some stand for.
+
+Imports nothing of the library, so that ``--help`` stays fast: classes are written as ``module:Class`` and imported when
+one is built.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 STD_CL = "STD_CL"
 COLOCAM = "CoLo-CAM"
@@ -8,30 +14,50 @@ TASKS = (STD_CL, COLOCAM)
 
 ARCH_OF_TASK = {STD_CL: "STDClassifier", COLOCAM: "UnetCoLoCAM"}
 
-ENCODERS = ("resnet50", "vgg16", "inceptionv3", "resnet18", "mobilenet_v2")
-
-WGAP = "WGAP"
-POOLINGS = (WGAP, "GAP", "MaxPool", "LogSumExpPool", "WildCatCLHead")
-
-# Methods whose maps the head makes itself, with the head that each one needs; every other method needs WGAP.
-POOLING_OF_BUILT_IN_METHOD = {
-    "WILDCAT": "WildCatCLHead",
-    "GAP": "GAP",
-    "MaxPOL": "MaxPool",
-    "LogSumExp": "LogSumExpPool",
+# --encoder_name: subclasses of dlib.encoders.Encoder.
+ENCODERS: dict[str, str] = {
+    "resnet50": "dlib.encoders.resnet:ResNet50Encoder",
+    "vgg16": "dlib.encoders.vgg:VGG16Encoder",
+    "inceptionv3": "dlib.encoders.inception:InceptionV3Encoder",
+    "resnet18": "dlib.encoders.resnet:ResNet18Encoder",
+    "mobilenet_v2": "dlib.encoders.mobilenet:MobileNetV2Encoder",
 }
-EXTRACTOR_METHODS = (
-    "CAM",
-    "GradCAM",
-    "GradCAMpp",
-    "SmoothGradCAMpp",
-    "XGradCAM",
-    "LayerCAM",
-    "ScoreCAM",
-    "SSCAM",
-    "ISCAM",
-)
-METHODS = EXTRACTOR_METHODS + tuple(POOLING_OF_BUILT_IN_METHOD)
+
+# --spatial_pooling: subclasses of dlib.poolings.Head.
+WGAP = "WGAP"
+POOLINGS: dict[str, str] = {
+    WGAP: "dlib.poolings.heads:WGAP",
+    "GAP": "dlib.poolings.heads:GAP",
+    "MaxPool": "dlib.poolings.heads:MaxPool",
+    "LogSumExpPool": "dlib.poolings.heads:LogSumExpPool",
+    "WildCatCLHead": "dlib.poolings.heads:WildCatCLHead",
+}
+
+
+class CamMethod(NamedTuple):
+    """A CAM method: its class, a subclass of ``dlib.cams.CamExtractor``, and the only head that it can read."""
+
+    extractor: str
+    pooling: str = WGAP
+
+
+# --method
+METHODS: dict[str, CamMethod] = {
+    "CAM": CamMethod("dlib.cams.gradient:CAM"),
+    "GradCAM": CamMethod("dlib.cams.gradient:GradCAM"),
+    "GradCAMpp": CamMethod("dlib.cams.gradient:GradCAMpp"),
+    "SmoothGradCAMpp": CamMethod("dlib.cams.gradient:SmoothGradCAMpp"),
+    "XGradCAM": CamMethod("dlib.cams.gradient:XGradCAM"),
+    "LayerCAM": CamMethod("dlib.cams.gradient:LayerCAM"),
+    "ScoreCAM": CamMethod("dlib.cams.perturbation:ScoreCAM"),
+    "SSCAM": CamMethod("dlib.cams.perturbation:SSCAM"),
+    "ISCAM": CamMethod("dlib.cams.perturbation:ISCAM"),
+    # Maps that the head makes itself.
+    "WILDCAT": CamMethod("dlib.cams.gradient:BuiltInMaps", "WildCatCLHead"),
+    "GAP": CamMethod("dlib.cams.gradient:BuiltInMaps", "GAP"),
+    "MaxPOL": CamMethod("dlib.cams.gradient:BuiltInMaps", "MaxPool"),
+    "LogSumExp": CamMethod("dlib.cams.gradient:BuiltInMaps", "LogSumExpPool"),
+}
 
 BEST_LOCALIZATION = "best_localization"
 BEST_CLASSIFICATION = "best_classification"
@@ -52,7 +78,7 @@ SEED_IGNORE = -255
 
 def pooling_of_method(method: str) -> str:
     """The only pooling head that ``method`` can read its maps from."""
-    return POOLING_OF_BUILT_IN_METHOD.get(method, WGAP)
+    return METHODS[method].pooling
 
 
 def tag_name(

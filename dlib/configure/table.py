@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlib.configure import flags_colocam, flags_model, flags_run
+from dlib.configure import flags_colocam, flags_head, flags_model, flags_run
 from dlib.configure.flag import Flag, flags_of
 from dlib.configure.terms import TERMS, TermSettings, terms_of
 
@@ -16,6 +16,7 @@ class Flags(
     flags_run.SamplingFlags,
     flags_model.ModelFlags,
     flags_model.MethodFlags,
+    flags_head.HeadOptions,
     flags_model.OptimizerFlags,
     flags_model.ClassifierFlags,
     flags_colocam.SeedFlags,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlib.models.classifier import CamClassifier, STDClassifier
 from dlib.models.lr_groups import learning_rate_groups
+from dlib.models.options import ModelSettings
 from dlib.models.settings import (
     build_model,
     load_saved_model,
@@ -21,6 +22,7 @@ from dlib.models.weights import (
 
 __all__ = [
     "CamClassifier",
+    "ModelSettings",
     "STDClassifier",
     "UnetCoLoCAM",
     "UnetOutput",
