@@ -34,7 +34,7 @@ def save_experiment(
     )
     torch.manual_seed(3)
     kind = STDClassifier if task == STD_CL else UnetCoLoCAM
-    model = kind(encoder, len(CLASSES), pooling=cfg.spatial_pooling)
+    model = kind(encoder, len(CLASSES), cfg.head_options())
     folder = root / f"{task}-{method}"
     weights = folder / model_tag(cfg, BEST_LOCALIZATION)
     weights.mkdir(parents=True)

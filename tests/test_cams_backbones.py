@@ -18,6 +18,7 @@ from torch.nn import functional
 from dlib.cams import build_cam_extractor, normalize_cams
 from dlib.cams.noise import combine, content_keys, hash_normal
 from dlib.models import STDClassifier
+from dlib.poolings import HeadOptions
 
 ENCODERS = ("resnet50", "vgg16", "inceptionv3")
 CLASSES = 4
@@ -35,7 +36,7 @@ def images() -> Tensor:
 def network(encoder: str, pooling: str = "WGAP") -> STDClassifier:
     """Random weights; one pass sets the batch norms' statistics: activations of an untrained net are tiny without."""
     torch.manual_seed(0)
-    net = STDClassifier(encoder, CLASSES, pooling)
+    net = STDClassifier(encoder, CLASSES, HeadOptions(pooling))
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlib.configure import config, reference
-from dlib.configure.checks import TERMS, config_warnings
+from dlib.configure.checks import config_warnings
 from dlib.configure.config import Config, parse_args
 from dlib.configure.table import FLAGS
+from dlib.configure.terms import TERMS
 from dlib.utils.errors import UsageError, UserError
 
 CLC = "--task CoLo-CAM --sl_clc True"
@@ -108,7 +109,7 @@ def test_accepted_combinations(command: str) -> None:
         ),
         (CLC + " --sl_clc_knn_t 2 --sl_clc_min_t 1", "no decay"),
         (CLC + " --sl_clc_roi_method largest", "--sl_clc_use_roi is False"),
-        ("--sl_clc True", "belong to --task CoLo-CAM"),
+        ("--sl_clc True", "--sl_clc True has no effect: this loss term belongs to --task CoLo-CAM"),
         ("--std_label_smooth True", "no effect with --std_label_smooth_e 0"),
         (CLC + " --freeze_encoder True", "--freeze_cl freezes encoder and head"),
         ("--freeze_decoder_bn True", "has no decoder"),

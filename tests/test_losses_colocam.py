@@ -382,6 +382,15 @@ def test_total_sums_the_active_terms() -> None:
     assert (nothing.item(), values) == (0, {})
     with pytest.raises(ValueError, match="different names"):
         TotalLoss([colocam.Entropy(), colocam.Entropy()])
+    with pytest.raises(ValueError, match=r"entropy_fc needs LossInputs\.seeds"):
+        colocam.SelfLearning(name="entropy_fc")(make_inputs(seeds=None))
+
+
+def test_one_class_serves_several_terms_by_name() -> None:
+    total = TotalLoss([colocam.Entropy(weight=2.0), colocam.Entropy(name="entropy_fc", weight=3.0)])
+    _, values, raw = total(make_inputs(), epoch=1)
+    assert list(values) == ["min_entropy_clc", "entropy_fc"]
+    torch.testing.assert_close(values["entropy_fc"], 3 * raw["min_entropy_clc"])
 
 
 def test_a_shared_barrier_hardens_once_per_epoch() -> None:

@@ -10,6 +10,7 @@ import torch
 from torchvision.models import mobilenet_v2, resnet18
 
 from dlib.models import STDClassifier, UnetCoLoCAM
+from dlib.poolings import HeadOptions
 
 TABLE = json.loads((Path(__file__).parent / "data" / "state_dict_keys.json").read_text())
 ARCHS = {"STDClassifier": STDClassifier, "UnetCoLoCAM": UnetCoLoCAM}
@@ -39,14 +40,14 @@ def test_table_is_the_whole_table():
 @pytest.mark.parametrize("name", COUNTS)
 def test_keys_shapes_and_number_of_parameters(name):
     arch, encoder, pooling = name.split()
-    model = build(arch, encoder, 10, pooling)
+    model = build(arch, encoder, 10, HeadOptions(pooling))
     assert shapes(model) == TABLE[name]
     assert sum(p.numel() for p in model.parameters()) == COUNTS[name]
 
 
 @pytest.mark.parametrize("pooling", ["GAP", "MaxPool", "LogSumExpPool", "WildCatCLHead"])
 def test_keys_of_the_heads_that_make_maps(pooling):
-    model = build("STDClassifier", "resnet50", 10, pooling)
+    model = build("STDClassifier", "resnet50", 10, HeadOptions(pooling))
     head = {k: v for k, v in shapes(model).items() if k.startswith("classification_head.")}
     assert head == TABLE[f"classification_head {pooling} (resnet50)"]
 
@@ -54,7 +55,8 @@ def test_keys_of_the_heads_that_make_maps(pooling):
 @pytest.mark.parametrize("pooling", ["GAP", "WildCatCLHead"])
 def test_background_map_only_on_demand(pooling):
     for background, maps in ((True, 4), (False, 3)):
-        model = build("STDClassifier", "resnet18", 3, pooling, support_background=background, wc_modalities=2)
+        head = HeadOptions(pooling, support_background=background, wc_modalities=2)
+        model = build("STDClassifier", "resnet18", 3, head)
         (weight, _) = model.classification_head.state_dict().values()
         assert weight.shape[0] == maps * (2 if pooling == "WildCatCLHead" else 1)
 
@@ -81,13 +83,13 @@ def test_alias_keys_share_their_tensors(encoder):
     ("options", "message"),
     [
         ({"encoder_name": "resnet34"}, "resnet34"),
-        ({"pooling": "Max"}, "Max"),
+        ({"head": HeadOptions("Max")}, "Max"),
         ({"num_classes": 0}, "num_classes"),
         ({"in_channels": 1}, "in_channels"),
         ({"encoder_weights": "coco"}, "coco"),
-        ({"pooling": "LogSumExpPool", "lse_r": 0.0}, "lse_r"),
-        ({"pooling": "WildCatCLHead", "wc_kmax": 0.0}, "wc_kmax"),
-        ({"pooling": "WildCatCLHead", "wc_modalities": 0}, "wc_modalities"),
+        ({"head": HeadOptions("LogSumExpPool", lse_r=0.0)}, "lse_r"),
+        ({"head": HeadOptions("WildCatCLHead", wc_kmax=0.0)}, "wc_kmax"),
+        ({"head": HeadOptions("WildCatCLHead", wc_modalities=0)}, "wc_modalities"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

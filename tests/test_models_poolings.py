@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlib.models import STDClassifier
-from dlib.poolings import GAP, WGAP, LogSumExpPool, MaxPool, WildCatCLHead
+from dlib.models import STDClassifier, UnetCoLoCAM
+from dlib.poolings import GAP, WGAP, HeadOptions, LogSumExpPool, MaxPool, WildCatCLHead
 from dlib.poolings.functions import log_sum_exp_pool, wildcat_pool
 
 
@@ -113,7 +113,7 @@ def test_wgap_has_no_class_maps():
 
 
 def test_background_map_changes_no_logit():
-    model = STDClassifier("resnet18", 3, "GAP").eval()
+    model = STDClassifier("resnet18", 3, HeadOptions("GAP")).eval()
     features = torch.randn(1, 512, 2, 2)
     before = model.logits_from_features(features), model.class_maps(features)
     with torch.no_grad():
@@ -121,3 +121,23 @@ def test_background_map_changes_no_logit():
     assert torch.equal(model.logits_from_features(features), before[0])
     assert torch.equal(model.class_maps(features), before[1])
     assert before[1].shape == (1, 3, 2, 2)
+
+
+def test_the_head_is_named_with_or_without_its_options() -> None:
+    """The constructor's stable form, and all options in one object: the same network."""
+    torch.manual_seed(0)
+    plain = STDClassifier("resnet18", 3, "WildCatCLHead", None, False, wc_modalities=2, wc_kmax=0.3)
+    torch.manual_seed(0)
+    options = HeadOptions("WildCatCLHead", False, wc_modalities=2, wc_kmax=0.3)
+    other = STDClassifier("resnet18", 3, options)
+    assert plain.settings == other.settings
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.equal(plain.eval()(images), other.eval()(images))
+    named = UnetCoLoCAM(
+        "resnet18", num_classes=3, pooling="GAP", encoder_weights=None, support_background=True
+    )
+    assert named.settings.head == HeadOptions("GAP", True)
+    with pytest.raises(TypeError, match="wc_mode"):
+        STDClassifier("resnet18", 3, wc_mode=2)
+    with pytest.raises(ValueError, match="unknown pooling 'Mean'"):
+        STDClassifier("resnet18", 3, pooling="Mean")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dlib.models import STDClassifier, UnetCoLoCAM
 from dlib.models.unet import DecoderBlock
+from dlib.poolings import HeadOptions
 
 ENCODERS = ["resnet18", "resnet50", "mobilenet_v2", "vgg16", "inceptionv3"]
 
@@ -99,7 +100,9 @@ def test_a_batch_gives_what_single_images_give(images):
 
 
 def test_classifier_part_equals_the_classifier(images):
-    classifier, unet = STDClassifier("resnet18", 3, "GAP").eval(), UnetCoLoCAM("resnet18", 3, "GAP").eval()
+    classifier, unet = (
+        kind("resnet18", 3, HeadOptions("GAP")).eval() for kind in (STDClassifier, UnetCoLoCAM)
+    )
     unet.load_state_dict(classifier.state_dict(), strict=False)
     with torch.no_grad():
         features = unet.cam_features(images)
@@ -220,7 +223,7 @@ def test_channels_last_gives_the_same(images):
 
 
 def test_bfloat16_autocast_runs(images):
-    model = UnetCoLoCAM("resnet18", 3, "LogSumExpPool").train()
+    model = UnetCoLoCAM("resnet18", 3, HeadOptions("LogSumExpPool")).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(images)
     assert output.maps.isfinite().all()

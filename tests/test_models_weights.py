@@ -12,6 +12,7 @@ from torchvision import models as tv
 
 from dlib.encoders import build_encoder
 from dlib.models import (
+    ModelSettings,
     STDClassifier,
     UnetCoLoCAM,
     best_model_state,
@@ -25,6 +26,7 @@ from dlib.models import (
     read_model_settings,
     write_model_settings,
 )
+from dlib.poolings import HeadOptions
 from dlib.utils.errors import UserError
 
 FILES = {
@@ -352,13 +354,15 @@ def test_missing_best_models_are_named(tmp_path):
 
 
 def test_settings_make_the_same_model_again(tmp_path):
-    options = {"support_background": False, "wc_modalities": 3, "wc_alpha": 0.2, "scale_in": 2.0}
-    model = UnetCoLoCAM("resnet18", 4, "WildCatCLHead", **options).eval()
+    head = HeadOptions("WildCatCLHead", support_background=False, wc_modalities=3, wc_alpha=0.2)
+    model = UnetCoLoCAM("resnet18", 4, head, scale_in=2.0).eval()
     write_model_settings(model, tmp_path, classes=["a", "b"], best_epoch=3)
     torch.save(best_model_state(model), tmp_path / "5_best_model.pth")
     settings = read_model_settings(tmp_path)
     assert settings["classes"] == ["a", "b"]
-    assert model_settings(build_model(settings)) == model_settings(model)
+    assert settings["wc_alpha"] == 0.2
+    assert ModelSettings.from_dict(settings) == model.settings
+    assert model_settings(build_model("UnetCoLoCAM", model.settings)) == model_settings(model)
     again = load_saved_model(tmp_path)
     assert isinstance(again, UnetCoLoCAM)
     assert not again.training
@@ -375,6 +379,7 @@ def test_settings_make_the_same_model_again(tmp_path):
         ("a: [", "not readable YAML"),
         ("!!python/object/apply:print [executed]", "not readable YAML"),
         ("arch: STDClassifier", "lack encoder_name"),
+        ("encoder_name: resnet18", "lack arch"),
     ],
 )
 def test_broken_settings_are_named(content, message, tmp_path):
@@ -404,7 +409,7 @@ SLOW = {  # the encoder's parameters at the base rate, by first component(s) of 
 def test_learning_rate_groups(name):
     with torch.device("meta"):
         model = STDClassifier(name, 2)
-    base, fast = learning_rate_groups(name, model)
+    base, fast = learning_rate_groups(model)
     names = {id(p): n.removeprefix("encoder.") for n, p in model.named_parameters()}
     slow = {names[id(p)] for p in base}
     if name == "inceptionv3":
@@ -422,8 +427,6 @@ def test_learning_rate_groups(name):
 def test_frozen_parameters_are_in_no_learning_rate_group():
     model = STDClassifier("resnet18", 2)
     model.freeze_encoder()
-    base, fast = learning_rate_groups("resnet18", model)
+    base, fast = learning_rate_groups(model)
     assert base == []
     assert [p.shape for p in fast] == [(2, 512), (2,)]
-    with pytest.raises(ValueError, match="alexnet"):
-        learning_rate_groups("alexnet", model)

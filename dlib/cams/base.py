@@ -20,10 +20,16 @@ class CamExtractor:
     one from A to the logits alone. The model is in evaluation mode during a call and gets its modes back; no
     hook is set and nothing is kept. The encoder's forward passes, those of noisy and masked images too, obey an
     autocast that the caller opened; everything after them is float32.
+
+    Args:
+        seed: of the noise, in methods that have any.
+        chunk_size: masked images per forward pass, in methods that mask.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, seed: int = 0, chunk_size: int = 32) -> None:
         self.model: Any = model
+        self.seed = seed
+        self.chunk_size = chunk_size
         self._autocast: dict[str, Any] = {"enabled": False}  # the caller's, during a call
 
     def __call__(self, images: Tensor, class_idx: Tensor, normalized: bool = True) -> Tensor:

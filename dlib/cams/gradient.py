@@ -5,6 +5,8 @@ Notation: A_k channel k of the CAM layer, S the class logit, g_k = ∂S/∂A_k, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -16,8 +18,8 @@ class CAM(CamExtractor):
     """Class activation mapping (Zhou et al. 2016, eq. 2): M = Σ_k w_k A_k with the linear layer's weights w
     of the class. No ReLU."""
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, **options: Any) -> None:
+        super().__init__(model, **options)
         linear = getattr(getattr(model, "classification_head", None), "fc", None)
         if not isinstance(linear, nn.Linear):
             raise ValueError("CAM needs a head with a linear layer classification_head.fc (pooling WGAP)")
@@ -86,15 +88,15 @@ class SmoothGradCAMpp(GradCAMpp):
         samples: noisy copies. std: their standard deviation in units of the normalized image.
     """
 
-    def __init__(self, model: nn.Module, seed: int = 0, samples: int = 4, std: float = 0.3) -> None:
-        super().__init__(model)
-        self._seed, self._samples, self._std = seed, samples, std
+    def __init__(self, model: nn.Module, *, samples: int = 4, std: float = 0.3, **options: Any) -> None:
+        super().__init__(model, **options)
+        self._samples, self._std = samples, std
 
     def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         if self._is_linear(features, class_idx):
             return super()._maps(images, features, class_idx)
         means = [torch.zeros_like(features) for _ in range(3)]  # of g, g², g³
-        keys = combine(content_keys(images), self._seed)  # [B]
+        keys = combine(content_keys(images), self.seed)  # [B]
         for sample in range(self._samples):
             noise = hash_normal(combine(keys, sample), images[0].numel()).view(images.shape)
             gradients, _ = self._gradients(self._encode(images + self._std * noise), class_idx)
@@ -137,8 +139,8 @@ class LayerCAM(GradientCam):
 class BuiltInMaps(CamExtractor):
     """The maps that the heads GAP, MaxPool, LogSumExpPool and WildCatCLHead pool: the chosen class's map."""
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, **options: Any) -> None:
+        super().__init__(model, **options)
         if not hasattr(model, "class_maps"):
             raise ValueError(
                 "this head makes no class maps: use pooling GAP, MaxPool, LogSumExpPool or WildCatCLHead"

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dlib.configure.literals import SeedTechnique
+
 
 def normalize_cams(cams: Tensor) -> Tensor:
     """Min-max normalization per image: [B, h, w] -> float32 [B, h, w] in [0, 1].
@@ -46,6 +48,6 @@ def temper_at(epoch: int, start: float, end: float, switch_epoch: int) -> float:
     return start + (end - start) * min(epoch / switch_epoch, 1.0)
 
 
-def seed_technique_at(epoch: int, technique: str, switch_epoch: int) -> str:
+def seed_technique_at(epoch: int, technique: SeedTechnique, switch_epoch: int) -> SeedTechnique:
     """``technique`` before ``switch_epoch``, ``seed_uniform`` from there on (-1: never)."""
     return "seed_uniform" if switch_epoch != -1 and epoch >= switch_epoch else technique

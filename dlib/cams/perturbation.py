@@ -7,6 +7,8 @@ common baseline f(X_b) that the papers subtract cancels in the softmax.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -22,15 +24,13 @@ class ScoreCAM(CamExtractor):
     batch or the channels. A constant A_k has M_k = 0: its masked image is black, and one forward pass serves
     all of these.
 
-    Args:
-        chunk_size: masked images in one forward pass.
+    Raises ValueError for a ``chunk_size`` below 1.
     """
 
-    def __init__(self, model: nn.Module, chunk_size: int = 32) -> None:
-        super().__init__(model)
-        if chunk_size < 1:
-            raise ValueError(f"chunk_size {chunk_size}: at least 1 expected")
-        self.chunk_size = chunk_size
+    def __init__(self, model: nn.Module, **options: Any) -> None:
+        super().__init__(model, **options)
+        if self.chunk_size < 1:
+            raise ValueError(f"chunk_size {self.chunk_size}: at least 1 expected")
 
     @torch.no_grad()
     def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,18 +79,16 @@ class SSCAM(ScoreCAM):
         samples: number of noisy masks i. std: their standard deviation (a mask's range is 1).
     """
 
-    def __init__(
-        self, model: nn.Module, seed: int = 0, chunk_size: int = 32, samples: int = 35, std: float = 2.0
-    ) -> None:
-        super().__init__(model, chunk_size)
-        self._seed, self._samples, self._std = seed, samples, std
+    def __init__(self, model: nn.Module, *, samples: int = 35, std: float = 2.0, **options: Any) -> None:
+        super().__init__(model, **options)
+        self._samples, self._std = samples, std
 
     def _start(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         living = features.ne(0).flatten(2).any(dim=2)  # [B, K]
         return living, torch.full(living.shape, -torch.inf, device=images.device)
 
     def _keys(self, images: Tensor) -> Tensor:
-        return combine(content_keys(images), self._seed)
+        return combine(content_keys(images), self.seed)
 
     def _mean_scores(self, images: Tensor, masks: Tensor, keys: Tensor, class_idx: Tensor) -> Tensor:
         total = torch.zeros(len(masks), device=masks.device)
@@ -108,8 +106,8 @@ class ISCAM(ScoreCAM):
         samples: number of steps n.
     """
 
-    def __init__(self, model: nn.Module, chunk_size: int = 32, samples: int = 10) -> None:
-        super().__init__(model, chunk_size)
+    def __init__(self, model: nn.Module, *, samples: int = 10, **options: Any) -> None:
+        super().__init__(model, **options)
         self._samples = samples
 
     def _mean_scores(self, images: Tensor, masks: Tensor, keys: Tensor, class_idx: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -11,11 +11,7 @@ import torch
 from torch import Tensor
 
 from dlib.cams.morphology import cache_blocks, erode
-
-RoiMethod = Literal["roi_all", "largest", "roi_high_density"]
-RoiMask = Literal["box", "region"]
-ROI_METHODS: tuple[RoiMethod, ...] = ("roi_all", "largest", "roi_high_density")
-ROI_MASKS: tuple[RoiMask, ...] = ("box", "region")
+from dlib.configure.literals import RoiMask, RoiMethod
 
 
 @dataclass(frozen=True)
@@ -58,9 +54,10 @@ def region_of_interest(
         mask: ``box``: the region's filled bounding box (roi_all: the whole map); ``region``: its pixels.
     Raises ValueError for an unknown method or mask and for shapes other than [B, H, W].
     """
-    if method not in ROI_METHODS or mask not in ROI_MASKS:
+    if method not in get_args(RoiMethod) or mask not in get_args(RoiMask):
         raise ValueError(
-            f"method {method!r}, mask {mask!r}: expected one of {ROI_METHODS} and one of {ROI_MASKS}"
+            f"method {method!r}, mask {mask!r}: expected one of {get_args(RoiMethod)}"
+            f" and one of {get_args(RoiMask)}"
         )
     if cams.dim() != 3:
         raise ValueError(f"CAMs [B, H, W] expected, got {list(cams.shape)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -10,9 +10,7 @@ from torch import Tensor
 from dlib.cams.morphology import cache_blocks, count, dilate
 from dlib.cams.noise import combine, draw_keys, hash_uniform
 from dlib.configure.constants import SEED_IGNORE
-
-SeedTechnique = Literal["seed_uniform", "seed_weighted"]
-SEED_TECHNIQUES: tuple[SeedTechnique, ...] = ("seed_uniform", "seed_weighted")
+from dlib.configure.literals import SeedTechnique
 
 _FOREGROUND_STREAM, _BACKGROUND_STREAM, _RACE_STREAM = 1, 2, 3
 
@@ -195,8 +193,8 @@ def _check(
 ) -> None:
     if cams.dim() != 3 or (roi is not None and (roi.shape != cams.shape or roi.dtype != torch.bool)):
         raise ValueError("CAMs [B, H, W] and a bool region of the same shape expected")
-    if technique not in SEED_TECHNIQUES:
-        raise ValueError(f"unknown seed technique {technique!r}: one of {', '.join(SEED_TECHNIQUES)}")
+    if technique not in get_args(SeedTechnique):
+        raise ValueError(f"unknown seed technique {technique!r}: one of {', '.join(get_args(SeedTechnique))}")
     if not (0 <= max_p <= 1 and 0 <= min_p <= 1):
         raise ValueError(f"shares max_p {max_p} and min_p {min_p}: between 0 and 1 expected")
     if max_n < 0 or min_n < 0 or ksz < 1:

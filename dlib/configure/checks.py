@@ -6,20 +6,9 @@ import re
 
 from dlib.configure.constants import ARCH_OF_TASK, COLOCAM, METHODS, STD_CL, pooling_of_method
 from dlib.configure.table import FLAGS, Flags
+from dlib.configure.terms import TERMS, terms_of
 from dlib.utils.cards import card_names
 from dlib.utils.errors import UsageError
-
-TERMS = (
-    "sl_clc",
-    "soft_cam_clc",
-    "crf_clc",
-    "rgb_jcrf_clc",
-    "max_sizepos_clc",
-    "min_entropy_clc",
-    "size_bg_g_fg_clc",
-    "sizefg_tmp_clc",
-    "empty_out_bb_clc",
-)
 
 # Flags whose text becomes part of a folder's or file's name.
 _NAMES = ("exp_id", "dataset", "debug_subfolder")
@@ -125,16 +114,15 @@ def _check_training(cfg: Flags) -> None:
 
 
 def _check_terms(cfg: Flags) -> None:
-    active = [term for term in TERMS if getattr(cfg, term)]
+    active = cfg.active_terms()
     if not active and not cfg.eval_only:
-        raise UsageError(
-            f"--task CoLo-CAM: no loss term is on; set one to True at least: --{', --'.join(TERMS)}"
-        )
+        switches = ", ".join(f"--{row.name}" for row in terms_of(cfg.task))
+        raise UsageError(f"--task {cfg.task}: no loss term is on; set one to True at least: {switches}")
     for term in active:
-        start, end = getattr(cfg, f"{term}_start_ep"), getattr(cfg, f"{term}_end_ep")
-        if end != -1 and end < max(start, 1):
+        if term.end_epoch != -1 and term.end_epoch < max(term.start_epoch, 1):
             raise UsageError(
-                f"--{term}_end_ep {end}: must be -1 (no end) or not before --{term}_start_ep {start}"
+                f"--{term.row.end_flag} {term.end_epoch}: must be -1 (no end) or not before"
+                f" --{term.row.start_flag} {term.start_epoch}"
             )
     for name in ("crf_clc_scale", "rgb_jcrf_clc_scale"):
         if cfg.crop_size * getattr(cfg, name) < 1:
@@ -146,13 +134,14 @@ def _check_terms(cfg: Flags) -> None:
         raise UsageError(
             f"--seg_ignore_idx {cfg.seg_ignore_idx}: 0 and 1 are background and foreground; take another"
         )
-    if cfg.sl_clc and cfg.sl_clc_min_t > cfg.sl_clc_knn_t:
+    seeds, joint = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on
+    if seeds and cfg.sl_clc_min_t > cfg.sl_clc_knn_t:
         raise UsageError(
             f"--sl_clc_min_t {cfg.sl_clc_min_t}: must not be larger than --sl_clc_knn_t {cfg.sl_clc_knn_t}"
         )
     if cfg.rgb_jcrf_clc_input_re_dim == 0:
         raise UsageError("--rgb_jcrf_clc_input_re_dim 0: expected -1 (all channels) or at least 1")
-    if cfg.rgb_jcrf_clc and cfg.rgb_jcrf_clc_seed_agreement and not cfg.sl_clc:
+    if joint and cfg.rgb_jcrf_clc_seed_agreement and not seeds:
         raise UsageError("--rgb_jcrf_clc_seed_agreement True: needs seeds, --sl_clc True")
 
 
@@ -165,8 +154,11 @@ def config_warnings(cfg: Flags) -> list[str]:
     ]
     if cfg.task == COLOCAM:
         lines += _term_warnings(cfg)
-    elif active := [term for term in TERMS if getattr(cfg, term)]:
-        lines.append(f"--{active[0]} True has no effect: loss terms *_clc belong to --task CoLo-CAM")
+    foreign = [row for row in TERMS.values() if row.task != cfg.task and cfg.term(row.name).on]
+    if foreign:
+        lines.append(
+            f"--{foreign[0].name} True has no effect: this loss term belongs to --task {foreign[0].task}"
+        )
     if cfg.freeze_encoder and cfg.task == COLOCAM:
         lines.append(
             "--freeze_encoder True has no effect with --task CoLo-CAM; --freeze_cl freezes encoder and head"
@@ -182,18 +174,19 @@ def config_warnings(cfg: Flags) -> list[str]:
 
 def _term_warnings(cfg: Flags) -> list[str]:
     lines = []
-    if cfg.rgb_jcrf_clc and cfg.sample_n_from_seq < 2:
+    seeds, joint = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on
+    if joint and cfg.sample_n_from_seq < 2:
         lines.append(
             "--rgb_jcrf_clc True never contributes with --sample_n_from_seq 1: it needs 2 or more frames"
         )
-    if cfg.rgb_jcrf_clc and cfg.sample_n_from_seq > cfg.batch_size:
+    if joint and cfg.sample_n_from_seq > cfg.batch_size:
         lines.append(
             f"--sample_n_from_seq {cfg.sample_n_from_seq} is more than --batch_size {cfg.batch_size}:"
             " the frames of a shot are cut into several minibatches"
         )
-    if cfg.sl_clc and cfg.sl_clc_min_t > 0 and cfg.sl_clc_seed_epoch_switch_uniform == -1:
+    if seeds and cfg.sl_clc_min_t > 0 and cfg.sl_clc_seed_epoch_switch_uniform == -1:
         lines.append("--sl_clc_min_t has no effect without --sl_clc_seed_epoch_switch_uniform: no decay")
-    if cfg.sl_clc and cfg.sl_clc_roi_method != "roi_all" and not cfg.sl_clc_use_roi:
+    if seeds and cfg.sl_clc_roi_method != "roi_all" and not cfg.sl_clc_use_roi:
         lines.append(
             f"--sl_clc_roi_method {cfg.sl_clc_roi_method} has no effect on seeds: --sl_clc_use_roi is False"
         )

@@ -1,9 +1,14 @@
-"""Names that appear in flags, folders and files. Imports next to nothing, so that ``--help`` stays fast."""
+"""Names that appear in flags, folders and files, and the classes that some stand for.
+
+Imports nothing of the library, so that ``--help`` stays fast: classes are written as ``module:Class`` and imported when
+one is built.
+"""
 
 from __future__ import annotations
 
 import itertools
 import re
+from typing import NamedTuple
 
 STD_CL = "STD_CL"
 COLOCAM = "CoLo-CAM"
@@ -11,30 +16,50 @@ TASKS = (STD_CL, COLOCAM)
 
 ARCH_OF_TASK = {STD_CL: "STDClassifier", COLOCAM: "UnetCoLoCAM"}
 
-ENCODERS = ("resnet50", "vgg16", "inceptionv3", "resnet18", "mobilenet_v2")
-
-WGAP = "WGAP"
-POOLINGS = (WGAP, "GAP", "MaxPool", "LogSumExpPool", "WildCatCLHead")
-
-# Methods whose maps the head makes itself, with the head that each one needs; every other method needs WGAP.
-POOLING_OF_BUILT_IN_METHOD = {
-    "WILDCAT": "WildCatCLHead",
-    "GAP": "GAP",
-    "MaxPOL": "MaxPool",
-    "LogSumExp": "LogSumExpPool",
+# --encoder_name: subclasses of dlib.encoders.Encoder.
+ENCODERS: dict[str, str] = {
+    "resnet50": "dlib.encoders.resnet:ResNet50Encoder",
+    "vgg16": "dlib.encoders.vgg:VGG16Encoder",
+    "inceptionv3": "dlib.encoders.inception:InceptionV3Encoder",
+    "resnet18": "dlib.encoders.resnet:ResNet18Encoder",
+    "mobilenet_v2": "dlib.encoders.mobilenet:MobileNetV2Encoder",
 }
-EXTRACTOR_METHODS = (
-    "CAM",
-    "GradCam",
-    "GradCAMpp",
-    "SmoothGradCAMpp",
-    "XGradCAM",
-    "LayerCAM",
-    "ScoreCAM",
-    "SSCAM",
-    "ISCAM",
-)
-METHODS = EXTRACTOR_METHODS + tuple(POOLING_OF_BUILT_IN_METHOD)
+
+# --spatial_pooling: subclasses of dlib.poolings.Head.
+WGAP = "WGAP"
+POOLINGS: dict[str, str] = {
+    WGAP: "dlib.poolings.heads:WGAP",
+    "GAP": "dlib.poolings.heads:GAP",
+    "MaxPool": "dlib.poolings.heads:MaxPool",
+    "LogSumExpPool": "dlib.poolings.heads:LogSumExpPool",
+    "WildCatCLHead": "dlib.poolings.heads:WildCatCLHead",
+}
+
+
+class CamMethod(NamedTuple):
+    """A CAM method: its class, a subclass of ``dlib.cams.CamExtractor``, and the only head that it can read."""
+
+    extractor: str
+    pooling: str = WGAP
+
+
+# --method
+METHODS: dict[str, CamMethod] = {
+    "CAM": CamMethod("dlib.cams.gradient:CAM"),
+    "GradCam": CamMethod("dlib.cams.gradient:GradCAM"),
+    "GradCAMpp": CamMethod("dlib.cams.gradient:GradCAMpp"),
+    "SmoothGradCAMpp": CamMethod("dlib.cams.gradient:SmoothGradCAMpp"),
+    "XGradCAM": CamMethod("dlib.cams.gradient:XGradCAM"),
+    "LayerCAM": CamMethod("dlib.cams.gradient:LayerCAM"),
+    "ScoreCAM": CamMethod("dlib.cams.perturbation:ScoreCAM"),
+    "SSCAM": CamMethod("dlib.cams.perturbation:SSCAM"),
+    "ISCAM": CamMethod("dlib.cams.perturbation:ISCAM"),
+    # Maps that the head makes itself.
+    "WILDCAT": CamMethod("dlib.cams.gradient:BuiltInMaps", "WildCatCLHead"),
+    "GAP": CamMethod("dlib.cams.gradient:BuiltInMaps", "GAP"),
+    "MaxPOL": CamMethod("dlib.cams.gradient:BuiltInMaps", "MaxPool"),
+    "LogSumExp": CamMethod("dlib.cams.gradient:BuiltInMaps", "LogSumExpPool"),
+}
 # How earlier versions wrote a method into names of folders; there, and where people type it, either is understood.
 EARLIER_SPELLINGS = {"GradCam": "GradCAM"}
 
@@ -69,7 +94,7 @@ def spellings(name: str) -> list[str]:
 
 def pooling_of_method(method: str) -> str:
     """The only pooling head that ``method`` can read its maps from."""
-    return POOLING_OF_BUILT_IN_METHOD.get(method, WGAP)
+    return METHODS[method].pooling
 
 
 def tag_name(

@@ -9,7 +9,7 @@ import re
 import typing
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dlib.utils.errors import UsageError
 
@@ -129,7 +129,7 @@ def flag(
     le: float | None = None,
     no_effect: str = "",
 ) -> Any:
-    """Dataclass field of one flag; its name and type are the field's."""
+    """Dataclass field of one flag; its name and type, and the choices of a Literal, are the field's."""
     metadata = {"help": help, "choices": choices, "ge": ge, "gt": gt, "le": le, "no_effect": no_effect}
     return dataclasses.field(default=default, metadata={"flag": metadata})
 
@@ -142,19 +142,29 @@ def flags_of(group: type) -> list[Flag]:
     for field in dataclasses.fields(group):
         if "flag" not in field.metadata:
             continue
-        alternatives = typing.get_args(hints[field.name])
-        kind = next((a for a in alternatives if a is not type(None)), hints[field.name])
+        kind, nullable, words = _kind(hints[field.name])
+        metadata = field.metadata["flag"]
         flags.append(
             Flag(
                 name=field.name,
                 kind=kind,
-                nullable=type(None) in alternatives,
+                nullable=nullable,
                 default=field.default,
                 group=title,
-                **field.metadata["flag"],
+                **{**metadata, "choices": metadata["choices"] or words},
             )
         )
     return flags
+
+
+def _kind(hint: Any) -> tuple[type, bool, tuple[Any, ...]]:
+    """Type of a flag's values, whether None is one of them, and a Literal's words."""
+    if typing.get_origin(hint) is Literal:
+        words = typing.get_args(hint)
+        return type(words[0]), False, words
+    alternatives = typing.get_args(hint)
+    kind = next((a for a in alternatives if a is not type(None)), hint)
+    return kind, type(None) in alternatives, ()
 
 
 def str2bool(text: str) -> bool:

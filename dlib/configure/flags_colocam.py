@@ -1,4 +1,8 @@
-"""Flags of CoLo-CAM's loss terms: seeds, CRFs, sizes. Every term is on from its _start_ep to its _end_ep."""
+"""Flags of CoLo-CAM's loss terms: seeds, CRFs, sizes.
+
+The switches, λ and epochs of the terms come from their rows in ``terms.py`` and are read by ``cfg.term(NAME)``; a term
+is on from its _start_ep to its _end_ep.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,15 @@ from dataclasses import dataclass
 
 from dlib.configure.constants import METHODS, SEED_IGNORE
 from dlib.configure.flag import flag
-
-_START = "first epoch of the term (epochs count from 1)"
-_END = "last epoch of the term; -1: no end"
-_WEIGHT = "weight λ of the term"
+from dlib.configure.literals import Backend, JointInput, LambdaStyle, RoiMask, RoiMethod, SeedTechnique
+from dlib.configure.terms import with_terms
 
 
 @dataclass(frozen=True)
+@with_terms
 class SeedFlags:
     """Seeds: pseudo-labels from CAMs (sl_clc)."""
 
-    sl_clc: bool = flag(False, "cross entropy of the maps against seeds drawn from CAMs")
-    sl_clc_lambda: float = flag(1.0, _WEIGHT, ge=0)
-    sl_clc_start_ep: int = flag(0, _START, ge=0)
-    sl_clc_end_ep: int = flag(-1, _END, ge=-1)
     sl_clc_min: int = flag(10, "background seeds per frame, at most", ge=0)
     sl_clc_max: int = flag(10, "foreground seeds per frame, at most", ge=0)
     sl_clc_min_p: float = flag(
@@ -29,30 +28,18 @@ class SeedFlags:
         0.2, "share of the region's highest CAM pixels that are foreground candidates", ge=0, le=1
     )
     sl_clc_ksz: int = flag(3, "side of the square that each seed grows to, odd", ge=1)
-    sl_clc_seed_tech: str = flag(
-        "seed_uniform",
-        "foreground seeds drawn uniformly or in proportion to the CAM",
-        choices=("seed_uniform", "seed_weighted"),
+    sl_clc_seed_tech: SeedTechnique = flag(
+        "seed_uniform", "foreground seeds drawn uniformly or in proportion to the CAM"
     )
     sl_clc_use_roi: bool = flag(False, "foreground seeds only inside the CAM's region of interest")
-    sl_clc_roi_method: str = flag(
-        "roi_all", "region of interest among Otsu's blobs", choices=("roi_all", "roi_high_density", "largest")
-    )
+    sl_clc_roi_method: RoiMethod = flag("roi_all", "region of interest among Otsu's blobs")
     sl_clc_roi_min_size: float = flag(
         0.05, "roi_high_density: least area, as a share of the frame", ge=0, le=1
     )
-    sl_clc_roi_mask: str = flag(
-        "box", "the region's bounding box, as published, or the region itself", choices=("box", "region")
-    )
+    sl_clc_roi_mask: RoiMask = flag("box", "the region's bounding box, as published, or the region itself")
     sl_clc_fg_erode_k: int = flag(11, "erosion of the region: side of the square", ge=1)
     sl_clc_fg_erode_iter: int = flag(0, "erosion of the region: iterations", ge=0)
     sl_clc_balance: bool = flag(False, "give foreground and background seeds the same total weight")
-    soft_cam_clc: bool = flag(
-        False, "maps follow the CAM as a soft label of every pixel, beside or without seeds"
-    )
-    soft_cam_clc_lambda: float = flag(1.0, _WEIGHT, ge=0)
-    soft_cam_clc_start_ep: int = flag(0, _START, ge=0)
-    soft_cam_clc_end_ep: int = flag(-1, _END, ge=-1)
     sl_clc_knn_t: float = flag(0.0, "exponent h that sharpens the CAM before seeding; 0: off", ge=0)
     sl_clc_min_t: float = flag(0.0, "exponent h at epoch sl_clc_seed_epoch_switch_uniform", ge=0)
     sl_clc_seed_epoch_switch_uniform: int = flag(-1, "epoch from which seeding is uniform; -1: never", ge=-1)
@@ -75,63 +62,40 @@ class SeedFlags:
 
 
 @dataclass(frozen=True)
+@with_terms
 class CrfFlags:
     """Dense CRF per frame (crf_clc)."""
 
-    crf_clc: bool = flag(False, "dense CRF loss of each frame")
-    crf_clc_lambda: float = flag(2e-09, _WEIGHT, ge=0)
     crf_clc_sigma_rgb: float = flag(15.0, "width of the colour kernel, in grey levels", ge=0.01)
     crf_clc_sigma_xy: float = flag(100.0, "width of the position kernel, in pixels", ge=0.01)
     crf_clc_scale: float = flag(1.0, "size of the image and maps that the filter sees", gt=0, le=1)
-    crf_clc_start_ep: int = flag(0, _START, ge=0)
-    crf_clc_end_ep: int = flag(-1, _END, ge=-1)
-    crf_backend: str = flag(
-        "auto",
-        "filters in C++ or in PyTorch; auto: C++ on the CPU, PyTorch elsewhere",
-        choices=("auto", "cpp", "torch"),
+    crf_backend: Backend = flag(
+        "auto", "filters in C++ or in PyTorch; auto: C++ on the CPU, PyTorch elsewhere"
     )
 
 
 @dataclass(frozen=True)
+@with_terms
 class JointCrfFlags:
     """Joint colour CRF over the frames of a shot (rgb_jcrf_clc)."""
 
-    rgb_jcrf_clc: bool = flag(False, "colour CRF loss over the frames of one shot together")
-    rgb_jcrf_clc_lambda: float = flag(2e-09, _WEIGHT, ge=0)
-    rgb_jcrf_clc_lambda_style: str = flag(
-        "constant", "λ·L, or λ·L/|L| (adaptive)", choices=("constant", "adaptive")
-    )
+    rgb_jcrf_clc_lambda_style: LambdaStyle = flag("constant", "λ·L, or λ·L/|L| (adaptive)")
     rgb_jcrf_clc_sigma_rgb: float = flag(15.0, "width of the colour kernel", ge=0.01)
-    rgb_jcrf_clc_input_data: str = flag(
-        "image", "what pixels are compared by", choices=("image", "deep_features", "cam_logits")
-    )
+    rgb_jcrf_clc_input_data: JointInput = flag("image", "what pixels are compared by")
     rgb_jcrf_clc_input_re_dim: int = flag(
         -1, "deep_features: channels kept, by averaging consecutive ones; -1: all", ge=-1
     )
     rgb_jcrf_clc_scale: float = flag(1.0, "size of the images and maps that the filter sees", gt=0, le=1)
-    rgb_jcrf_clc_start_ep: int = flag(0, _START, ge=0)
-    rgb_jcrf_clc_end_ep: int = flag(-1, _END, ge=-1)
     rgb_jcrf_clc_warmup_ep: int = flag(0, "epochs over which λ grows linearly from 0; 0: at once", ge=0)
     rgb_jcrf_clc_seed_agreement: bool = flag(False, "weight the term by the maps' agreement with the seeds")
 
 
 @dataclass(frozen=True)
+@with_terms
 class SizeFlags:
     """Size priors and the other terms."""
 
-    max_sizepos_clc: bool = flag(False, "foreground and background both as large as can be")
-    max_sizepos_clc_lambda: float = flag(1.0, _WEIGHT, ge=0)
-    max_sizepos_clc_start_ep: int = flag(0, _START, ge=0)
-    max_sizepos_clc_end_ep: int = flag(-1, _END, ge=-1)
-    size_bg_g_fg_clc: bool = flag(False, "background larger than foreground")
-    size_bg_g_fg_clc_lambda: float = flag(1.0, _WEIGHT, ge=0)
-    size_bg_g_fg_clc_start_ep: int = flag(0, _START, ge=0)
-    size_bg_g_fg_clc_end_ep: int = flag(-1, _END, ge=-1)
-    sizefg_tmp_clc: bool = flag(False, "foreground as large as the CAM's region of interest says")
-    sizefg_tmp_clc_lambda: float = flag(1.0, _WEIGHT, ge=0)
     sizefg_tmp_clc_eps: float = flag(0.001, "tolerance of the size, as a share of the frame", ge=0)
-    sizefg_tmp_clc_start_ep: int = flag(0, _START, ge=0)
-    sizefg_tmp_clc_end_ep: int = flag(-1, _END, ge=-1)
     sizefg_tmp_clc_knn: int = flag(
         0, "frames around", ge=0, no_effect="the size is always taken from the frame itself"
     )
@@ -141,14 +105,6 @@ class SizeFlags:
         choices=("instant", "before", "after", "before-after"),
         no_effect="the size is always taken from the frame itself",
     )
-    empty_out_bb_clc: bool = flag(False, "no foreground outside the box of the CAM's region of interest")
-    empty_out_bb_clc_lambda: float = flag(1.0, _WEIGHT, ge=0)
-    empty_out_bb_clc_start_ep: int = flag(0, _START, ge=0)
-    empty_out_bb_clc_end_ep: int = flag(-1, _END, ge=-1)
-    min_entropy_clc: bool = flag(False, "low entropy of every pixel")
-    min_entropy_clc_lambda: float = flag(1.0, _WEIGHT, ge=0)
-    min_entropy_clc_start_ep: int = flag(0, _START, ge=0)
-    min_entropy_clc_end_ep: int = flag(-1, _END, ge=-1)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from dlib.configure.constants import (
     CRITERIA,
     ENCODERS,
     METHODS,
-    POOLINGS,
-    WGAP,
 )
 from dlib.configure.flag import flag
 
@@ -22,7 +20,7 @@ class ModelFlags:
     """Model."""
 
     arch: str = flag("", "network; empty: the task's", choices=("", *ARCH_OF_TASK.values()))
-    encoder_name: str = flag("resnet50", "classifier backbone", choices=ENCODERS)
+    encoder_name: str = flag("resnet50", "classifier backbone", choices=tuple(ENCODERS))
     encoder_weights: str | None = flag(
         "imagenet", "weights that the encoder starts from; None: random", choices=("imagenet",)
     )
@@ -32,9 +30,6 @@ class ModelFlags:
     )
     strict: bool = flag(True, "path_pre_trained must hold every weight of the network")
     scale_in: float = flag(1.0, "size of the image that the classifier sees, as a factor (STD_CL only)", gt=0)
-    support_background: bool = flag(
-        True, "one more class map for the background in heads that make maps (no effect for WGAP)"
-    )
     freeze_cl: bool = flag(False, "CoLo-CAM: freeze encoder and head, in eval mode")
     freeze_encoder: bool = flag(False, "STD_CL: freeze the encoder, train the head only")
     freeze_decoder_bn: bool = flag(
@@ -46,18 +41,9 @@ class ModelFlags:
 
 @dataclass(frozen=True)
 class MethodFlags:
-    """CAM method and pooling head."""
+    """CAM method."""
 
-    method: str = flag("LayerCAM", "how class activation maps are made", choices=METHODS)
-    spatial_pooling: str = flag(
-        WGAP, "classification head; follows --method when not given", choices=POOLINGS
-    )
-    wc_modalities: int = flag(5, "WILDCAT: maps per class", ge=1)
-    wc_kmax: float = flag(0.5, "WILDCAT: share of highest pixels", gt=0, le=1)
-    wc_kmin: float = flag(0.1, "WILDCAT: share of lowest pixels", ge=0, le=1)
-    wc_alpha: float = flag(0.6, "WILDCAT: weight of the lowest pixels", ge=0)
-    wc_dropout: float = flag(0.0, "WILDCAT: dropout of the highest and lowest pixels", ge=0, le=0.999)
-    lse_r: float = flag(10.0, "LogSumExp: sharpness r", gt=0)
+    method: str = flag("LayerCAM", "how class activation maps are made", choices=tuple(METHODS))
     cam_chunk_size: int = flag(64, "masked images per pass of ScoreCAM, SSCAM, ISCAM: bounds memory", ge=1)
 
 

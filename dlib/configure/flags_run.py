@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, SPLITS, STD_CL, TASKS, VIDEO_DEMO, YTOV1
 from dlib.configure.flag import flag
+from dlib.configure.literals import SampleDist, SampleStyle
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,8 @@ class SamplingFlags:
     sample_n_from_seq: int = flag(
         1, "frames drawn from each shot per epoch (all allowed ones if there are not more)", ge=1
     )
-    sample_n_from_seq_style: str = flag(
-        "random", "which frames go together", choices=("before", "after", "before-after", "random")
-    )
-    sample_n_from_seq_dist: str = flag(
-        "uniform",
-        "how the first frame (random: every frame) is drawn",
-        choices=("uniform", "gaussian", "interval"),
-    )
+    sample_n_from_seq_style: SampleStyle = flag("random", "which frames go together")
+    sample_n_from_seq_dist: SampleDist = flag("uniform", "how the first frame (random: every frame) is drawn")
     sample_n_from_seq_std: float = flag(1.0, "standard deviation of the gaussian, in frames", gt=0)
     min_tr_batch_sz: int = flag(
         -1, "least number of shots drawn together and cut into minibatches; -1: no least", ge=-1

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dlib.configure import flags_colocam, flags_model, flags_run
+from dlib.configure import flags_colocam, flags_head, flags_model, flags_run
 from dlib.configure.flag import Flag, flags_of
+from dlib.configure.terms import TERMS, TermSettings, terms_of
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Flags(
     flags_run.SamplingFlags,
     flags_model.ModelFlags,
     flags_model.MethodFlags,
+    flags_head.HeadOptions,
     flags_model.OptimizerFlags,
     flags_model.ClassifierFlags,
     flags_colocam.SeedFlags,
@@ -30,7 +32,23 @@ class Flags(
     flags_run.OutputFlags,
     flags_run.DistributedFlags,
 ):
-    """One attribute per flag."""
+    """One attribute per flag; those that the rows of loss terms make are read by ``term``."""
+
+    def term(self, name: str) -> TermSettings:
+        """What the flags say of the loss term ``name``. Raises KeyError for a name without a row."""
+        row = TERMS[name]
+        return TermSettings(
+            row=row,
+            on=getattr(self, row.name),
+            weight=getattr(self, row.weight_flag),
+            start_epoch=getattr(self, row.start_flag) if row.start_flag else 0,
+            end_epoch=getattr(self, row.end_flag) if row.end_flag else -1,
+            options={argument: getattr(self, flag) for argument, flag in row.options.items()},
+        )
+
+    def active_terms(self) -> list[TermSettings]:
+        """The terms of the task that are switched on, in the order of the table."""
+        return [term for row in terms_of(self.task) if (term := self.term(row.name)).on]
 
 
 FLAGS: dict[str, Flag] = {flag.name: flag for group in Flags.__bases__ for flag in flags_of(group)}

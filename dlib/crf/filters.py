@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from dlib.configure.literals import Backend
 from dlib.crf.lattice_torch import filter_groups
 
-Backend = Literal["auto", "cpp", "torch"]
 Groups = Sequence[Sequence[int]]
 
 
@@ -78,7 +78,7 @@ def filter_values(
 
 def choose_backend(backend: Backend, values: Tensor) -> Literal["cpp", "torch"]:
     """Resolve "auto" by the device; raises ValueError if the backend is unknown or cannot serve the device."""
-    if backend not in ("auto", "cpp", "torch"):
+    if backend not in get_args(Backend):
         raise ValueError(f"backend must be auto, cpp or torch, not {backend!r}")
     on_cpu = values.device.type == "cpu"
     if backend == "cpp" and not on_cpu:

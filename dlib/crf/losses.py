@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dlib.crf.filters import Backend, Groups, filter_values
+from dlib.configure.literals import Backend, LambdaStyle
+from dlib.crf.filters import Groups, filter_values
 
 
 class _Energy(torch.autograd.Function):
@@ -152,12 +153,12 @@ class ColorDenseCRFLoss(nn.Module):
         weight: float,
         sigma_rgb: float,
         scale_factor: float = 1.0,
-        weight_style: Literal["constant", "adaptive"] = "constant",
+        weight_style: LambdaStyle = "constant",
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
         _check_scale(scale_factor)
-        if weight_style not in ("constant", "adaptive"):
+        if weight_style not in get_args(LambdaStyle):
             raise ValueError(f"weight_style must be constant or adaptive, not {weight_style!r}")
         self.weight, self.sigma_rgb, self.scale_factor = weight, sigma_rgb, scale_factor
         self.weight_style, self.backend = weight_style, backend

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 
-BEFORE, AFTER, BEFORE_AFTER, RANDOM = STYLES = ("before", "after", "before-after", "random")
-UNIFORM, GAUSSIAN, INTERVAL = DISTS = ("uniform", "gaussian", "interval")
+from dlib.configure.literals import SampleDist, SampleStyle
+
+BEFORE, AFTER, BEFORE_AFTER, RANDOM = STYLES = get_args(SampleStyle)
+UNIFORM, GAUSSIAN, INTERVAL = DISTS = get_args(SampleDist)
 
 
 def allowed_frames(n: int, limit: float) -> list[int]:
@@ -31,7 +34,7 @@ def allowed_frames(n: int, limit: float) -> list[int]:
     return list(range(max(center - half, 0), min(center + half + 1, n)))
 
 
-def frame_weights(allowed: list[int], n: int, dist: str, std: float) -> np.ndarray:
+def frame_weights(allowed: list[int], n: int, dist: SampleDist, std: float) -> np.ndarray:
     """Probabilities [len(allowed)] of drawing each allowed frame first.
 
     ``gaussian`` is 1 + the density of N(n // 2, std), as published: the added 1 makes it nearly uniform.
@@ -45,7 +48,13 @@ def frame_weights(allowed: list[int], n: int, dist: str, std: float) -> np.ndarr
 
 
 def sample_frames(
-    n: int, count: int, limit: float, style: str, dist: str, std: float, rng: np.random.Generator
+    n: int,
+    count: int,
+    limit: float,
+    style: SampleStyle,
+    dist: SampleDist,
+    std: float,
+    rng: np.random.Generator,
 ) -> list[int]:
     """Frames of one training sample of a shot, in order of time, each at most once.
 
@@ -82,7 +91,7 @@ def sample_frames(
     return allowed[max(first - backward, 0) : first + forward + 1]
 
 
-def check_sampling(count: int, style: str, dist: str, std: float) -> None:
+def check_sampling(count: int, style: SampleStyle, dist: SampleDist, std: float) -> None:
     """Raises ValueError, with the reason, if the sampling options do not fit together."""
     if count < 1:
         raise ValueError(f"at least one frame per sample is needed, got {count}")
@@ -97,7 +106,7 @@ def check_sampling(count: int, style: str, dist: str, std: float) -> None:
 
 
 def _without_replacement(
-    allowed: list[int], n: int, count: int, dist: str, std: float, rng: np.random.Generator
+    allowed: list[int], n: int, count: int, dist: SampleDist, std: float, rng: np.random.Generator
 ) -> list[int]:
     if dist == INTERVAL:
         length, longer = divmod(len(allowed), count)

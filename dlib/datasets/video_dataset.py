@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from dlib.configure.constants import TRAIN
+from dlib.configure.literals import SampleDist, SampleStyle
 from dlib.datasets.batch import Batch
 from dlib.datasets.images import read_image
 from dlib.datasets.index import MIN_CACHED_SHOTS, build_index, cache_file
@@ -57,8 +58,8 @@ class VideoDataset:
         crop_size: int = 224,
         resize_size: int = 256,
         n_frames: int = 1,
-        style: str = "random",
-        dist: str = "uniform",
+        style: SampleStyle = "random",
+        dist: SampleDist = "uniform",
         std: float = 1.0,
         frame_limit: float = 1.0,
         seed: int = 0,

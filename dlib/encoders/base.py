@@ -23,6 +23,8 @@ class Encoder(nn.Module, ABC):
     """State-dict keys that start so repeat the tensors of other keys."""
     layers_without_imagenet: tuple[str, ...] = ()
     """Prefixes of the layers that no ImageNet file has."""
+    base_rate_prefixes: tuple[str, ...] = ("",)
+    """Prefixes of the parameters that learn at the base rate when a classifier is trained; the others learn faster."""
     decoder_centre = False
     """Whether a U-Net decoder on this encoder starts with a centre block."""
 

@@ -47,6 +47,7 @@ class InceptionV3Encoder(Encoder):
     imagenet_url = Inception_V3_Weights.IMAGENET1K_V1.url
     alias_prefix = "features."
     layers_without_imagenet = ("SPG_A3_1b.", "SPG_A3_2b.")
+    base_rate_prefixes = ("Mixed", "Conv2d_1", "Conv2d_2", "Conv2d_3", "Conv2d_4")
 
     def __init__(self) -> None:
         super().__init__()

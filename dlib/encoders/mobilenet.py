@@ -15,6 +15,7 @@ class MobileNetV2Encoder(Encoder):
 
     out_channels = (3, 16, 24, 32, 96, 1280)
     imagenet_url = MobileNet_V2_Weights.IMAGENET1K_V1.url
+    base_rate_prefixes = tuple(f"features.{block}." for block in range(14))
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet50_Weights, resnet18, resnet50
+from torchvision.models import ResNet, ResNet18_Weights, ResNet50_Weights, resnet18, resnet50
 
 from dlib.encoders.base import Encoder, stride_one
 
@@ -12,19 +12,16 @@ class ResNetEncoder(Encoder):
     """torchvision's ResNet; maps at sides 1, 1/2, 1/4, 1/8, 1/8, 1/8 of the input's.
 
     Args:
-        depth: 18 or 50.
+        net: the network whose layers it takes.
     """
 
-    def __init__(self, depth: int) -> None:
+    base_rate_prefixes = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")
+
+    def __init__(self, net: ResNet) -> None:
         super().__init__()
-        net = {18: resnet18, 50: resnet50}[depth](weights=None)
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         stride_one([self.layer3, self.layer4])
-        expansion = 4 if depth == 50 else 1
-        self.out_channels = (3, 64, *(expansion * c for c in (64, 128, 256, 512)))
-        weights = ResNet50_Weights if depth == 50 else ResNet18_Weights
-        self.imagenet_url = weights.IMAGENET1K_V1.url
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -38,3 +35,23 @@ class ResNetEncoder(Encoder):
             x = layer(x)
             features.append(x)
         return features
+
+
+class ResNet50Encoder(ResNetEncoder):
+    """ResNet-50."""
+
+    out_channels = (3, 64, 256, 512, 1024, 2048)
+    imagenet_url = ResNet50_Weights.IMAGENET1K_V1.url
+
+    def __init__(self) -> None:
+        super().__init__(resnet50(weights=None))
+
+
+class ResNet18Encoder(ResNetEncoder):
+    """ResNet-18."""
+
+    out_channels = (3, 64, 64, 128, 256, 512)
+    imagenet_url = ResNet18_Weights.IMAGENET1K_V1.url
+
+    def __init__(self) -> None:
+        super().__init__(resnet18(weights=None))

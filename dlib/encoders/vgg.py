@@ -21,6 +21,7 @@ class VGG16Encoder(Encoder):
     imagenet_url = VGG16_Weights.IMAGENET1K_V1.url
     alias_prefix = "full_features."
     layers_without_imagenet = ("conv6.",)
+    base_rate_prefixes = ("features.",)
     decoder_centre = True
 
     def __init__(self) -> None:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dlib.configure.config import Config, model_folder
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
 from dlib.learning.checkpoints import CheckpointFolder, save_tensors
 from dlib.metrics import LocalizationReport
-from dlib.models import CamClassifier, best_model_state, model_settings
+from dlib.models import CamClassifier, best_model_state, write_model_settings
 from dlib.utils.distributed import is_main
-from dlib.utils.files import write_atomically, write_text
+from dlib.utils.files import write_atomically
 from dlib.utils.logging import logger
 
 Record = dict[str, float]  # epoch, step, value (-1: not measured)
@@ -101,7 +99,7 @@ class BestModels:
         folder = self.folder(criterion)
         path = folder / f"{step}_best_model.pth"
         save_tensors(path, best_model_state(model))
-        write_text(folder / "config_model.yaml", yaml.safe_dump(self._settings(model), sort_keys=False))
+        write_model_settings(model, folder, **self._facts())
         self._checkpoints.keep_best(path, criterion, step)
         self._remove_others(criterion, step)
 
@@ -116,11 +114,10 @@ class BestModels:
             if other.name != f"{step}_best_model.pth":
                 other.unlink()
 
-    def _settings(self, model: CamClassifier) -> dict[str, Any]:
-        """What prediction needs to know to use the weights alone."""
+    def _facts(self) -> dict[str, Any]:
+        """What prediction needs to know beside the network's settings to use the weights alone."""
         cfg = self._cfg
         return {
-            **model_settings(model),
             "task": cfg.task,
             "method": cfg.method,
             "dataset": cfg.dataset,

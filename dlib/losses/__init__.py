@@ -1,6 +1,6 @@
 """Losses: the extended log-barrier, the terms of CoLo-CAM (`dlib.losses.colocam`) and their weighted sum."""
 
-from dlib.losses.base import LossInputs, LossTerm, Term, TotalLoss
+from dlib.losses.base import BarrierTerm, LossInputs, LossTerm, Term, TotalLoss
 from dlib.losses.elb import ELB
 
-__all__ = ["ELB", "LossInputs", "LossTerm", "Term", "TotalLoss"]
+__all__ = ["ELB", "BarrierTerm", "LossInputs", "LossTerm", "Term", "TotalLoss"]

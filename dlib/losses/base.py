@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,7 @@ class Term(nn.Module, ABC):
     """A term of the total loss: ``weight`` times its objective, in float32 also under autocast.
 
     Args:
+        name: what logs and the total call it; None: the class's own ``name``.
         weight: λ.
         start_epoch, end_epoch: the term is on from the one to the other, both included; −1: no end. The first
             epoch is 1.
@@ -104,13 +105,23 @@ class Term(nn.Module, ABC):
     Raises ValueError when the epochs are no interval.
     """
 
-    name: ClassVar[str]
+    name: str
     work: ClassVar[str] = "other"  # the kind of work that its seconds count as
+    from_cams: ClassVar[bool] = (
+        False  # whether it needs what is taken from CAMs: seeds, boxes, sizes or the CAMs
+    )
 
     def __init__(
-        self, *, weight: float = 1.0, start_epoch: int = 0, end_epoch: int = -1, warmup_epochs: int = 0
+        self,
+        *,
+        name: str | None = None,
+        weight: float = 1.0,
+        start_epoch: int = 0,
+        end_epoch: int = -1,
+        warmup_epochs: int = 0,
     ) -> None:
         super().__init__()
+        self.name = name or self.name
         if end_epoch < -1 or (end_epoch != -1 and end_epoch < start_epoch):
             raise ValueError(
                 f"{self.name}: end_epoch must be -1 or >= start_epoch {start_epoch}, got {end_epoch}"
@@ -152,6 +163,18 @@ class Term(nn.Module, ABC):
         if value is None:
             raise ValueError(f"{self.name} needs LossInputs.{what}")
         return value
+
+
+class BarrierTerm(Term):
+    """A term made of constraints f <= 0; terms that share one ``elb`` harden together.
+
+    Args:
+        elb: the barrier; None: one of its own.
+    """
+
+    def __init__(self, elb: ELB | None = None, **common: Any) -> None:
+        super().__init__(**common)
+        self.elb = elb or ELB()
 
 
 class TotalLoss(nn.Module):

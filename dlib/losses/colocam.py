@@ -1,26 +1,25 @@
 """The terms of CoLo-CAM's total loss (Belharbi et al. 2025, section 3), one class each.
 
 Notation: p = softmax of the map logits [B, 2, H, W], p_fg = p[:, 1], p_bg = p[:, 0], λ = ``weight``. Every
-class also takes the keyword arguments of `Term`: ``weight``, ``start_epoch``, ``end_epoch``.
+class also takes the keyword arguments of `Term`: ``name``, ``weight``, ``start_epoch``, ``end_epoch``,
+``warmup_epochs``.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dlib.configure.constants import SEED_IGNORE
-from dlib.crf import Backend, DenseCRFLoss, joint_color_crf
-from dlib.losses.base import LossInputs, Term
+from dlib.configure.literals import Backend, JointInput, LambdaStyle
+from dlib.crf import DenseCRFLoss, joint_color_crf
+from dlib.losses.base import BarrierTerm, LossInputs, Term
 from dlib.losses.elb import ELB
 from dlib.utils.distributed import mean_over_processes
-
-LambdaStyle = Literal["constant", "adaptive"]
-JointInput = Literal["image", "deep_features", "cam_logits"]
 
 
 class ClassCrossEntropy(Term):
@@ -53,6 +52,7 @@ class SelfLearning(Term):
     """
 
     name = "sl_clc"
+    from_cams = True
 
     def __init__(self, ignore_index: int = SEED_IGNORE, balance: bool = False, **common: Any) -> None:
         super().__init__(**common)
@@ -81,6 +81,7 @@ class SoftCam(Term):
     """
 
     name = "soft_cam_clc"
+    from_cams = True
 
     def compute(self, inputs: LossInputs) -> Tensor:
         cams = self.need(inputs.cams, "cams")  # [B, H, W]
@@ -217,14 +218,10 @@ class RgbJointConRanField(Term):
         return features if self.input_re_dim == -1 else average_groups(features, self.input_re_dim)
 
 
-class MaxSizePositive(Term):
+class MaxSizePositive(BarrierTerm):
     """λ/2 · [ELB(−Σ p_fg) + ELB(−Σ p_bg)]: neither foreground nor background may vanish. Sums over pixels."""
 
     name = "max_sizepos_clc"
-
-    def __init__(self, elb: ELB | None = None, **common: Any) -> None:
-        super().__init__(**common)
-        self.elb = elb or ELB()
 
     def compute(self, inputs: LossInputs) -> Tensor:
         sizes = inputs.probabilities.sum(dim=(2, 3))  # [B, 2]
@@ -242,21 +239,17 @@ class Entropy(Term):
         return inputs.sample_mean(entropy.mean(dim=(1, 2)))
 
 
-class BgSizeGreaterFg(Term):
+class BgSizeGreaterFg(BarrierTerm):
     """λ · ELB(Σ p_fg − Σ p_bg): the background is larger than the foreground."""
 
     name = "size_bg_g_fg_clc"
-
-    def __init__(self, elb: ELB | None = None, **common: Any) -> None:
-        super().__init__(**common)
-        self.elb = elb or ELB()
 
     def compute(self, inputs: LossInputs) -> Tensor:
         bg, fg = inputs.probabilities.sum(dim=(2, 3)).unbind(dim=1)  # [B], [B]
         return inputs.sample_mean(self.elb.values(fg - bg))
 
 
-class FgSize(Term):
+class FgSize(BarrierTerm):
     """λ/2 · [ELB(s − ε − a) + ELB(a − s − ε)]: the foreground's share a = mean p_fg stays within s ± ε.
 
     Args:
@@ -265,12 +258,12 @@ class FgSize(Term):
     """
 
     name = "sizefg_tmp_clc"
+    from_cams = True
 
     def __init__(self, elb: ELB | None = None, eps: float = 0.001, **common: Any) -> None:
-        super().__init__(**common)
+        super().__init__(elb, **common)
         if not eps >= 0:
             raise ValueError(f"eps must be >= 0, got {eps}")
-        self.elb = elb or ELB()
         self.eps = float(eps)
 
     def compute(self, inputs: LossInputs) -> Tensor:
@@ -281,14 +274,11 @@ class FgSize(Term):
         return inputs.sample_mean((low + high) / 2)
 
 
-class EmptyOutsideBbox(Term):
+class EmptyOutsideBbox(BarrierTerm):
     """λ · ELB(Σ p_fg outside the region of interest's box)."""
 
     name = "empty_out_bb_clc"
-
-    def __init__(self, elb: ELB | None = None, **common: Any) -> None:
-        super().__init__(**common)
-        self.elb = elb or ELB()
+    from_cams = True
 
     def compute(self, inputs: LossInputs) -> Tensor:
         fg = inputs.probabilities[:, 1]  # [B, H, W]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlib.models.classifier import CamClassifier, STDClassifier
 from dlib.models.lr_groups import learning_rate_groups
+from dlib.models.options import ModelSettings
 from dlib.models.readout import MapMaker, foreground
 from dlib.models.settings import (
     build_model,
@@ -24,6 +25,7 @@ from dlib.models.weights import (
 __all__ = [
     "CamClassifier",
     "MapMaker",
+    "ModelSettings",
     "STDClassifier",
     "UnetCoLoCAM",
     "UnetOutput",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlib.encoders import build_encoder
+from dlib.models.options import ModelSettings
 from dlib.models.weights import load_imagenet_weights
-from dlib.poolings import GAP, WGAP, LogSumExpPool, MapHead, MaxPool, WildCatCLHead
+from dlib.poolings import HeadOptions, MapHead, build_head
 
 
 class CamClassifier(nn.Module):
@@ -24,15 +26,15 @@ class CamClassifier(nn.Module):
     Args:
         encoder_name: resnet50, resnet18, mobilenet_v2, vgg16 or inceptionv3.
         num_classes: C >= 1.
-        pooling: WGAP, GAP, MaxPool, LogSumExpPool or WildCatCLHead.
+        pooling: the classification head, WGAP, GAP, MaxPool, LogSumExpPool or WildCatCLHead; or all of its options
+            in one object.
         encoder_weights: "imagenet", or None for random ones.
         support_background: a further map, the first, in the heads that make maps; its logit is dropped.
-        wc_modalities, wc_kmax, wc_kmin, wc_alpha, wc_dropout: see ``WildCatCLHead``.
-        lse_r: see ``LogSumExpPool``.
         in_channels: 3.
         scale_in: the network sees the images resized by this factor, > 0 (bilinear, corners aligned).
         weights_dir: folder of the ImageNet weights; None: ``pretrained/imagenet``.
-    Raises ValueError for an argument outside these, UserError for ImageNet weights that cannot be had.
+        head_options: further options of the head by name, such as wc_kmax or lse_r, see ``HeadOptions``.
+    Raises ValueError or TypeError for an argument outside these, UserError for ImageNet weights that cannot be had.
     """
 
     decodes_maps: ClassVar[bool] = False
@@ -42,45 +44,31 @@ class CamClassifier(nn.Module):
         self,
         encoder_name: str,
         num_classes: int,
-        pooling: str = "WGAP",
+        pooling: str | HeadOptions = "WGAP",
         encoder_weights: str | None = None,
         support_background: bool = True,
-        wc_modalities: int = 5,
-        wc_kmax: float = 0.5,
-        wc_kmin: float = 0.1,
-        wc_alpha: float = 0.6,
-        wc_dropout: float = 0.0,
-        lse_r: float = 10.0,
+        *,
         in_channels: int = 3,
         scale_in: float = 1.0,
         weights_dir: Path | None = None,
+        **head_options: Any,
     ) -> None:
         super().__init__()
+        if isinstance(pooling, HeadOptions):
+            head = replace(pooling, **head_options)
+        else:
+            head = HeadOptions(pooling, support_background, **head_options)
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}: it must be at least 1")
         if in_channels != 3:
             raise ValueError(f"in_channels is {in_channels}: images have 3 channels")
         if encoder_weights not in (None, "imagenet"):
             raise ValueError(f"encoder_weights is {encoder_weights!r}: it must be 'imagenet' or None")
-        self.settings: dict[str, Any] = {
-            "arch": type(self).__name__,
-            "encoder_name": encoder_name,
-            "num_classes": num_classes,
-            "spatial_pooling": pooling,
-            "support_background": support_background,
-            "wc_modalities": wc_modalities,
-            "wc_kmax": wc_kmax,
-            "wc_kmin": wc_kmin,
-            "wc_alpha": wc_alpha,
-            "wc_dropout": wc_dropout,
-            "lse_r": lse_r,
-            "in_channels": in_channels,
-            "scale_in": scale_in,
-        }
+        self.settings = ModelSettings(encoder_name, num_classes, head, in_channels, scale_in)
         self.scale_in = scale_in
         self._frozen: tuple[str, ...] = ()
         self.encoder = build_encoder(encoder_name)
-        self.classification_head = _build_head(self.encoder.out_channels[-1], self.settings)
+        self.classification_head = build_head(self.encoder.out_channels[-1], num_classes, head)
         init_xavier_uniform(self.classification_head)
         if encoder_weights == "imagenet":
             load_imagenet_weights(self.encoder, encoder_name, weights_dir)
@@ -174,23 +162,3 @@ def init_xavier_uniform(head: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def _build_head(in_channels: int, settings: dict[str, Any]) -> nn.Module:
-    classes, background = settings["num_classes"], settings["support_background"]
-    match settings["spatial_pooling"]:
-        case "WGAP":
-            return WGAP(in_channels, classes)
-        case "GAP":
-            return GAP(in_channels, classes, background)
-        case "MaxPool":
-            return MaxPool(in_channels, classes, background)
-        case "LogSumExpPool":
-            return LogSumExpPool(in_channels, classes, background, settings["lse_r"])
-        case "WildCatCLHead":
-            options = {k: settings[f"wc_{k}"] for k in ("modalities", "kmax", "kmin", "alpha", "dropout")}
-            return WildCatCLHead(in_channels, classes, background, **options)
-        case other:
-            raise ValueError(
-                f"unknown pooling {other!r}: choose WGAP, GAP, MaxPool, LogSumExpPool or WildCatCLHead"
-            )

@@ -6,27 +6,27 @@ Of such a file only what describes the model is taken: the rest belongs to the m
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dlib.models.classifier import CamClassifier, STDClassifier
+from dlib.models.options import ModelSettings
 from dlib.models.unet import UnetCoLoCAM
 from dlib.models.weights import load_best_model
+from dlib.poolings import HeadOptions
 from dlib.utils.errors import UserError
+from dlib.utils.files import write_text
 
 CONFIG_MODEL = "config_model.yaml"
 _ARCHITECTURES: dict[str, type[CamClassifier]] = {"STDClassifier": STDClassifier, "UnetCoLoCAM": UnetCoLoCAM}
-_REQUIRED = ("arch", "encoder_name", "num_classes", "spatial_pooling")
-_OPTIONAL = (
-    *("support_background", "wc_modalities", "wc_kmax", "wc_kmin", "wc_alpha", "wc_dropout"),
-    *("lse_r", "in_channels", "scale_in"),
-)
 _RUN_ARGUMENTS = ("model", "MYSEED")  # keys that only a file of all arguments has
 _DESCRIBING = (
-    *(*_REQUIRED, *_OPTIONAL, "task", "method", "dataset", "classes", "crop_size", "box_v2_metric"),
+    *("arch", "task", "method", "dataset", "classes", "crop_size", "box_v2_metric"),
     *("map_temperature", "map_refine_sigma_xy", "map_refine_sigma_rgb"),
+    *(field.name for kind in (ModelSettings, HeadOptions) for field in fields(kind) if field.name != "head"),
 )
 
 
@@ -41,29 +41,30 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def model_settings(model: CamClassifier) -> dict[str, Any]:
-    """What ``build_model`` needs to make ``model`` again, weights apart; keys are the names of the flags."""
-    return dict(model.settings)
+    """What ``model`` is, weights apart, as plain values; keys are the names of the flags."""
+    return {"arch": type(model).__name__, **model.settings.to_dict()}
 
 
 def build_model(
-    settings: dict[str, Any], encoder_weights: str | None = None, weights_dir: Path | None = None
+    arch: str, settings: ModelSettings, encoder_weights: str | None = None, weights_dir: Path | None = None
 ) -> STDClassifier | UnetCoLoCAM:
-    """A model from settings such as ``model_settings`` gives; other keys are ignored.
+    """A network on the CPU.
 
-    Raises ValueError when a setting is missing or wrong, UserError for ImageNet weights that cannot be had.
+    Args:
+        arch: STDClassifier or UnetCoLoCAM.
+        encoder_weights, weights_dir: see ``CamClassifier``.
+    Raises ValueError when ``arch`` or a setting is wrong, UserError for ImageNet weights that cannot be had.
     """
-    missing = [key for key in _REQUIRED if key not in settings]
-    if missing:
-        raise ValueError(f"model settings lack {', '.join(missing)}")
-    if settings["arch"] not in _ARCHITECTURES:
-        raise ValueError(f"unknown arch {settings['arch']!r}: choose {' or '.join(_ARCHITECTURES)}")
-    model = _ARCHITECTURES[settings["arch"]](
-        settings["encoder_name"],
-        settings["num_classes"],
-        pooling=settings["spatial_pooling"],
+    if arch not in _ARCHITECTURES:
+        raise ValueError(f"unknown arch {arch!r}: choose {' or '.join(_ARCHITECTURES)}")
+    model = _ARCHITECTURES[arch](
+        settings.encoder_name,
+        settings.num_classes,
+        settings.head,
         encoder_weights=encoder_weights,
+        in_channels=settings.in_channels,
+        scale_in=settings.scale_in,
         weights_dir=weights_dir,
-        **{key: settings[key] for key in _OPTIONAL if key in settings},
     )
     assert isinstance(model, STDClassifier | UnetCoLoCAM)
     return model
@@ -72,7 +73,7 @@ def build_model(
 def write_model_settings(model: CamClassifier, folder: Path, **extra: Any) -> None:
     """Writes ``config_model.yaml`` into ``folder``, with further plain values if given."""
     text = yaml.safe_dump({**model_settings(model), **extra}, sort_keys=False)
-    (folder / CONFIG_MODEL).write_text(text, encoding="utf-8")
+    write_text(folder / CONFIG_MODEL, text)
 
 
 def read_model_settings(folder: Path) -> dict[str, Any]:
@@ -123,7 +124,9 @@ def load_saved_model(folder: Path) -> STDClassifier | UnetCoLoCAM:
     """The best model in ``folder``, on the CPU, in eval mode. UserError if anything is wrong with it."""
     settings = read_model_settings(folder)
     try:
-        model = build_model(settings)
+        if "arch" not in settings:
+            raise ValueError("model settings lack arch")
+        model = build_model(settings["arch"], ModelSettings.from_dict(settings))
     except (ValueError, TypeError) as error:
         raise UserError(f"{folder / CONFIG_MODEL}: {error}") from error
     load_best_model(model, folder)

@@ -7,21 +7,35 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from dlib.configure.flags_head import HeadOptions
 from dlib.poolings.functions import average_pool, log_sum_exp_pool, max_pool, wildcat_pool
 
 
-class WGAP(nn.Module):
+class Head(nn.Module, ABC):
+    """Base of all heads."""
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, in_channels: int, num_classes: int, options: HeadOptions) -> Head:
+        """A head on K = ``in_channels`` feature maps, with those of the options that it knows."""
+
+
+class WGAP(Head):
     """Global average pool, then a linear layer (Zhou et al. 2016). It has no maps of its own."""
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
         self.fc = nn.Linear(in_channels, num_classes)
 
+    @classmethod
+    def from_options(cls, in_channels: int, num_classes: int, options: HeadOptions) -> WGAP:
+        return cls(in_channels, num_classes)
+
     def forward(self, features: Tensor) -> Tensor:
         return self.fc(average_pool(features))
 
 
-class MapHead(nn.Module, ABC):
+class MapHead(Head):
     """Base of the heads that make one map per class and pool it.
 
     Args:
@@ -58,6 +72,10 @@ class GAP(MapHead):
         super().__init__(num_classes, support_background)
         self.conv = nn.Conv2d(in_channels, self.num_maps, 1)
 
+    @classmethod
+    def from_options(cls, in_channels: int, num_classes: int, options: HeadOptions) -> GAP:
+        return cls(in_channels, num_classes, options.support_background)
+
     def all_maps(self, features: Tensor) -> Tensor:
         return self.conv(features)
 
@@ -86,6 +104,10 @@ class LogSumExpPool(GAP):
             raise ValueError(f"lse_r is {r}: it must be above 0")
         super().__init__(in_channels, num_classes, support_background)
         self.r = r
+
+    @classmethod
+    def from_options(cls, in_channels: int, num_classes: int, options: HeadOptions) -> LogSumExpPool:
+        return cls(in_channels, num_classes, options.support_background, options.lse_r)
 
     def pool(self, maps: Tensor) -> Tensor:
         return log_sum_exp_pool(maps, self.r)
@@ -120,6 +142,19 @@ class WildCatCLHead(MapHead):
         self.modalities, self.kmax, self.kmin, self.alpha = modalities, kmax, kmin, alpha
         self.to_modalities = nn.Conv2d(in_channels, self.num_maps * modalities, 1)
         self.dropout = nn.Dropout(dropout)
+
+    @classmethod
+    def from_options(cls, in_channels: int, num_classes: int, options: HeadOptions) -> WildCatCLHead:
+        return cls(
+            in_channels,
+            num_classes,
+            options.support_background,
+            modalities=options.wc_modalities,
+            kmax=options.wc_kmax,
+            kmin=options.wc_kmin,
+            alpha=options.wc_alpha,
+            dropout=options.wc_dropout,
+        )
 
     def all_maps(self, features: Tensor) -> Tensor:
         modalities = self.to_modalities(features).unflatten(1, (self.num_maps, self.modalities))

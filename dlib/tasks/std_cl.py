@@ -27,7 +27,7 @@ class StdCl(Task):
         return model
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        base, fast = learning_rate_groups(self.cfg.encoder_name, self.model)
+        base, fast = learning_rate_groups(self.model)
         groups = [
             {"params": base, "lr": self.cfg.opt__lr},
             {"params": fast, "lr": self.cfg.opt__lr * self.cfg.opt__lr_classifier_ratio},

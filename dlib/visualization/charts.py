@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dlib.configure.terms import term_title
 from dlib.visualization.gallery import FAILURES, HIT
 from dlib.visualization.records import Experiment, Record, keys_of, number, series
 
@@ -22,17 +23,6 @@ PALETTE = (
     "#84cc16",
     "#a16207",
 )
-TERM_TITLES = {
-    "classification": "Classification",
-    "sl_clc": "Seeds",
-    "crf_clc": "Dense CRF",
-    "rgb_jcrf_clc": "Joint colour CRF",
-    "max_sizepos_clc": "Size prior",
-    "min_entropy_clc": "Entropy",
-    "size_bg_g_fg_clc": "Background larger",
-    "sizefg_tmp_clc": "Foreground size",
-    "empty_out_bb_clc": "Empty outside ROI",
-}
 SHARE_TITLES = {"data": "data", "seeds": "seeds", "crf": "CRF", "network": "network", "other": "other"}
 
 
@@ -68,10 +58,6 @@ def line(x: Sequence[float], y: Sequence[float], name: str, color: str, **more: 
 
 def axes(x: str, y: str, **y_axis: Any) -> Record:
     return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}, **y_axis}}
-
-
-def term_title(name: str) -> str:
-    return TERM_TITLES.get(name, name)
 
 
 def validation_chart(experiment: Experiment) -> Chart | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from dlib.cams import region_of_interest, sample_seeds, seed_technique_at, temper_at, temper_cams
 from dlib.configure.config import Config
+from dlib.configure.literals import RoiMask, RoiMethod, SeedTechnique
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,24 @@ class SeedRecipe:
     Attributes:
         temperature: sharpens the CAMs first, see ``temper_cams``; 0: off.
         use_roi: foreground seeds lie in the region of interest alone.
-        region: arguments of ``region_of_interest``.
-        seeds: arguments of ``sample_seeds``.
+        roi_method, roi_mask, roi_min_size, erode_k, erode_iter: of the region, see ``region_of_interest``.
+        max_n, min_n, max_p, min_p, ksz, technique, ignore_index: of the seeds, see ``sample_seeds``.
     """
 
     temperature: float
     use_roi: bool
-    region: dict[str, Any]
-    seeds: dict[str, Any]
+    roi_method: RoiMethod
+    roi_mask: RoiMask
+    roi_min_size: float
+    erode_k: int
+    erode_iter: int
+    max_n: int
+    min_n: int
+    max_p: float
+    min_p: float
+    ksz: int
+    technique: SeedTechnique
+    ignore_index: int
 
     @classmethod
     def of_epoch(cls, cfg: Config, epoch: int) -> SeedRecipe:
@@ -34,22 +44,18 @@ class SeedRecipe:
         return cls(
             temperature=temper_at(epoch, cfg.sl_clc_knn_t, cfg.sl_clc_min_t, switch),
             use_roi=cfg.sl_clc_use_roi,
-            region={
-                "method": cfg.sl_clc_roi_method,
-                "mask": cfg.sl_clc_roi_mask,
-                "min_size": cfg.sl_clc_roi_min_size,
-                "erode_k": cfg.sl_clc_fg_erode_k,
-                "erode_iter": cfg.sl_clc_fg_erode_iter,
-            },
-            seeds={
-                "max_n": cfg.sl_clc_max,
-                "min_n": cfg.sl_clc_min,
-                "max_p": cfg.sl_clc_max_p,
-                "min_p": cfg.sl_clc_min_p,
-                "ksz": cfg.sl_clc_ksz,
-                "technique": seed_technique_at(epoch, cfg.sl_clc_seed_tech, switch),
-                "ignore_index": cfg.seg_ignore_idx,
-            },
+            roi_method=cfg.sl_clc_roi_method,
+            roi_mask=cfg.sl_clc_roi_mask,
+            roi_min_size=cfg.sl_clc_roi_min_size,
+            erode_k=cfg.sl_clc_fg_erode_k,
+            erode_iter=cfg.sl_clc_fg_erode_iter,
+            max_n=cfg.sl_clc_max,
+            min_n=cfg.sl_clc_min,
+            max_p=cfg.sl_clc_max_p,
+            min_p=cfg.sl_clc_min_p,
+            ksz=cfg.sl_clc_ksz,
+            technique=seed_technique_at(epoch, cfg.sl_clc_seed_tech, switch),
+            ignore_index=cfg.seg_ignore_idx,
         )
 
 
@@ -73,8 +79,26 @@ def pseudo_labels(cams: Tensor, keys: Tensor, recipe: SeedRecipe) -> PseudoLabel
     """
     if recipe.temperature > 0:
         cams = temper_cams(cams, recipe.temperature)
-    roi = region_of_interest(cams, **recipe.region)
-    seeds = sample_seeds(cams, roi.masks if recipe.use_roi else None, keys=keys, **recipe.seeds)
+    roi = region_of_interest(
+        cams,
+        recipe.roi_method,
+        recipe.roi_min_size,
+        recipe.erode_k,
+        recipe.erode_iter,
+        recipe.roi_mask,
+    )
+    seeds = sample_seeds(
+        cams,
+        roi.masks if recipe.use_roi else None,
+        max_n=recipe.max_n,
+        min_n=recipe.min_n,
+        max_p=recipe.max_p,
+        min_p=recipe.min_p,
+        ksz=recipe.ksz,
+        technique=recipe.technique,
+        ignore_index=recipe.ignore_index,
+        keys=keys,
+    )
     inside = (cams * roi.regions).sum(dim=(1, 2)) / cams[0].numel()  # [B]
     return PseudoLabels(seeds, cams, roi.boxes, inside)
 
@@ -86,4 +110,5 @@ def makes_own_maps(cfg: Config, epoch: int) -> bool:
     empty: that box then is one of the model's own maps.
     """
     learns = 0 <= cfg.sl_clc_epoch_switch_to_sl <= epoch
-    return learns or (cfg.empty_out_bb_clc and cfg.empty_out_bb_clc_start_ep <= epoch)
+    outside = cfg.term("empty_out_bb_clc")
+    return learns or (outside.on and outside.start_epoch <= epoch)

@@ -100,7 +100,7 @@ class CoLoCam(Task):
         return {"classifier": self.classifier}
 
     def diagnostics(self, epoch: int) -> dict[str, float | None]:
-        if self._purity is None or not self.cfg.sl_clc:
+        if self._purity is None or not self.cfg.term("sl_clc").on:
             return {}
         return {"seed_purity": self._purity(epoch)}
 
@@ -158,8 +158,7 @@ class CoLoCam(Task):
 
     def needs_cams(self) -> bool:
         """Whether training frames must come with the classifier's CAMs."""
-        cfg = self.cfg
-        return cfg.sl_clc or cfg.soft_cam_clc or cfg.sizefg_tmp_clc or cfg.empty_out_bb_clc
+        return any(term.from_cams for term in self.losses)
 
     def training_step(self, batch: Batch, epoch: int, clock: StepClock, diagnose: bool) -> StepResult:
         with clock.measure("network"), self.autocast(self.cfg.amp):

@@ -1,0 +1,32 @@
+"""The words that library functions and flags take, each list once. Imports no torch.
+
+A flag annotated with one of these has its words as choices, and mypy sees that its value is one of them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Backend = Literal["auto", "cpp", "torch"]
+"""What computes a bilateral filter: C++ on the CPU, PyTorch anywhere; auto: C++ for CPU tensors."""
+
+RoiMethod = Literal["roi_all", "roi_high_density", "largest"]
+"""Which of Otsu's blobs are a CAM's region of interest."""
+
+RoiMask = Literal["box", "region"]
+"""What of the region foreground seeds are drawn from."""
+
+SeedTechnique = Literal["seed_uniform", "seed_weighted"]
+"""How foreground seeds are drawn from their candidates."""
+
+LambdaStyle = Literal["constant", "adaptive"]
+"""λ·L, or λ·L/|L|."""
+
+JointInput = Literal["image", "deep_features", "cam_logits"]
+"""The planes by which the joint CRF compares pixels."""
+
+SampleStyle = Literal["before", "after", "before-after", "random"]
+"""Which frames of a shot go together."""
+
+SampleDist = Literal["uniform", "gaussian", "interval"]
+"""How the first frame (random: every frame) is drawn."""

@@ -1,0 +1,221 @@
+"""Every loss term once: one row gives its switch, λ and epochs as flags, their checks, its class and its title.
+
+A new term is a class in ``dlib/losses/`` and a row here; flags of its own are fields of a group in ``flags_*.py``.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from dlib.configure.constants import COLOCAM
+from dlib.configure.flag import flag
+
+
+@dataclass(frozen=True)
+class TermRow:
+    """One loss term.
+
+    Attributes:
+        name: the switch ``--NAME``, and the term in losses and logs.
+        title: the term in the report.
+        help: what the switch does.
+        loss: its class, a ``dlib.losses.Term``, as ``module:Class``.
+        weight_flag, weight: the flag of λ and its default.
+        start_flag, end_flag: the flags of the first and the last epoch; None: on in every epoch.
+        options: the class's further arguments, each with the flag that gives it; both of one type.
+        group: the flags group that the term's flags stand in.
+        task: the task that has the term.
+    """
+
+    name: str
+    title: str
+    help: str
+    loss: str
+    weight_flag: str
+    weight: float = 1.0
+    start_flag: str | None = None
+    end_flag: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    group: str = "SizeFlags"
+    task: str = COLOCAM
+
+
+@dataclass(frozen=True)
+class TermSettings:
+    """What the flags say of one term: see ``Config.term``.
+
+    Attributes:
+        row: the term.
+        on: whether it is part of the loss.
+        weight: λ.
+        start_epoch, end_epoch: first and last epoch; the first of all is 1, -1: no end.
+        options: the class's further arguments.
+    """
+
+    row: TermRow
+    on: bool
+    weight: float
+    start_epoch: int
+    end_epoch: int
+    options: dict[str, Any]
+
+
+# In the order in which the losses are added up.
+_ROWS = (
+    TermRow(
+        "sl_clc",
+        title="Seeds",
+        help="cross entropy of the maps against seeds drawn from CAMs",
+        loss="dlib.losses.colocam:SelfLearning",
+        weight_flag="sl_clc_lambda",
+        start_flag="sl_clc_start_ep",
+        end_flag="sl_clc_end_ep",
+        options={"ignore_index": "seg_ignore_idx", "balance": "sl_clc_balance"},
+        group="SeedFlags",
+    ),
+    TermRow(
+        "soft_cam_clc",
+        title="Soft CAM",
+        help="maps follow the CAM as a soft label of every pixel, beside or without seeds",
+        loss="dlib.losses.colocam:SoftCam",
+        weight_flag="soft_cam_clc_lambda",
+        start_flag="soft_cam_clc_start_ep",
+        end_flag="soft_cam_clc_end_ep",
+        group="SeedFlags",
+    ),
+    TermRow(
+        "crf_clc",
+        title="Dense CRF",
+        help="dense CRF loss of each frame",
+        loss="dlib.losses.colocam:ConRanField",
+        weight_flag="crf_clc_lambda",
+        weight=2e-09,
+        start_flag="crf_clc_start_ep",
+        end_flag="crf_clc_end_ep",
+        options={
+            "sigma_rgb": "crf_clc_sigma_rgb",
+            "sigma_xy": "crf_clc_sigma_xy",
+            "scale_factor": "crf_clc_scale",
+            "backend": "crf_backend",
+        },
+        group="CrfFlags",
+    ),
+    TermRow(
+        "rgb_jcrf_clc",
+        title="Joint colour CRF",
+        help="colour CRF loss over the frames of one shot together",
+        loss="dlib.losses.colocam:RgbJointConRanField",
+        weight_flag="rgb_jcrf_clc_lambda",
+        weight=2e-09,
+        start_flag="rgb_jcrf_clc_start_ep",
+        end_flag="rgb_jcrf_clc_end_ep",
+        options={
+            "sigma_rgb": "rgb_jcrf_clc_sigma_rgb",
+            "scale_factor": "rgb_jcrf_clc_scale",
+            "lambda_style": "rgb_jcrf_clc_lambda_style",
+            "input_data": "rgb_jcrf_clc_input_data",
+            "input_re_dim": "rgb_jcrf_clc_input_re_dim",
+            "backend": "crf_backend",
+            "seed_agreement": "rgb_jcrf_clc_seed_agreement",
+            "warmup_epochs": "rgb_jcrf_clc_warmup_ep",
+        },
+        group="JointCrfFlags",
+    ),
+    TermRow(
+        "max_sizepos_clc",
+        title="Size prior",
+        help="foreground and background both as large as can be",
+        loss="dlib.losses.colocam:MaxSizePositive",
+        weight_flag="max_sizepos_clc_lambda",
+        start_flag="max_sizepos_clc_start_ep",
+        end_flag="max_sizepos_clc_end_ep",
+    ),
+    TermRow(
+        "min_entropy_clc",
+        title="Entropy",
+        help="low entropy of every pixel",
+        loss="dlib.losses.colocam:Entropy",
+        weight_flag="min_entropy_clc_lambda",
+        start_flag="min_entropy_clc_start_ep",
+        end_flag="min_entropy_clc_end_ep",
+    ),
+    TermRow(
+        "size_bg_g_fg_clc",
+        title="Background larger",
+        help="background larger than foreground",
+        loss="dlib.losses.colocam:BgSizeGreaterFg",
+        weight_flag="size_bg_g_fg_clc_lambda",
+        start_flag="size_bg_g_fg_clc_start_ep",
+        end_flag="size_bg_g_fg_clc_end_ep",
+    ),
+    TermRow(
+        "sizefg_tmp_clc",
+        title="Foreground size",
+        help="foreground as large as the CAM's region of interest says",
+        loss="dlib.losses.colocam:FgSize",
+        weight_flag="sizefg_tmp_clc_lambda",
+        start_flag="sizefg_tmp_clc_start_ep",
+        end_flag="sizefg_tmp_clc_end_ep",
+        options={"eps": "sizefg_tmp_clc_eps"},
+    ),
+    TermRow(
+        "empty_out_bb_clc",
+        title="Empty outside ROI",
+        help="no foreground outside the box of the CAM's region of interest",
+        loss="dlib.losses.colocam:EmptyOutsideBbox",
+        weight_flag="empty_out_bb_clc_lambda",
+        start_flag="empty_out_bb_clc_start_ep",
+        end_flag="empty_out_bb_clc_end_ep",
+    ),
+)
+TERMS: dict[str, TermRow] = {row.name: row for row in _ROWS}
+
+# Losses without a switch: a classifier's only one, and the one of an encoder that is trained with the maps.
+_OTHER_TITLES = {"classification": "Classification", "class": "Classification"}
+
+
+def term_title(name: str) -> str:
+    """Title of the term that logs call ``name``; the name itself where there is no such term."""
+    return TERMS[name].title if name in TERMS else _OTHER_TITLES.get(name, name)
+
+
+def terms_of(task: str) -> list[TermRow]:
+    """The terms of a task."""
+    return [row for row in TERMS.values() if row.task == task]
+
+
+_Group = TypeVar("_Group", bound=type)
+
+
+def with_terms(group: _Group) -> _Group:
+    """Class decorator below ``@dataclass``: the flags of the terms whose row names ``group`` become its first fields.
+
+    After a term's own flags come those declared fields whose names begin with the term's.
+    """
+    declared = dict(group.__annotations__)
+    ordered: dict[str, Any] = {}
+    for row in TERMS.values():
+        if row.group == group.__name__:
+            for name, (kind, field_) in _flags_of_row(row).items():
+                ordered[name] = kind
+                setattr(group, name, field_)
+            ordered |= {name: kind for name, kind in declared.items() if name.startswith(f"{row.name}_")}
+    group.__annotations__ = ordered | declared
+    return group
+
+
+def _flags_of_row(row: TermRow) -> dict[str, tuple[type, Any]]:
+    """The flags that a row makes, as dataclass fields with their types."""
+    flags: dict[str, tuple[type, Any]] = {
+        row.name: (bool, flag(False, row.help)),
+        row.weight_flag: (float, flag(row.weight, "weight λ of the term", ge=0)),
+    }
+    if row.start_flag:
+        start = flag(0, "first epoch of the term (epochs count from 1)", ge=0)
+        flags[row.start_flag] = (int, start)
+    if row.end_flag:
+        flags[row.end_flag] = (int, flag(-1, "last epoch of the term; -1: no end", ge=-1))
+    return flags

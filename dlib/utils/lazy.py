@@ -1,0 +1,12 @@
+"""Objects named in tables that must not import them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def load_object(path: str) -> Any:
+    """What ``module:Name`` names; the module is imported now."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

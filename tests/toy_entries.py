@@ -1,0 +1,20 @@
+"""The entries of the classes in toy_parts.py: import this before anything makes flags of the tables."""
+
+from __future__ import annotations
+
+from dlib.configure.constants import ENCODERS, METHODS, POOLINGS, CamMethod
+from dlib.configure.terms import TERMS, TermRow
+
+ENCODERS["toy"] = "toy_parts:ToyEncoder"
+POOLINGS["ToyHead"] = "toy_parts:ToyHead"
+METHODS["ToyCAM"] = CamMethod("toy_parts:ToyCam", "ToyHead")
+TERMS["toy_clc"] = TermRow(
+    "toy_clc",
+    title="Toy term",
+    help="a term of a test",
+    loss="toy_parts:ToyTerm",
+    weight_flag="toy_clc_lambda",
+    weight=0.5,
+    end_flag="toy_clc_end_ep",
+    options={"eps": "sizefg_tmp_clc_eps"},
+)
