@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dlib.configure.constants import ARCH_OF_TASK, COLOCAM, METHODS, STD_CL, pooling_of_method
+from dlib.configure.constants import METHODS, STD_CL, TASKS, pooling_of_method
 from dlib.configure.table import FLAGS, Flags
 from dlib.configure.terms import TERMS, terms_of
 from dlib.utils.cards import card_names
@@ -21,7 +21,7 @@ def check_config(cfg: Flags) -> None:
     _check_model(cfg)
     _check_data(cfg)
     _check_training(cfg)
-    if cfg.task == COLOCAM:
+    if terms_of(cfg.task):
         _check_terms(cfg)
 
 
@@ -44,8 +44,8 @@ def _check_names(cfg: Flags) -> None:
 
 
 def _check_model(cfg: Flags) -> None:
-    if cfg.arch != ARCH_OF_TASK[cfg.task]:
-        raise UsageError(f"--arch {cfg.arch}: --task {cfg.task} needs --arch {ARCH_OF_TASK[cfg.task]}")
+    if cfg.arch != TASKS[cfg.task].arch:
+        raise UsageError(f"--arch {cfg.arch}: --task {cfg.task} needs --arch {TASKS[cfg.task].arch}")
     needed = pooling_of_method(cfg.method)
     if cfg.spatial_pooling != needed:
         fits = ", ".join(method for method in METHODS if pooling_of_method(method) == cfg.spatial_pooling)
@@ -58,9 +58,9 @@ def _check_model(cfg: Flags) -> None:
             f"--seed_cam_method {cfg.seed_cam_method}: needs the head"
             f" {pooling_of_method(cfg.seed_cam_method)}, but --method {cfg.method} has {needed}"
         )
-    if cfg.scale_in != 1 and cfg.task == COLOCAM:
+    if cfg.scale_in != 1 and TASKS[cfg.task].builds_on_classifier:
         raise UsageError(
-            f"--scale_in {cfg.scale_in}: only --task STD_CL resizes its input; --task CoLo-CAM sees frames as they are"
+            f"--scale_in {cfg.scale_in}: only --task STD_CL resizes its input, --task {cfg.task} takes frames as they are"
         )
     if cfg.crop_size * cfg.scale_in < 1:
         raise UsageError(f"--scale_in {cfg.scale_in}: leaves no pixel of --crop_size {cfg.crop_size}")
@@ -152,16 +152,16 @@ def config_warnings(cfg: Flags) -> list[str]:
         for flag in FLAGS.values()
         if flag.no_effect and getattr(cfg, flag.name) != flag.default
     ]
-    if cfg.task == COLOCAM:
+    if terms_of(cfg.task):
         lines += _term_warnings(cfg)
     foreign = [row for row in TERMS.values() if row.task != cfg.task and cfg.term(row.name).on]
     if foreign:
         lines.append(
             f"--{foreign[0].name} True has no effect: this loss term belongs to --task {foreign[0].task}"
         )
-    if cfg.freeze_encoder and cfg.task == COLOCAM:
+    if cfg.freeze_encoder and TASKS[cfg.task].builds_on_classifier:
         lines.append(
-            "--freeze_encoder True has no effect with --task CoLo-CAM; --freeze_cl freezes encoder and head"
+            f"--freeze_encoder True has no effect with --task {cfg.task}; --freeze_cl freezes encoder and head"
         )
     if cfg.freeze_decoder_bn and cfg.task == STD_CL:
         lines.append("--freeze_decoder_bn True has no effect with --task STD_CL, which has no decoder")

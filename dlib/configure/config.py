@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import yaml
 
 from dlib.configure.checks import check_config
-from dlib.configure.constants import ARCH_OF_TASK, YTOV1, YTOV2, pooling_of_method, spellings, tag_name
+from dlib.configure.constants import TASKS, YTOV1, YTOV2, pooling_of_method, spellings, tag_name
 from dlib.configure.flag import Flag, nearest, shorten
 from dlib.configure.reference import help_text
 from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
@@ -44,7 +44,7 @@ class Config(Flags):
         ``arch``, ``spatial_pooling`` follow ``task``, ``method`` where they are not named. Raises UsageError.
         """
         complete = {name: _known(name).check(value) for name, value in values.items()}
-        complete["arch"] = complete.get("arch") or ARCH_OF_TASK[complete.get("task", FLAGS["task"].default)]
+        complete["arch"] = complete.get("arch") or TASKS[complete.get("task", FLAGS["task"].default)].arch
         complete.setdefault(
             "spatial_pooling", pooling_of_method(complete.get("method", FLAGS["method"].default))
         )

@@ -12,9 +12,24 @@ from typing import NamedTuple
 
 STD_CL = "STD_CL"
 COLOCAM = "CoLo-CAM"
-TASKS = (STD_CL, COLOCAM)
 
-ARCH_OF_TASK = {STD_CL: "STDClassifier", COLOCAM: "UnetCoLoCAM"}
+
+class TaskEntry(NamedTuple):
+    """A task: its class, a subclass of ``dlib.tasks.Task``, and the only ``--arch`` that goes with it.
+
+    ``builds_on_classifier``: it starts from a promoted classifier.
+    """
+
+    task: str
+    arch: str
+    builds_on_classifier: bool = False
+
+
+# --task
+TASKS: dict[str, TaskEntry] = {
+    STD_CL: TaskEntry("dlib.tasks.std_cl:StdCl", "STDClassifier"),
+    COLOCAM: TaskEntry("dlib.tasks.colocam.task:CoLoCam", "UnetCoLoCAM", builds_on_classifier=True),
+}
 
 # --encoder_name: subclasses of dlib.encoders.Encoder.
 ENCODERS: dict[str, str] = {

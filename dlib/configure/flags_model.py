@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlib.configure.constants import (
-    ARCH_OF_TASK,
     BEST_CLASSIFICATION,
     BEST_LOCALIZATION,
     CRITERIA,
     ENCODERS,
     METHODS,
+    TASKS,
 )
 from dlib.configure.flag import flag
 
@@ -19,7 +19,9 @@ from dlib.configure.flag import flag
 class ModelFlags:
     """Model."""
 
-    arch: str = flag("", "network; empty: the task's", choices=("", *ARCH_OF_TASK.values()))
+    arch: str = flag(
+        "", "network; empty: the task's", choices=("", *dict.fromkeys(entry.arch for entry in TASKS.values()))
+    )
     encoder_name: str = flag("resnet50", "classifier backbone", choices=tuple(ENCODERS))
     encoder_weights: str | None = flag(
         "imagenet", "weights that the encoder starts from; None: random", choices=("imagenet",)

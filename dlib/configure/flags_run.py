@@ -16,7 +16,7 @@ class RunFlags:
     task: str = flag(
         STD_CL,
         "what is trained: the frame classifier, or the decoder on the frozen classifier",
-        choices=TASKS,
+        choices=tuple(TASKS),
     )
     config: str | None = flag(None, "YAML file with flags; flags on the command line win")
     MYSEED: str = flag("0", "seed of every random choice, an integer >= 0")

@@ -10,6 +10,8 @@ from dlib.configure import flags_colocam, flags_head, flags_model, flags_run
 from dlib.configure.flag import Flag, flags_of
 from dlib.configure.terms import TERMS, TermSettings, terms_of
 
+_GENERAL = {module.__name__ for module in (flags_run, flags_model, flags_head)}
+
 
 @dataclass(frozen=True)
 class Flags(
@@ -51,6 +53,8 @@ class Flags(
         return [term for row in terms_of(self.task) if (term := self.term(row.name)).on]
 
 
+# The flags of tasks that train maps on a classifier; the classifier itself has none of them.
+GROUPS_OF_MAP_TASKS = tuple(group for group in Flags.__bases__ if group.__module__ not in _GENERAL)
 FLAGS: dict[str, Flag] = {flag.name: flag for group in Flags.__bases__ for flag in flags_of(group)}
 
 

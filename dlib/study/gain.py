@@ -9,7 +9,7 @@ from typing import Any
 
 from dlib.commands import CommandParser, command
 from dlib.configure.config import Config
-from dlib.configure.constants import BEST_LOCALIZATION, COLOCAM, TEST
+from dlib.configure.constants import BEST_LOCALIZATION, TEST
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
 
@@ -32,7 +32,7 @@ def gain_table(experiment: Path) -> str:
         raise UserError(f"{path}: no classifier's CAMs were measured in this run; name a CoLo-CAM run")
     cfg = Config.from_yaml(experiment / "config.yml")
     method = cfg.seed_cam_method or cfg.method
-    rows = list(zip((f"{method} (the classifier that gives the seeds)", COLOCAM), found, strict=True))
+    rows = list(zip((f"{method} (the classifier that gives the seeds)", cfg.task), found, strict=True))
     width = max(len(name) for name, _ in rows)
     head = f"{'':<{width}}  test CorLoc  at validation's τ"
     return "\n".join([head, *(f"{name:<{width}}  {best:>11}  {at:>17}" for name, (best, at) in rows)])

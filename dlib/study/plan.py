@@ -12,12 +12,11 @@ from typing import Any
 
 import yaml
 
-from dlib.configure import flags_colocam as colocam
 from dlib.configure.config import Config
-from dlib.configure.constants import COLOCAM, STD_CL, method_name, pooling_of_method
+from dlib.configure.constants import COLOCAM, STD_CL, TASKS, method_name, pooling_of_method
 from dlib.configure.flag import flags_of, nearest, shorten
 from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
-from dlib.configure.table import FLAGS
+from dlib.configure.table import FLAGS, GROUPS_OF_MAP_TASKS
 from dlib.utils.errors import UsageError
 
 Flags = dict[str, Any]
@@ -37,15 +36,8 @@ _OWN = {
 }
 # What a variant and the classifier that it builds on must have in common.
 _SHARED = ("dataset", "encoder_name", "method", "spatial_pooling", "box_v2_metric", "support_background")
-_GROUPS = (
-    colocam.SeedFlags,
-    colocam.CrfFlags,
-    colocam.JointCrfFlags,
-    colocam.SizeFlags,
-    colocam.BarrierFlags,
-)
-_COLOCAM_ONLY = {flag.name for group in _GROUPS for flag in flags_of(group)}
-_COLOCAM_ONLY |= {"task", "arch", "freeze_cl", "freeze_decoder_bn", "eval_only"}
+_NOT_OF_CLASSIFIERS = {flag.name for group in GROUPS_OF_MAP_TASKS for flag in flags_of(group)}
+_NOT_OF_CLASSIFIERS |= {"task", "arch", "freeze_cl", "freeze_decoder_bn", "eval_only"}
 # Studies end with a table; pictures of each run cost time.
 _DEFAULTS: Flags = {"vizu_n": 0, "report": False}
 
@@ -100,9 +92,11 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
         changed = {**flags, **point, **forced}
         complete, needed = {**_DEFAULTS, **base, **changed}, ""
         if complete.get("eval_only"):
-            complete = {n: v for n, v in complete.items() if n not in _COLOCAM_ONLY} | {"eval_only": True}
+            complete = {n: v for n, v in complete.items() if n not in _NOT_OF_CLASSIFIERS} | {
+                "eval_only": True
+            }
         complete.setdefault("task", COLOCAM if has_classifier and not complete.get("eval_only") else STD_CL)
-        if has_classifier and (complete["task"] == COLOCAM or complete.get("eval_only")):
+        if has_classifier and (TASKS[complete["task"]].builds_on_classifier or complete.get("eval_only")):
             needed, settings = _classifier({**_DEFAULTS, **base, **own, **forced}, changed, complete)
             classifiers[needed] = settings
             _check(settings, f"{path}: {needed} of {title!r}")
@@ -132,7 +126,7 @@ def folder_name(title: str) -> str:
 
 def _classifier(settings: Flags, changed: Flags, complete: Flags) -> tuple[str, Flags]:
     """Name and flags of the classifier for a variant; one per pooling head for all that only read it out."""
-    settings = {name: value for name, value in settings.items() if name not in _COLOCAM_ONLY} | {
+    settings = {name: value for name, value in settings.items() if name not in _NOT_OF_CLASSIFIERS} | {
         "task": STD_CL
     }
     needed = {name: changed[name] for name in _SHARED if name in changed}

@@ -59,7 +59,7 @@ class Examples:
 
 
 class Task(ABC):
-    """One way to train and to localize. A new method is one new subclass and one entry in dlib/configure/tasks.py.
+    """One way to train and to localize. A new method is one subclass, named in TASKS of dlib/configure/constants.py.
 
     Attributes:
         trains_maps: whether training makes the maps themselves, of which classification then says nothing.
