@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlib.datasets.cuts import CutDetector
-from dlib.datasets.duplicates import Hashes, near_duplicates, picture_hash
-from dlib.datasets.folds import Item, write_folds
+from dlib.datasets.build.cuts import CutDetector
+from dlib.datasets.build.duplicates import Hashes, near_duplicates, picture_hash
+from dlib.datasets.build.folds import Item, write_folds
 from dlib.datasets.synthetic.scenes import Video, VideoKey
 
 ROOT = Path(__file__).parents[1]

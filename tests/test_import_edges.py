@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlib.datasets.annotations import Annotations, VideoBoxes, read_annotations
-from dlib.datasets.import_one import Options, import_video
-from dlib.datasets.import_videos import import_videos
+from dlib.datasets.build.annotations import Annotations, VideoBoxes, read_annotations
+from dlib.datasets.build.import_dataset import import_videos
+from dlib.datasets.build.import_one import Options, import_video
 from dlib.datasets.metadata import read_split
 from dlib.datasets.videos import Frame, VideoReader
 from dlib.utils.errors import UserError

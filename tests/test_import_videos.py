@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlib.datasets.annotations import VideoBoxes, read_annotations
-from dlib.datasets.cuts import CutDetector
-from dlib.datasets.import_one import Imported, Options
-from dlib.datasets.import_videos import import_videos, split_videos
+from dlib.datasets.build.annotations import VideoBoxes, read_annotations
+from dlib.datasets.build.cuts import CutDetector
+from dlib.datasets.build.import_dataset import import_videos, split_videos
+from dlib.datasets.build.import_one import Imported, Options
 from dlib.datasets.metadata import read_split
 from dlib.datasets.synthetic.scenes import Video, VideoKey
 from dlib.datasets.videos import UnusableVideo, VideoReader

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build import KnownCounts, build_command
-from dlib.datasets.commands import run_command
-from dlib.datasets.folds import Item, check_name, image_size, repair_box
-from dlib.datasets.matfiles import read_sticks
-from dlib.datasets.place_files import place_files
+from dlib.datasets.build.builder import KnownCounts, build_command
+from dlib.datasets.build.commands import run_command
+from dlib.datasets.build.folds import Item, check_name, image_size, repair_box
+from dlib.datasets.build.matfiles import read_sticks
+from dlib.datasets.build.place_files import place_files
 from dlib.utils.errors import UserError
 
 STICKS = "_sticks.mat"

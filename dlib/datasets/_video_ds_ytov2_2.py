@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build import KnownCounts, build_command
-from dlib.datasets.commands import run_command
-from dlib.datasets.folds import Item, check_name, image_size, repair_box
-from dlib.datasets.matfiles import load_variable, read_frame_boxes
-from dlib.datasets.place_files import place_files
+from dlib.datasets.build.builder import KnownCounts, build_command
+from dlib.datasets.build.commands import run_command
+from dlib.datasets.build.folds import Item, check_name, image_size, repair_box
+from dlib.datasets.build.matfiles import load_variable, read_frame_boxes
+from dlib.datasets.build.place_files import place_files
 from dlib.utils.errors import UserError
 
 KNOWN = KnownCounts(train=1289, val=(1177, 1177), test=(1781, 2667))

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import SPLITS, TRAIN
-from dlib.datasets.build import check_tree
-from dlib.datasets.commands import check_folder, run_command
-from dlib.datasets.duplicates import Hashes, near_duplicates, picture_hash
+from dlib.datasets.build.builder import check_tree
+from dlib.datasets.build.commands import check_folder, run_command
+from dlib.datasets.build.duplicates import Hashes, near_duplicates, picture_hash
 from dlib.datasets.images import read_image
 from dlib.datasets.index import build_index
 from dlib.datasets.metadata import SplitMetadata, read_split

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from dlib.datasets.commands import check_folder, run_command
+from dlib.datasets.build.commands import check_folder, run_command
 from dlib.datasets.synthetic.write import Plan, generate
 
 

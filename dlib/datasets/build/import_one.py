@@ -12,9 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from dlib.datasets.annotations import Annotations, FrameBoxes, VideoBoxes
-from dlib.datasets.cuts import CutDetector
-from dlib.datasets.folds import Item, repair_box, write_text
+from dlib.datasets.build.annotations import Annotations, FrameBoxes, VideoBoxes
+from dlib.datasets.build.cuts import CutDetector
+from dlib.datasets.build.folds import Item, repair_box, write_text
 from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
