@@ -40,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
         "fps": (options.fps, "frames kept per second, 0: all"),
         "short_side": (options.short_side, "larger frames are scaled to this short side, 0: as they are"),
         "quality": (options.quality, "of the JPEG files"),
-        "cut_threshold": (options.cut_threshold, "smallest change that is a cut, 0..1"),
+        "cut_threshold": (
+            options.cut_threshold,
+            "a cut changes the picture so many times as much as the frames around it",
+        ),
         "min_shot": (options.min_shot, "no shot has fewer frames of the video"),
         "num_workers": (os.cpu_count() or 1, "videos at a time"),
     }
@@ -56,7 +59,7 @@ def _check_flags(args: argparse.Namespace) -> None:
         "fps": (0, 1000),
         "short_side": (0, 10_000),
         "quality": (1, 100),
-        "cut_threshold": (0, 1),
+        "cut_threshold": (1, 100),
         "min_shot": (1, 10_000),
         "num_workers": (1, 256),
     }

@@ -24,7 +24,7 @@ from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import SPLITS, TRAIN
 from dlib.datasets.build.builder import check_tree
 from dlib.datasets.build.commands import check_folder, run_command
-from dlib.datasets.build.duplicates import Hashes, near_duplicates, picture_hash
+from dlib.datasets.build.duplicates import BITS, Hashes, near_duplicates, picture_hash
 from dlib.datasets.images import read_image
 from dlib.datasets.index import build_index
 from dlib.datasets.metadata import SplitMetadata, read_split
@@ -43,7 +43,7 @@ class Findings:
     shot_lengths: list[int]
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
-    hashes: Hashes = field(default_factory=lambda: Hashes([], np.zeros((0, 128), np.int8)))
+    hashes: Hashes = field(default_factory=lambda: Hashes([], np.zeros((0, BITS), np.int8)))
 
 
 def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, workers: int) -> Findings:
@@ -83,7 +83,7 @@ def _open(path: Path) -> tuple[tuple[int, int], NDArray[np.int8] | None, str]:
         image = read_image(path)
     except UserError as error:
         return (0, 0), None, str(error)
-    return image.size, picture_hash(np.asarray(image)), ""
+    return image.size, picture_hash(image), ""
 
 
 def contact_sheet(data_dir: Path, metadata: SplitMetadata, label: int, seed: int = 0) -> Image.Image | None:
@@ -153,7 +153,7 @@ def _report_duplicates(findings: list[Findings]) -> None:
         both = f"{a.metadata.split} and {b.metadata.split}"
         print(f"{both}: {len(pairs)} frames of {b.metadata.split} look like one of {a.metadata.split}")
         for one, other, bits in pairs[:_SHOWN]:
-            print(f"    {one}  {other}  ({bits} of 128 bits differ)")
+            print(f"    {one}  {other}  ({bits} of {BITS} bits differ)")
 
 
 def main() -> None:

@@ -1,76 +1,55 @@
-"""Finding the cuts between the shots of a video."""
+"""Finding the cuts between the shots of a video, with PySceneDetect."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scenedetect.common import FrameTimecode
+from scenedetect.detectors import AdaptiveDetector
 
-_BINS = 6
-_GRID = 3
-_WINDOW = 8  # frames on each side that tell how much this video changes without a cut
+_SIZE = (128, 96)  # that frames are compared at
+_FLASH = 3  # frames that a flash lasts at most
+_RATE = 25.0  # of the time stamps that the detector wants; only indices count here
+_WINDOW = 3  # frames on each side that tell how much this video changes without a cut
 
 
 class CutDetector:
-    """Compares the colours of successive frames, region by region.
+    """Compares the colours of successive frames.
 
-    A cut is a change that is large in itself and against the changes around it, so that fast motion, camera shake
-    and changing light are no cuts; a flash, after which the picture is as before, is none either.
+    A cut is a change that is large against the changes around it (PySceneDetect's adaptive detector), so that fast
+    motion, camera shake and changing light are no cuts; a flash, after which the picture is as before, is none either.
 
     Args:
-        threshold: smallest share in 0..1 of a picture's colours that a cut changes.
-        contrast: how many times larger than the usual change nearby it must be.
+        threshold: how many times larger than the changes around it the change at a cut must be.
         min_length: no shot is shorter, in frames; of two cuts closer together the first counts.
     """
 
-    def __init__(self, threshold: float = 0.35, contrast: float = 3.0, min_length: int = 4) -> None:
-        self.threshold, self.contrast, self.min_length = threshold, contrast, min_length
-        self._features: list[NDArray[np.float32]] = []
+    def __init__(self, threshold: float = 2.5, min_length: int = 4) -> None:
+        self._detector = AdaptiveDetector(threshold, min_length, _WINDOW)
+        self._min_length = min_length
+        self._small: list[NDArray[np.uint8]] = []  # each [12, 16, 3]
+        self._found: list[int] = []
 
     def add(self, image: NDArray[np.uint8]) -> None:
         """Take in the next frame [H,W,3]; frames of any size."""
-        small = cv2.resize(image, (24 * _GRID, 18 * _GRID), interpolation=cv2.INTER_AREA)
-        lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.int64) * _BINS // 256  # [h, w, 3]
-        # brightness counts with half the bins, so that changing light moves little
-        code = (lab[..., 0] // 2 * _BINS + lab[..., 1]) * _BINS + lab[..., 2]
-        bins = (_BINS // 2) * _BINS**2
-        blocks = code.reshape(_GRID, 18, _GRID, 24).transpose(0, 2, 1, 3).reshape(_GRID**2, -1)
-        counts = np.stack([np.bincount(block, minlength=bins) for block in blocks]) / blocks.shape[1]
-        gray = cv2.cvtColor(cv2.resize(small, (12, 9), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        form = gray.astype(np.float32).ravel()
-        form = (form - form.mean()) / (form.std() + 8)
-        self._features.append(np.concatenate([counts.ravel(), form]).astype(np.float32))
+        picture = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA)
+        time = FrameTimecode(len(self._small), _RATE)
+        self._small.append(np.asarray(cv2.resize(picture, (16, 12), interpolation=cv2.INTER_AREA), np.uint8))
+        bgr = np.ascontiguousarray(picture[..., ::-1])
+        self._found += [cut.frame_num for cut in self._detector.process_frame(time, bgr)]
 
     def cuts(self) -> list[int]:
         """Indices of the frames that begin a new shot (0, the first frame, is not among them)."""
-        n = len(self._features)
-        change = np.array([0.0] + [self._distance(i - 1, i) for i in range(1, n)])
-        found: list[int] = []
-        for i in range(1, n):
-            if change[i] < self.threshold or i - (found[-1] if found else 0) < self.min_length:
-                continue
-            around = [
-                change[j] for j in range(max(1, i - _WINDOW), min(n, i + _WINDOW + 1)) if abs(j - i) > 1
-            ]
-            usual = float(np.median(around)) if around else 0.0
-            if change[i] >= self.contrast * usual and not self._is_flash(i):
-                found.append(i)
-        return [i for i in found if n - i >= self.min_length]
+        end = len(self._small) - self._min_length
+        return [i for i in self._found if self._min_length <= i <= end and not self._is_flash(i)]
 
     def _is_flash(self, i: int) -> bool:
-        """Whether the picture is back within three frames to what it was before frame i, or was before that."""
-        n = len(self._features)
-        later = range(i + 1, min(i + 4, n))
-        earlier = range(max(i - 4, 0), i - 1)
-        back = [self._distance(i - 1, j) for j in later] + [self._distance(j, i) for j in earlier]
-        return bool(back) and min(back) < 0.5 * self.threshold
+        """Whether the picture is soon back to what it was before frame i, or frame i is back to what was before."""
+        change = self._distance(i - 1, i)
+        later = [self._distance(i - 1, j) for j in range(i + 1, min(i + 1 + _FLASH, len(self._small)))]
+        earlier = [self._distance(j, i) for j in range(max(i - 1 - _FLASH, 0), i - 1)]
+        return min([*later, *earlier], default=change) < 0.5 * change
 
     def _distance(self, a: int, b: int) -> float:
-        """Change between two frames in 0..1: of colours by region, and of light and dark over the picture."""
-        u, v = self._features[a], self._features[b]
-        cells = len(u) - 108
-        colours = 0.5 * float(np.abs(u[:cells] - v[:cells]).sum()) / _GRID**2
-        form = 1 - float((u[cells:] * v[cells:]).sum()) / (
-            np.linalg.norm(u[cells:]) * np.linalg.norm(v[cells:]) + 1e-6
-        )
-        return 0.65 * colours + 0.35 * min(form, 1.0)
+        return float(np.abs(self._small[a].astype(int) - self._small[b]).mean())

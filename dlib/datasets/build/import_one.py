@@ -19,7 +19,7 @@ from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
 _RECORD = "imported.json"
-_FORMAT = 2  # raised when the same video and boxes give other frames or other lines than before
+_FORMAT = 3  # raised when the same video and boxes give other frames or other lines than before
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Options:
     fps: float = 10.0  # frames kept per second; 0: all
     short_side: int = 256  # larger frames are made smaller; 0: as they are
     quality: int = 92
-    cut_threshold: float = 0.35
+    cut_threshold: float = 2.5
     min_shot: int = 4  # in frames of the video
 
 
