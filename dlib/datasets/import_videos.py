@@ -11,7 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
-from dlib.datasets.build.annotations import read_annotations
+from dlib.datasets.build.box_files import read_annotations
 from dlib.datasets.build.builder import check_tree
 from dlib.datasets.build.commands import check_folder, run_command
 from dlib.datasets.build.folds import FOLDS_ROOT
