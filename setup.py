@@ -48,7 +48,9 @@ setup(
     description="Weakly supervised video object localization with class activation mapping and co-localization",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_namespace_packages(include=["dlib", "dlib.*"], exclude=["dlib.crf.crfwrapper*"]),
+    packages=find_namespace_packages(
+        include=["dlib", "dlib.*"], exclude=["dlib.crf.crfwrapper*", "dlib.datasets.synthetic*"]
+    ),
     package_data={"dlib.visualization": ["templates/*"]},
     ext_modules=[extension("bilateralfilter"), extension("colorbilateralfilter")],
     cmdclass={"build_ext": BuildExt},

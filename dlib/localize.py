@@ -43,7 +43,7 @@ def parser() -> CommandParser:
 
 
 def localize(args: argparse.Namespace) -> dict[str, Any]:
-    """Write all files of ``args``; returns frames, seconds, classes (with counts) and damaged frames.
+    """Write all files of ``args``; returns frames, seconds, classes (with counts), damaged frames and notes.
 
     Ctrl-C ends the files properly with the frames so far.
     """
@@ -85,8 +85,8 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
         finally:
             if writer is not None:
                 writer.close()
-        damaged = source.damaged
-    return {"frames": frames, "seconds": time.perf_counter() - start, "classes": classes, "damaged": damaged}
+        done = {"damaged": source.damaged, "notes": source.notes()}
+    return {"frames": frames, "seconds": time.perf_counter() - start, "classes": classes, **done}
 
 
 @command()
@@ -95,6 +95,8 @@ def main(arguments: Sequence[str]) -> None:
     done = localize(args)
     if done["damaged"]:
         print(f"warning: {done['damaged']} damaged frames were left out", file=sys.stderr)
+    for note in done["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     named = ", ".join(
         f"{name} {count / done['frames']:.0%}" for name, count in done["classes"].most_common(3)
     )

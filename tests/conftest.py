@@ -123,7 +123,7 @@ def the_same_bits_every_time() -> Iterator[None]:
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``datasets/tiny`` and ``folds/tiny``: 3 classes, 12 train shots, 12 validation and 12 test frames."""
     from dlib.datasets import _video_ds_ytov1_0 as v1
-    from dlib.datasets.folds import write_folds
+    from dlib.datasets.build.folds import write_folds
     from dlib.datasets.synthetic.write import Plan, generate
 
     folder = tmp_path_factory.mktemp("tiny")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from test_builders_download import DATA, Server
 
-from dlib.datasets.fetch import Patience, fetch
-from dlib.datasets.unpack import unpack
+from dlib.datasets.build.fetch import Patience, fetch
+from dlib.datasets.build.unpack import unpack
 from dlib.utils.errors import UserError
 
 QUICK = Patience(retries=3, backoff=0.001, timeout=5)
@@ -121,7 +121,7 @@ def test_more_than_the_disk_has_is_not_unpacked(tmp_path: Path, monkeypatch: pyt
         used = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
         return type("Usage", (), {"free": 2500 - used})
 
-    monkeypatch.setattr("dlib.datasets.unpack.shutil.disk_usage", usage)
+    monkeypatch.setattr("dlib.datasets.build.unpack.shutil.disk_usage", usage)
     path = archive(tmp_path / "cat.tar.gz", {f"cat/{i}": 1000 for i in range(3)})
     with pytest.raises(UserError, match=r"cat\.tar\.gz: 'cat/2' takes 1000 bytes, .* has 500 left") as caught:
         unpack(path, tmp_path / "cat", progress=False)
@@ -144,3 +144,10 @@ def test_an_archive_that_grows_beyond_every_disk(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cat\.tar\.gz: 'cat/a' takes 1000000000000000 bytes"):
         unpack(path, tmp_path / "cat", progress=False)
     assert [entry.name for entry in tmp_path.iterdir()] == ["cat.tar.gz"]
+
+
+def test_a_python_without_the_data_filter_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive(tmp_path / "cat.tar.gz", {"cat/a": 10})
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(UserError, match=r"cat\.tar\.gz: this Python cannot unpack safely; use 3\.10\.12"):
+        unpack(path, tmp_path / "cat", progress=False)

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from test_builders_trees import v1_tree, v2_tree
 
+from dlib.datasets.build.fetch import Patience, fetch
+from dlib.datasets.build.unpack import unpack
 from dlib.datasets.download import download
-from dlib.datasets.fetch import Patience, fetch
-from dlib.datasets.unpack import unpack
 from dlib.utils.errors import UserError
 
 QUICK = Patience(retries=3, backoff=0.001, timeout=5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -24,11 +23,11 @@ from test_import_edges import bomb, pictures
 
 from dlib.datasets import _video_ds_ytov1_0 as v1
 from dlib.datasets import _video_ds_ytov2_2 as v2
-from dlib.datasets.folds import Item, image_size, write_folds
+from dlib.datasets.build.folds import Item, image_size, write_folds
+from dlib.datasets.build.matfiles import read_frame_boxes, read_sticks
+from dlib.datasets.build.matprocess import MatProcess
+from dlib.datasets.build.place_files import place_files
 from dlib.datasets.index import build_index
-from dlib.datasets.matfiles import read_frame_boxes, read_sticks
-from dlib.datasets.matprocess import MatProcess
-from dlib.datasets.place_files import place_files
 from dlib.utils.errors import UserError
 
 BOX = np.array([[1.0, 2.0, 30.0, 40.0]])
@@ -164,9 +163,8 @@ def test_a_reader_that_crashed_is_named_and_started_again(tmp_path: Path) -> Non
     scipy.io.savemat(path, {"coor": cells(BOX)})
     reader = MatProcess()
     assert list(reader.load(path)) == list(scipy.io.loadmat(path))
-    for child in multiprocessing.active_children():  # this reader's, and that of matfiles
-        child.kill()
-        child.join()
+    assert reader._process is not None
+    reader._process.kill()
     with pytest.raises(ValueError, match="crashes the reader"):
         reader.load(path)
     assert list(reader.load(path)) == list(scipy.io.loadmat(path))
@@ -174,6 +172,25 @@ def test_a_reader_that_crashed_is_named_and_started_again(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="No such file"):
         reader.load(tmp_path / "none.mat")
     reader.close()
+
+
+def test_a_script_without_a_main_guard_reads_boxes(tmp_path: Path) -> None:
+    """A process of `multiprocessing` would run the script again, and again fail to start one."""
+    scipy.io.savemat(tmp_path / "f_sticks.mat", {"coor": cells(BOX)})
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from dlib.datasets.build.matfiles import read_sticks\n"
+        "print('boxes', read_sticks(Path('f_sticks.mat')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("boxes [[1.0, 2.0, 30.0, 40.0]]\n", "")
 
 
 @settings(max_examples=cases(80), suppress_health_check=[HealthCheck.function_scoped_fixture])

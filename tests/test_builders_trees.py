@@ -16,8 +16,8 @@ from PIL import Image
 
 from dlib.datasets import _video_ds_ytov1_0 as v1
 from dlib.datasets import _video_ds_ytov2_2 as v2
-from dlib.datasets.build import KnownCounts, check_tree
-from dlib.datasets.folds import write_folds
+from dlib.datasets.build.builder import KnownCounts, check_tree
+from dlib.datasets.build.folds import write_folds
 from dlib.datasets.metadata import read_split
 from dlib.utils.errors import UserError
 

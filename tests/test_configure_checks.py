@@ -31,7 +31,7 @@ CLC = "--task CoLo-CAM --sl_clc True"
         ("--method WILDCAT --spatial_pooling WGAP", "needs WildCatCLHead"),
         ("--arch UnetCoLoCAM", "--task STD_CL needs --arch STDClassifier"),
         ("--task CoLo-CAM", "no loss term is on"),
-        (f"{CLC} --scale_in 0.5", "only --task STD_CL resizes its input"),
+        (f"{CLC} --scale_in 0.5", "only --task STD_CL resizes frames"),
         ("--scale_in 0.001", "leaves no pixel of --crop_size 224"),
         ("--crop_size 300", "must not be larger than --resize_size 256"),
         (

@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tvf
 
 from dlib.datasets import images
-from dlib.datasets.images import read_image
+from dlib.datasets.images import read_image, read_upright, rgb_array
 from dlib.datasets.transforms import CropFlip, draw_crop_flip, resize_cam, resize_image
 from dlib.utils.errors import UserError
 
@@ -61,6 +61,113 @@ def test_sixteen_bits_keep_their_upper_half(tmp_path: Path) -> None:
     values = np.arange(0, 65536, 512, dtype=np.uint16).reshape(8, 16)
     read = read_image(write(tmp_path, encoded(Image.fromarray(values), "PNG")))
     assert np.array_equal(np.asarray(read)[..., 0], values >> 8)
+
+
+ALPHA = np.dstack([PIXELS, PIXELS[..., 0]])
+GREY = PIXELS[..., 0]
+ARRAYS = {
+    "RGB": (PIXELS, PIXELS),
+    "RGB from the right": (PIXELS[:, ::-1], PIXELS[:, ::-1]),
+    "RGB and alpha": (ALPHA, PIXELS),
+    "grey": (GREY, np.stack([GREY] * 3, -1)),
+    "grey in a third axis": (GREY[..., None], np.stack([GREY] * 3, -1)),
+    "grey and alpha": (PIXELS[..., :2], np.stack([GREY] * 3, -1)),
+    "16 bits": (PIXELS.astype(np.uint16) * 256 + 255, PIXELS),
+    "16 bits, other order of bytes": ((PIXELS.astype(np.uint16) * 256).astype(">u2"), PIXELS),
+    "float64": (PIXELS / 255, PIXELS),
+    "float32": ((PIXELS / 255).astype(np.float32), PIXELS),
+    "float16": ((GREY > 99).astype(np.float16), np.stack([(GREY > 99) * 255] * 3, -1)),
+    "bool": (GREY > 99, np.stack([(GREY > 99) * 255] * 3, -1)),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_are_pictures(kind: str) -> None:
+    given, truth = ARRAYS[kind]
+    found = rgb_array(given)
+    assert (found.dtype, found.flags.c_contiguous) == (np.uint8, True)
+    assert np.array_equal(found, truth)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "1",
+        "L",
+        "LA",
+        "La",
+        "P",
+        "PA",
+        "RGB",
+        "RGBA",
+        "RGBa",
+        "RGBX",
+        "CMYK",
+        "YCbCr",
+        "HSV",
+        "I",
+        "I;16",
+        "F",
+    ],
+)
+def test_pil_pictures_of_every_mode(tmp_path: Path, mode: str) -> None:
+    """A grey picture is the same grey in every mode, up to what the mode itself rounds."""
+    ramp = np.arange(0, 250, 10, dtype=np.uint8).reshape(5, 5)
+    grey = Image.fromarray(ramp)
+    made = {
+        "1": lambda: Image.fromarray(ramp > 99),
+        "I": lambda: Image.fromarray(ramp.astype(np.int32) * 256 + 7),
+        "I;16": lambda: Image.fromarray(ramp.astype(np.uint16) * 256 + 7),
+        "F": lambda: Image.fromarray(ramp.astype(np.float32) / 255),
+        "P": lambda: grey.convert("P"),
+        "La": lambda: grey.convert("LA").convert("La"),
+        "PA": lambda: grey.convert("P").convert("PA"),
+        "RGBa": lambda: grey.convert("RGBA").convert("RGBa"),
+    }.get(mode, lambda: grey.convert("RGB").convert(mode))()
+    assert made.mode == mode
+    truth = (ramp > 99) * 255 if mode == "1" else ramp
+    assert np.abs(rgb_array(made).astype(int) - truth[..., None]).max() <= (
+        3 if mode in ("YCbCr", "HSV") else 0
+    )
+
+
+def test_a_transparent_palette_keeps_its_colours() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    image.info["transparency"] = 0
+    assert rgb_array(image).tolist() == [[[10, 20, 30], [40, 50, 60]]]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (np.zeros((3, 3), np.int64), "pixels must be uint8, uint16, bool or float in 0..1, got int64"),
+        (np.full((3, 3), 255.0), r"must lie in 0\.\.1"),
+        (np.full((3, 3), np.nan), r"must lie in 0\.\.1"),
+        (Image.fromarray(np.full((3, 3), 7, np.float32)), r"must lie in 0\.\.1"),
+        (
+            np.zeros((3, 3, 5), np.uint8),
+            r"an image is an array \[H, W\] or \[H, W, 1\.\.4\], got \[3, 3, 5\]",
+        ),
+        (np.zeros((0, 3, 3), np.uint8), "an image is"),
+        (np.zeros(3, np.uint8), "an image is"),
+    ],
+)
+def test_what_is_no_picture_is_refused(given: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        rgb_array(given)
+    with pytest.raises(TypeError, match="got str"):
+        rgb_array("a.png")
+
+
+def test_a_users_picture_is_turned_a_frame_of_a_dataset_is_not(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = write(tmp_path, encoded(Image.fromarray(PIXELS), "PNG", exif=exif))
+    assert np.array_equal(np.asarray(read_image(path)), PIXELS)
+    for found in (read_upright(path, ""), rgb_array(Image.open(path))):
+        assert np.array_equal(found, np.rot90(PIXELS, -1))
 
 
 def test_exif_rotation_is_ignored(tmp_path: Path) -> None:

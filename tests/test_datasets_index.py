@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from stress.loader_scale import make_tree, start
 
+from dlib.cams.store import CamStore
 from dlib.datasets import index as index_module
-from dlib.datasets.index import ShotIndex, build_index, cache_file
+from dlib.datasets.index import ShotIndex, build_index, cache_file, check_names, out_of_order
 from dlib.utils.errors import UserError
 
 SHOTS = ["a/s1", "b/s 2", "a/s0"]
@@ -57,6 +59,44 @@ def test_frames_in_name_order(data: Path) -> None:
     assert names(index) == truth(data)
     assert index.counts.tolist() == [3, 1, 12]
     assert index.frame_id(1, 0) == "b/s 2/é00.jpg"
+
+
+def test_numbers_without_zeros_are_warned_of_once(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    check_names(build_index(data, SHOTS))
+    assert not caplog.records
+    for shot, frames in (
+        ("x", ["1.jpg", "2.jpg", "10.jpg"]),
+        ("y", ["f9.jpg", "f10.jpg"]),
+        ("z", ["a.jpg", "bb.jpg"]),
+    ):
+        (data / shot).mkdir()
+        for name in frames:
+            (data / shot / name).write_bytes(b"")
+    index = build_index(data, [*SHOTS, "x", "y", "z"])
+    assert index.frame_names(3) == ["1.jpg", "10.jpg", "2.jpg"]  # name order, as published folds mean it
+    check_names(index)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "shot x: frames go in name order (1, 10, 2), not by their numbers; 2 shots"
+    )
+    assert out_of_order(index) == ["x", "y"]
+
+
+@pytest.mark.parametrize(("letter", "fits"), [("s", 243), ("é", 121)])
+def test_names_too_long_for_the_cam_store_are_refused(tmp_path: Path, letter: str, fits: int) -> None:
+    """The id with _ for /, and .pt, is one file name of at most 255 bytes there."""
+    for size in (fits, fits + 1):
+        shot = letter * size
+        (tmp_path / shot).mkdir()
+        (tmp_path / shot / "1234.jpg").write_bytes(b"")
+        (tmp_path / shot / "12345.jpg").mkdir()  # no frame
+    check_names(build_index(tmp_path, [letter * fits]))
+    CamStore(tmp_path / "cams").write(f"{letter * fits}/1234.jpg", torch.zeros(2, 2))
+    with pytest.raises(
+        UserError, match=r"1234\.jpg: its CAM would need a file name of more than 255 bytes; give"
+    ) as caught:
+        check_names(build_index(tmp_path, [letter * fits, letter * (fits + 1)]))
+    assert "\n" not in str(caught.value)
 
 
 def test_only_changed_folders_are_listed_again(data: Path, tmp_path: Path, listed: list[str]) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from dlib.datasets.annotations import Annotations, VideoBoxes, read_annotations
-from dlib.datasets.import_one import Options, import_video
-from dlib.datasets.import_videos import import_videos
+from dlib.datasets.build.annotations import Annotations, VideoBoxes
+from dlib.datasets.build.box_files import read_annotations
+from dlib.datasets.build.import_dataset import import_videos
+from dlib.datasets.build.import_one import Options, import_video
 from dlib.datasets.metadata import read_split
 from dlib.datasets.videos import Frame, VideoReader
 from dlib.utils.errors import UserError
@@ -35,9 +36,10 @@ def boxes_of_folder(tmp_path: Path, names: list[str], boxed: list[str]) -> dict[
     """Box k, of x0 = k, is of the frame that the k-th text names; returns the boxes by picture."""
     folder = pictures(tmp_path / "src" / "dog" / "park", names)
     annotations = Annotations()
+    annotations.know_videos(["dog/park"])
     for k, frame in enumerate(boxed):
         annotations.add("dog/park", frame, [k, 1, 20, 20], relative=False)
-    video = import_video(folder, 0, "dog/data/park", tmp_path / "d", FAST, annotations)
+    video = import_video(folder, 0, "dog/park", "dog/data/park", tmp_path / "d", FAST, annotations)
     order = sorted(names)
     return {order[int(Path(frame).stem.removeprefix("frame"))]: boxes for frame, boxes in video.boxes.items()}
 
@@ -63,14 +65,19 @@ def test_boxes_by_index_where_the_pictures_have_other_names(tmp_path: Path) -> N
 def test_an_import_with_the_old_rule_is_done_again(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "src" / "dog" / "park", ["000001.jpg", "000002.jpg"])
     annotations = Annotations()
+    annotations.know_videos(["dog/park"])
     annotations.add("dog/park", "000001", [1, 1, 9, 9], relative=False)
-    video = import_video(folder, 0, "park", tmp_path / "d", FAST, annotations)
+    video = import_video(folder, 0, "dog/park", "park", tmp_path / "d", FAST, annotations)
     record = tmp_path / "d" / "park" / "imported.json"
     stored = json.loads(record.read_text())
     stored["key"] = json.dumps(json.loads(stored["key"])[1:])  # as it was without a number of the format
     stored["video"]["boxes"] = {}
     record.write_text(json.dumps(stored))
-    assert import_video(folder, 0, "park", tmp_path / "d", FAST, annotations).boxes == video.boxes != {}
+    assert (
+        import_video(folder, 0, "dog/park", "park", tmp_path / "d", FAST, annotations).boxes
+        == video.boxes
+        != {}
+    )
 
 
 def gifs(folder: Path, names: list[str]) -> None:
@@ -125,7 +132,7 @@ def test_suffixes_may_differ_where_no_name_stands_twice() -> None:
     assert annotations.of_video("dog/a.mp4") == {"3": [([1, 1, 2, 2], False), ([3, 3, 4, 4], False)]}
     assert annotations.of_video("cat/a.avi") == {"5": [([5, 5, 6, 6], False)]}
     assert annotations.of_video("dog/b.mp4") == {}
-    assert annotations.names_of("dog/a.mp4") == ["dog/a.mov", "dog/a"]
+    assert annotations.names_of("dog/a.mp4") == ["x/dog/a.mov", "dog/a"]
 
 
 def test_sixteen_bits_are_scaled_and_turned(tmp_path: Path) -> None:
@@ -181,7 +188,7 @@ def test_no_interpreter_runs_on_a_picture(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_any_error_of_a_decoder_is_a_damaged_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(tmp_path, ["a.png", "b.png"])
-    turn, calls = VideoReader.__init__.__globals__["ImageOps"].exif_transpose, []
+    turn, calls = ImageOps.exif_transpose, []
 
     def broken(image: Image.Image) -> Image.Image:
         calls.append(image)

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlib.datasets.annotations import VideoBoxes, read_annotations
-from dlib.datasets.cuts import CutDetector
-from dlib.datasets.import_one import Imported, Options
-from dlib.datasets.import_videos import import_videos, split_videos
+from dlib.datasets.build.annotations import VideoBoxes
+from dlib.datasets.build.box_files import read_annotations
+from dlib.datasets.build.cuts import CutDetector
+from dlib.datasets.build.import_dataset import import_videos, split_videos
+from dlib.datasets.build.import_one import Imported, Options
 from dlib.datasets.metadata import read_split
 from dlib.datasets.synthetic.scenes import Video, VideoKey
 from dlib.datasets.videos import UnusableVideo, VideoReader
@@ -272,7 +273,9 @@ def test_the_three_box_formats_agree(tmp_path: Path) -> None:
     yolo.parent.mkdir(parents=True)
     yolo.write_text("3 0.375 0.5 0.25 0.5\n")
     for path in (csv, coco, tmp_path / "labels"):
-        boxes = VideoBoxes.of(read_annotations(path).of_video("cat/v.mp4"), [])
+        annotations = read_annotations(path)
+        annotations.know_videos(["cat/v.mp4"])
+        boxes = VideoBoxes.of(annotations.of_video("cat/v.mp4"), [])
         assert np.allclose(boxes.of_frame(frame), [[16, 12, 32, 36]])
 
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from saved_experiment import both_tasks, scene, write_clip, write_sound
+from test_import_people import joined
 
 from dlib import localize
 from dlib.configure.constants import COLOCAM, STD_CL
@@ -77,6 +78,45 @@ def test_a_folder_of_frames_with_odd_sides(experiments: dict, tmp_path: Path) ->
         assert (stream.width, stream.height, stream.average_rate) == (46, 34, 5)
     names = [e["name"] for e in json.loads((tmp_path / "out" / "boxes.json").read_text())["frames"]]
     assert names == ["f0", "f1", "f2"]
+
+
+def test_joined_files_keep_their_length_in_the_overlay(experiments: dict, tmp_path: Path, capsys) -> None:
+    part = [scene(i, 48, 36) for i in range(12)]
+    assert run(experiments[STD_CL], joined(tmp_path / "a.ts", part, part), tmp_path / "out") == 0
+    assert "a.ts: time stamps go backwards at frame 12; time goes on there" in capsys.readouterr().err
+    with av.open(str(tmp_path / "out" / "overlay.mp4")) as video:
+        times = [frame.time for frame in video.decode(video=0)]
+    assert times == pytest.approx(np.arange(24) / 25, abs=1e-4)
+    found = json.loads((tmp_path / "out" / "boxes.json").read_text())["frames"]
+    assert [entry["time"] for entry in found] == pytest.approx(times, abs=1e-4)
+
+
+def test_pixels_that_are_not_square_are_so_in_the_overlay(experiments: dict, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 36, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        for i in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene(i, 48, 36), format="rgb24")))
+        container.mux(stream.encode())
+    assert run(experiments[STD_CL], path, tmp_path / "out") == 0
+    assert "boxes are in stored pixels, 48x36, which players show as 70x36" in capsys.readouterr().err
+    with av.open(str(tmp_path / "out" / "overlay.mp4")) as video:
+        stream = video.streams.video[0]
+        assert (stream.width, stream.height, stream.sample_aspect_ratio) == (48, 36, Fraction(16, 11))
+
+
+def test_a_folder_is_read_in_the_order_of_numbers_without_litter(experiments: dict, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for i in (1, 2, 10, 11):
+        Image.fromarray(scene(i, 32, 24)).save(folder / f"{i}.png")
+    for name in ("._1.png", "Thumbs.db", ".DS_Store"):
+        (folder / name).write_bytes(b"litter")
+    assert run(experiments[STD_CL], folder, tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "boxes.json").read_text())["frames"]
+    assert [entry["name"] for entry in found] == ["1", "2", "10", "11"]
 
 
 def test_a_picture_gives_a_picture(experiments: dict, tmp_path: Path) -> None:

@@ -213,8 +213,36 @@ def test_errors_name_the_thing_and_the_remedy(experiments: dict[str, Path], tmp_
     with pytest.raises(UserError, match="no thresholds beside these weights"):
         dlib.Localizer(next(experiments[STD_CL].glob("*-cp_*")))
     assert dlib.Localizer(next(experiments[STD_CL].glob("*-cp_*")), tau=0.3).localize(scene(0, 9, 9))
-    with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\]"):
-        dlib.Localizer(experiments[STD_CL]).localize(np.zeros((4, 4, 3)))
+    with pytest.raises(ValueError, match=r"pixels must be uint8, uint16, bool or float in 0\.\.1, got int64"):
+        dlib.Localizer(experiments[STD_CL]).localize(np.zeros((4, 4, 3), np.int64))
+
+
+def test_a_picture_is_the_same_from_a_file_from_pil_and_as_an_array(
+    experiments: dict[str, Path], tmp_path: Path
+) -> None:
+    """16 bits and floats too; what is drawn on is compared by the map, which depends on every pixel."""
+    localizer = dlib.Localizer(experiments[STD_CL])
+    grey = scene(1, 40, 30)[..., 0]
+    sixteen = grey.astype(np.uint16) * 257
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    Image.fromarray(sixteen).save(tmp_path / "a.png", exif=exif)
+    (truth,) = localizer.localize(np.rot90(np.stack([grey] * 3, -1), -1))
+    turned = Image.open(tmp_path / "a.png")
+    assert turned.mode == "I;16"
+    upright = np.ascontiguousarray(np.rot90(sixteen, -1))
+    given = [
+        tmp_path / "a.png",
+        turned,
+        Image.fromarray(upright),
+        upright,
+        np.rot90(grey, -1),
+        upright / 65535,
+    ]
+    for picture in given:
+        (found,) = localizer.localize(picture)
+        assert (found.size, found.label) == (truth.size, truth.label)
+        np.testing.assert_allclose(found.map, truth.map, atol=1e-6)
 
 
 def test_thresholds_of_an_unfinished_run_come_from_its_validations(tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ from PIL import Image
 
 from dlib.cams.store import CamStore
 from dlib.configure.config import Config, parse_args, read_yaml
-from dlib.datasets import matfiles
+from dlib.datasets.build import matfiles
+from dlib.datasets.build.matfiles import read_frame_boxes, read_sticks
+from dlib.datasets.build.matprocess import MatProcess
 from dlib.datasets.images import read_image
-from dlib.datasets.matfiles import read_frame_boxes, read_sticks
-from dlib.datasets.matprocess import MatProcess
 from dlib.datasets.metadata import read_split
 from dlib.datasets.synthetic.write import save_sticks
 from dlib.learning.checkpoints import CheckpointFolder, load_tensors

@@ -15,10 +15,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dlib.datasets import _video_ds_ytov1_0 as v1
-from dlib.datasets.folds import write_folds
+from dlib.datasets.build.folds import write_folds
 from dlib.datasets.metadata import read_split
+from dlib.datasets.synthetic.painting import PATTERNS
 from dlib.datasets.synthetic.scenes import RenderedFrame, Video, VideoKey
-from dlib.datasets.synthetic.shapes import PATTERNS
 from dlib.datasets.synthetic.write import BOX_EVERY, Plan, generate, visible_boxes
 from dlib.utils.errors import UsageError
 

@@ -106,7 +106,7 @@ class CamStore:
         if fault:
             raise ValueError(f"CAM of {frame_id!r}: {fault}")
         path = self.path(frame_id)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+        temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp")  # ids may be long
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:

@@ -60,7 +60,7 @@ def _check_model(cfg: Flags) -> None:
         )
     if cfg.scale_in != 1 and TASKS[cfg.task].builds_on_classifier:
         raise UsageError(
-            f"--scale_in {cfg.scale_in}: only --task STD_CL resizes its input, --task {cfg.task} takes frames as they are"
+            f"--scale_in {cfg.scale_in}: only --task STD_CL resizes frames, not --task {cfg.task}"
         )
     if cfg.crop_size * cfg.scale_in < 1:
         raise UsageError(f"--scale_in {cfg.scale_in}: leaves no pixel of --crop_size {cfg.crop_size}")

@@ -74,12 +74,6 @@ class Batch:
         """The batch in page-locked memory; the loader calls it."""
         return self._map(lambda t: t.pin_memory())
 
-    def select(self, index: Tensor) -> Batch:
-        """The samples at ``index`` (int64 positions or bool mask [B]), in that order."""
-        positions = index.nonzero().flatten() if index.dtype == torch.bool else index
-        picked = self._map(lambda t: t[positions.to(t.device)])
-        return replace(picked, ids=[self.ids[i] for i in positions.tolist()])
-
     @classmethod
     def cat(cls, batches: Sequence[Batch]) -> Batch:
         """One batch of all samples in order; CAMs only if every batch has them."""

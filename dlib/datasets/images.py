@@ -1,8 +1,9 @@
-"""Reading one frame.
+"""Every picture, from a file, PIL, an array or a video, as RGB of 8 bits.
 
 Defined behaviour: first picture of animated files; greyscale, palette, CMYK and alpha become RGB (alpha is
-dropped); 16-bit greyscale keeps its upper 8 bits; an EXIF rotation mark is ignored, because published boxes
-are in stored pixels. Everything else that is not a whole picture of a known format is refused.
+dropped); 16 bits keep their upper 8; floats are in 0..1. A dataset's frames ignore an EXIF rotation mark, because
+published boxes are in stored pixels; a user's pictures are turned as it says. Everything else that is not a whole
+picture of a known format is refused.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dlib.utils.errors import UserError
 
 # Decoders that may run on a user's file; others (EPS calls an interpreter) are never tried.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+Picture = Image.Image | NDArray[np.generic]
 MAX_PIXELS = 64_000_000  # an 8K frame has 33 million; more is a decompression bomb or no video frame
 
 
@@ -58,14 +62,55 @@ def open_image(path: Path, remedy: str) -> Iterator[Image.Image]:
         raise UserError(f"{path}: unreadable frame ({reason}); {remedy}") from error
 
 
+def read_upright(path: Path, remedy: str) -> NDArray[np.uint8]:
+    """The picture at ``path`` as uint8 [H, W, 3], turned as its EXIF mark says. Raises UserError as ``open_image``."""
+    with open_image(path, remedy) as image:
+        return rgb_array(image)
+
+
+def rgb_array(picture: Picture) -> NDArray[np.uint8]:
+    """A PIL picture (turned as its EXIF mark says) or an array as RGB, uint8 [H, W, 3].
+
+    Args:
+        picture: arrays are [H, W], [H, W, 1] (grey), [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4] (RGB, alpha) of
+            type uint8, uint16 (the upper 8 bits count), bool, or float in 0..1.
+    Raises ValueError, TypeError for anything else.
+    """
+    if isinstance(picture, Image.Image):
+        return np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
+    if not isinstance(picture, np.ndarray):
+        raise TypeError(f"expected a PIL picture or a numpy array, got {type(picture).__name__}")
+    values = picture[..., None] if picture.ndim == 2 else picture
+    if values.ndim != 3 or values.shape[2] not in (1, 2, 3, 4) or values.size == 0:
+        raise ValueError(f"an image is an array [H, W] or [H, W, 1..4], got {list(picture.shape)}")
+    values = _eight_bits(values[..., : 1 if values.shape[2] < 3 else 3])
+    return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture in 8 bits RGB, decoded. Raises ValueError for floating-point pixels, or what the decoder raises."""
+    """The picture in 8 bits RGB, decoded. Raises ValueError for floats outside 0..1, or what the decoder raises."""
     if image.mode == "RGB":
         image.load()
         return image.copy()
-    if image.mode.startswith("I"):  # 16-bit greyscale: converting would clip instead of scaling
-        values = np.asarray(image).astype(np.int64) >> 8
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith(
+        "I"
+    ):  # 16 bits, also where PIL keeps them in 32; converting would clip, not scale
+        return Image.fromarray(_eight_bits(np.asarray(image).clip(0, 65535).astype(np.uint16))).convert("RGB")
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
-    return image.convert("RGB")
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    return image.convert("LA" if image.mode == "La" else image.mode).convert("RGB")
+
+
+def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixel values of any allowed type in 0..255."""
+    if values.dtype == np.uint8:
+        return values.astype(np.uint8, copy=False)
+    if values.dtype.newbyteorder("=") == np.uint16:
+        return (values >> 8).astype(np.uint8)
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * 255
+    if values.dtype.kind == "f":
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ValueError("floating-point pixels must lie in 0..1")
+        return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    raise ValueError(f"pixels must be uint8, uint16, bool or float in 0..1, got {values.dtype}")

@@ -7,6 +7,7 @@ long on network disks, so that the result is stored and read back as long as the
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -16,13 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from dlib.datasets.metadata import is_plain
+from dlib.datasets.names import natural_key
 from dlib.utils.errors import UserError
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 MIN_CACHED_SHOTS = 500  # below, listing the folders takes no time
+MAX_FILE_NAME = 255  # bytes that file systems allow
 _FORMAT = 1
 _RACY_NS = 2_000_000_000  # a folder changed this shortly ago may change again without a new time stamp
 
+log = logging.getLogger(__name__)
 
 PackedNames = tuple[bytes, np.ndarray]  # a shot's frame names one after the other, and their lengths
 
@@ -119,6 +123,44 @@ def cache_file(metadata_folder: Path, data_dir: Path) -> Path | None:
         if os.access(path.parent, os.W_OK):
             return path
     return None
+
+
+def check_names(index: ShotIndex) -> None:
+    """Warn of shots in which the order of names, which training goes by, is not that of the numbers in them.
+
+    Raises UserError for a frame whose CAM could not be stored: its id, with ``.pt``, is the name of a file there.
+    """
+    lengths = np.diff(index.ends)  # [F]
+    longest = np.maximum.reduceat(lengths, index.starts[:-1])  # [S]
+    for shot in range(len(index)):
+        if len(os.fsencode(index.shots[shot])) + len("/.pt") + longest[shot] > MAX_FILE_NAME:
+            name = max(index.frame_names(shot), key=lambda name: len(os.fsencode(name)))
+            raise UserError(
+                f"frame {index.shots[shot]}/{name}: its CAM would need a file name of more than {MAX_FILE_NAME} bytes; "
+                "give the video's folder a shorter name"
+            )
+    unordered = out_of_order(index)
+    if unordered:
+        log.warning(
+            "shot %s: frames go in name order (1, 10, 2), not by their numbers; %d shots are like this. Fill up the "
+            "numbers with zeros",
+            unordered[0],
+            len(unordered),
+        )
+
+
+def out_of_order(index: ShotIndex) -> list[str]:
+    """Shots whose frames have numbers that are not filled up with zeros, so that name order mixes them up."""
+    lengths = np.diff(index.ends)  # [F]
+    uneven = np.maximum.reduceat(lengths, index.starts[:-1]) > np.minimum.reduceat(
+        lengths, index.starts[:-1]
+    )  # [S]
+    found = []
+    for shot in np.flatnonzero(uneven).tolist():
+        names = index.frame_names(shot)
+        if names != sorted(names, key=natural_key):
+            found.append(index.shots[shot])
+    return found
 
 
 def _time_stamps(data_dir: Path, shots: Sequence[str]) -> np.ndarray:

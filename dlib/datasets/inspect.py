@@ -23,11 +23,11 @@ from tqdm import tqdm
 from dlib.commands import CommandParser, command
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import SPLITS, TRAIN
-from dlib.datasets.build import check_splits, read_splits
-from dlib.datasets.commands import check_folder
-from dlib.datasets.duplicates import Hashes, near_duplicates, picture_hash
+from dlib.datasets.build.builder import check_splits, read_splits
+from dlib.datasets.build.commands import check_folder
+from dlib.datasets.build.duplicates import BITS, Hashes, near_duplicates, picture_hash
 from dlib.datasets.images import read_image
-from dlib.datasets.index import build_index
+from dlib.datasets.index import build_index, out_of_order
 from dlib.datasets.metadata import SplitMetadata
 from dlib.utils.errors import UsageError, UserError
 
@@ -44,15 +44,16 @@ class Findings:
     shot_lengths: list[int]
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
-    hashes: Hashes = field(default_factory=lambda: Hashes([], np.zeros((0, 128), np.int8)))
+    unordered: list[str] = field(default_factory=list)  # shots whose numbers lack zeros
+    hashes: Hashes = field(default_factory=lambda: Hashes([], np.zeros((0, BITS), np.int8)))
 
 
 def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, workers: int) -> Findings:
     """Open a split's frames: all boxed ones, or ``per_shot`` of each train shot (0: all)."""
-    frames, lengths = list(metadata.ids), []
+    frames, lengths, unordered = list(metadata.ids), [], []
     if metadata.split == TRAIN:
         index = build_index(data_dir, metadata.ids)
-        frames = []
+        frames, unordered = [], out_of_order(index)
         for shot in range(len(index)):
             count = index.count(shot)
             lengths.append(count)
@@ -60,7 +61,7 @@ def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, worker
                 range(count) if not per_shot else sorted(set(np.linspace(0, count - 1, per_shot, dtype=int)))
             )
             frames += [index.frame_id(shot, int(i)) for i in picked]
-    findings = Findings(metadata, frames, lengths)
+    findings = Findings(metadata, frames, lengths, unordered=unordered)
     names, values = [], []
     with ThreadPoolExecutor(workers) as pool:
         opened = pool.map(lambda name: _open(data_dir / name), frames)
@@ -84,7 +85,7 @@ def _open(path: Path) -> tuple[tuple[int, int], NDArray[np.int8] | None, str]:
         image = read_image(path)
     except UserError as error:
         return (0, 0), None, str(error)
-    return image.size, picture_hash(np.asarray(image)), ""
+    return image.size, picture_hash(image), ""
 
 
 def contact_sheet(data_dir: Path, metadata: SplitMetadata, label: int, seed: int = 0) -> Image.Image | None:
@@ -127,6 +128,10 @@ def describe(findings: Findings) -> list[str]:
     common = ", ".join(f"{w}x{h} ({n})" for (w, h), n in findings.sizes.most_common(5))
     more = f" and {len(findings.sizes) - 5} other sizes" if len(findings.sizes) > 5 else ""
     lines.append(f"  frame sizes: {common or 'none'}{more}")
+    if findings.unordered:
+        lines.append(
+            f"  shots in name order, not by number: {len(findings.unordered)}, first {findings.unordered[0]}"
+        )
     if findings.shot_lengths:
         lines.append(f"  frames per shot: {_spread(findings.shot_lengths, '{:.0f}')}")
     shares = [
@@ -154,7 +159,7 @@ def _report_duplicates(findings: list[Findings]) -> None:
         both = f"{a.metadata.split} and {b.metadata.split}"
         print(f"{both}: {len(pairs)} frames of {b.metadata.split} look like one of {a.metadata.split}")
         for one, other, bits in pairs[:_SHOWN]:
-            print(f"    {one}  {other}  ({bits} of 128 bits differ)")
+            print(f"    {one}  {other}  ({bits} of {BITS} bits differ)")
 
 
 def parser() -> CommandParser:

@@ -15,7 +15,7 @@ from dlib.configure.constants import TRAIN
 from dlib.configure.literals import SampleDist, SampleStyle
 from dlib.datasets.batch import Batch
 from dlib.datasets.images import read_image
-from dlib.datasets.index import MIN_CACHED_SHOTS, build_index, cache_file
+from dlib.datasets.index import MIN_CACHED_SHOTS, build_index, cache_file, check_names
 from dlib.datasets.metadata import SplitMetadata
 from dlib.datasets.sampling import allowed_frames, check_sampling, sample_frames
 from dlib.datasets.transforms import draw_colors, draw_crop_flip, resize_cam, resize_image
@@ -101,6 +101,7 @@ class VideoDataset:
             big = len(metadata.ids) >= MIN_CACHED_SHOTS
             cache = cache_file(metadata.folder, self.data_dir) if big else None
             self.index = build_index(self.data_dir, metadata.ids, cache)
+            check_names(self.index)
 
     def __len__(self) -> int:
         return len(self.metadata.ids)

@@ -59,10 +59,14 @@ class VideoWriter:
     H.264 with 4:2:0 colours needs even sides: an odd one gets its last row or column twice.
     """
 
-    def __init__(self, path: Path, rate: Fraction) -> None:
+    def __init__(self, path: Path, rate: Fraction, aspect: Fraction = Fraction(1)) -> None:
+        """
+        Args:
+            aspect: width of a pixel over its height, which players stretch the pictures by.
+        """
         import av
 
-        self._rate, self._size, self._last = rate, (0, 0), -1
+        self._rate, self._aspect, self._size, self._last = rate, aspect, (0, 0), -1
         self.path = path
         self._codec, self._options = next(
             (name, options) for name, options in _ENCODERS if name in av.codecs_available
@@ -99,6 +103,7 @@ class VideoWriter:
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
+        self._stream.codec_context.sample_aspect_ratio = self._aspect
 
 
 class Writer:
@@ -120,7 +125,7 @@ class Writer:
             with ExitStack() as opened:
                 self._json = opened.enter_context(files[1].open("w", encoding="utf-8"))
                 self._csv = opened.enter_context(files[2].open("w", encoding="utf-8", newline=""))
-                self._video = None if self._picture else VideoWriter(video, source.rate)
+                self._video = None if self._picture else VideoWriter(video, source.rate, source.aspect)
                 self._files = opened.pop_all()
         self._rows = csv.writer(self._csv)
         self._rows.writerow(CSV_HEAD)

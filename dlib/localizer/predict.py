@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dlib.configure.constants import BEST_LOCALIZATION
+from dlib.datasets.images import Picture, rgb_array
 from dlib.datasets.transforms import resize_image
 from dlib.localizer.model import read_saved_model
 from dlib.localizer.smoothing import smooth_boxes
@@ -25,7 +26,6 @@ from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
 
 Box = tuple[int, int, int, int]
-Picture = NDArray[np.uint8] | Image.Image
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ class Localizer:
 
         Args:
             source: a path (video, picture or folder of frames), a camera's number, one image or a sequence of
-                images: uint8 arrays [H, W, 3] RGB, or PIL pictures.
+                images: PIL pictures, or arrays [H, W] or [H, W, 3] RGB as ``dlib.datasets.images.rgb_array`` takes
+                them.
         Returns: for images a list; for a path or a camera an iterator, once, which reads as it is asked and holds
             one batch and the window of ``smooth``, so that a long video needs no more memory than a short one.
         Raises UserError for unreadable files, TypeError or ValueError for other objects.
@@ -121,7 +122,7 @@ class Localizer:
             opened = ExitStack()
             return self._read(opened.enter_context(open_source(source)), opened)
         images = [source] if isinstance(source, (np.ndarray, Image.Image)) else list(source)
-        numbered = (Frame(i, str(i), float(i), _pixels(image)) for i, image in enumerate(images))
+        numbered = (Frame(i, str(i), float(i), rgb_array(image)) for i, image in enumerate(images))
         return [result for _, result in self.stream(numbered)]
 
     def stream(self, frames: Source | Iterable[Frame]) -> Iterator[tuple[Frame, Localization]]:
@@ -194,10 +195,3 @@ def frame_box(box: NDArray[np.int64], side: int, size: tuple[int, int]) -> Box |
         edges.append((start, max(end - 1, start)))
     (left, right), (top, bottom) = edges
     return left, top, right, bottom
-
-
-def _pixels(image: object) -> NDArray[np.uint8]:
-    array = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        raise ValueError(f"an image must be uint8 [H, W, 3], got {array.dtype} {list(array.shape)}")
-    return array

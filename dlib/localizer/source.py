@@ -11,10 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
-import numpy as np
-from PIL import ImageOps
 
-from dlib.datasets.images import open_image, to_rgb
+from dlib.datasets.images import read_upright, rgb_array
 from dlib.datasets.videos import PICTURE_SUFFIXES, Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
@@ -43,12 +41,21 @@ class Source:
     count: int | None
     files: tuple[Path, ...]
     _frames: Callable[[], Iterator[Frame]]
-    _damaged: Callable[[], int] = lambda: 0
+    _reader: VideoReader | None = None
 
     @property
     def damaged(self) -> int:
         """How many frames or packets could not be decoded so far."""
-        return self._damaged()
+        return self._reader.damaged if self._reader else 0
+
+    @property
+    def aspect(self) -> Fraction:
+        """Width of a pixel over its height, known with the first frame."""
+        return self._reader.aspect if self._reader else Fraction(1)
+
+    def notes(self) -> list[str]:
+        """What the user should know of the frames read so far, a line for each."""
+        return self._reader.notes() if self._reader else []
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises UserError when nothing can be decoded."""
@@ -92,13 +99,13 @@ def _exists(path: Path) -> bool:
 
 
 def _folder(path: Path, rate: Fraction) -> Source:
+    reader = VideoReader(path)
     try:
-        files = tuple(sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES))
+        files = tuple(reader.files())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give another folder") from error
     if not files:
         raise UserError(f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)}); give a folder of frames")
-    reader = VideoReader(path)
 
     # A name is the file's without its suffix, where no other file's can be mistaken for it.
     stems, full = Counter(file.stem for file in files), {file.name for file in files}
@@ -109,7 +116,7 @@ def _folder(path: Path, rate: Fraction) -> Source:
             name = longer.get(frame.index, frame.name)
             yield replace(frame, name=name, time=float(frame.index / rate))
 
-    return Source(str(path), "folder", rate, len(files), files, frames, lambda: reader.damaged)
+    return Source(str(path), "folder", rate, len(files), files, frames, reader)
 
 
 def _video(path: Path) -> Source:
@@ -124,15 +131,11 @@ def _video(path: Path) -> Source:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path}: not a readable video ({reason}); give another file") from error
     reader = VideoReader(path)
-    return Source(
-        str(path), "video", rate or _CAMERA_RATE, count, (path,), lambda: iter(reader), lambda: reader.damaged
-    )
+    return Source(str(path), "video", rate or _CAMERA_RATE, count, (path,), lambda: iter(reader), reader)
 
 
 def _picture(path: Path) -> Frame:
-    with open_image(path, "give another file") as picture:
-        image = np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
-    return Frame(0, path.stem, 0.0, image)
+    return Frame(0, path.stem, 0.0, read_upright(path, "give another file"))
 
 
 @contextmanager
@@ -152,9 +155,7 @@ def _camera(number: int) -> Iterator[Source]:
         def frames() -> Iterator[Frame]:
             start, index = time.perf_counter(), 0
             while (answer := capture.read())[0]:
-                image = np.ascontiguousarray(
-                    answer[1][..., ::-1], dtype=np.uint8
-                )  # OpenCV's order is blue, green, red
+                image = rgb_array(answer[1][..., ::-1])  # OpenCV's order is blue, green, red
                 yield Frame(index, str(index), time.perf_counter() - start, image)
                 index += 1
 

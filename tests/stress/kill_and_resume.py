@@ -33,7 +33,7 @@ import torch
 import dlib.learning.checkpoints as checkpoints
 from dlib.cams.store import CamStore
 from dlib.datasets import _video_ds_ytov1_0 as v1
-from dlib.datasets.folds import write_folds
+from dlib.datasets.build.folds import write_folds
 from dlib.datasets.synthetic.write import Plan, generate
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.metrics import BoxEvaluator

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dlib.commands import CommandParser, command
-from dlib.datasets.commands import check_folder
+from dlib.datasets.build.commands import check_folder
 from dlib.datasets.synthetic.write import Plan, generate
 
 _HELP = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlib.datasets.synthetic.shapes import (
+from dlib.datasets.synthetic.painting import (
     PATTERNS,
     Array,
     blend,

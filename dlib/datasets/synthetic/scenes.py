@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlib.datasets.synthetic.figures import Figure, Pose, random_colour
-from dlib.datasets.synthetic.shapes import Array, blend, box, coverage, ellipse, value_noise
+from dlib.datasets.synthetic.painting import Array, blend, box, coverage, ellipse, value_noise
 
 WHOLE_AREA = 3.0  # mean area of a figure in square body units
 # streams of random numbers: leaving out the objects changes nothing else

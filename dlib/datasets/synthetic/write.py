@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from dlib.datasets.synthetic.painting import PATTERNS
 from dlib.datasets.synthetic.scenes import RenderedFrame, Video, VideoKey
-from dlib.datasets.synthetic.shapes import PATTERNS
 from dlib.utils.errors import UsageError
 
 BOX_EVERY = 3  # every 3rd frame of a boxed video carries boxes

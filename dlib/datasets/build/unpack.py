@@ -7,8 +7,7 @@ import os
 import shutil
 import tarfile
 import zlib
-from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -26,12 +25,16 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
     """
     if folder.is_dir():
         return False
+    if not hasattr(tarfile, "data_filter"):
+        raise UserError(f"{archive}: this Python cannot unpack safely; use 3.10.12, 3.11.4, 3.12 or newer")
     staging = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
         _unpack_all(archive, staging, progress)
         os.replace(_content(staging, folder.name), folder)
+    except tarfile.FilterError as error:
+        raise UserError(f"{archive}: {error}; the archive is not to be trusted") from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
         raise UserError(f"{archive}: damaged ({error}); delete it and download it again") from error
     except OSError as error:
@@ -48,38 +51,27 @@ def _unpack_all(archive: Path, staging: Path, progress: bool) -> None:
         tqdm(desc=f"unpack {archive.name}", unit="file", disable=not progress) as bar,
     ):
         for member in tar:
-            _unpack_member(archive, tar, member, staging)
+            free = shutil.disk_usage(staging).free
+            if member.isreg() and member.size > free:
+                raise UserError(
+                    f"{archive}: {member.name!r} takes {member.size} bytes, {staging.parent} has {free} left; "
+                    "free some space"
+                )
+            tar.extract(member, staging, filter=_plain_member)
             bar.update()
         while stream.read(1 << 18):  # to the end, where gzip's checksum is compared
             pass
 
 
-def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, staging: Path) -> None:
-    name = PurePosixPath(member.name)
-    parts = [part for part in name.parts if part != "."]
-    if name.is_absolute() or ".." in parts or "\\" in member.name or "\0" in member.name:
-        raise UserError(
-            f"{archive}: member {member.name!r} would leave the folder; the archive is not to be trusted"
-        )
-    target = staging.joinpath(*parts)
-    if member.isdir():
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    source = tar.extractfile(member) if member.isreg() else None
-    if source is None or not parts:
-        raise UserError(
-            f"{archive}: member {member.name!r} is no plain file; the archive is not to be trusted"
-        )
-    free = shutil.disk_usage(staging).free
-    if member.size > free:
-        raise UserError(
-            f"{archive}: {member.name!r} takes {member.size} bytes, {staging.parent} has {free} left; free some space"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, 1 << 18)
-    with suppress(OverflowError, ValueError, OSError):  # a time that no clock shows is not worth an archive
-        os.utime(target, (member.mtime, member.mtime))
+def _plain_member(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """`tarfile`'s filter for data, which would let links and absolute names pass if they stay inside."""
+    if not (member.isreg() or member.isdir()):
+        raise tarfile.SpecialFileError(member)
+    if member.name.startswith("/"):
+        raise tarfile.AbsolutePathError(member)
+    if not 0 <= member.mtime < 2**33:  # a time that no clock shows is not worth an archive
+        member = member.replace(mtime=0)
+    return tarfile.data_filter(member, folder)
 
 
 def _content(staging: Path, name: str) -> Path:

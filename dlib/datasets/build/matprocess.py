@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
+import subprocess
+import sys
 import threading
 from contextlib import suppress
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import scipy.io
 
 _MEMORY = 4 << 30  # bytes for the process; files of boxes are small
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({pipe})"
 
 
 class MatProcess:
     """Reads one file after another; starts its process with the first, and again after a crash.
+
+    The process is a program of its own, not one of `multiprocessing`, which would run the caller's script again.
 
     Args:
         patience: seconds after which a file is given up, those of starting the process included.
@@ -26,7 +30,7 @@ class MatProcess:
     def __init__(self, patience: float = 60.0) -> None:
         self._patience = patience
         self._lock = threading.Lock()
-        self._process: BaseProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
     def load(self, path: Path) -> dict[str, Any]:
@@ -43,7 +47,7 @@ class MatProcess:
         """End the process, if there is one."""
         if self._process is not None:
             self._process.kill()
-            self._process.join()
+            self._process.wait()
         if self._pipe is not None:
             self._pipe.close()
         self._process = self._pipe = None
@@ -59,22 +63,20 @@ class MatProcess:
         return dict(variables)
 
     def _start(self) -> Connection:
-        # Forking a process that has PyTorch's threads could leave one of their locks held.
-        context = multiprocessing.get_context("spawn")
-        pipe, child = context.Pipe()
-        process = context.Process(target=_serve, args=(child,), daemon=True)
-        process.start()
-        child.close()
-        self._process, self._pipe = process, pipe
+        pipe, child = Pipe()
+        with child:
+            program = _PROGRAM.format(path=sys.path, module=__name__, pipe=child.fileno())
+            self._process = subprocess.Popen([sys.executable, "-c", program], pass_fds=[child.fileno()])
+        self._pipe = pipe
         return pipe
 
 
-def _serve(pipe: Connection) -> None:
-    """Answer each path with (variables, "") or (None, problem) until the other end is closed."""
+def serve(descriptor: int) -> None:
+    """Answer each path with (variables, "") or (None, problem) until the other end of the pipe is closed."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     soft = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    with suppress(EOFError, KeyboardInterrupt):
+    with suppress(EOFError, KeyboardInterrupt), Connection(descriptor) as pipe:
         while True:
             path = pipe.recv()
             answer: tuple[Any, str]

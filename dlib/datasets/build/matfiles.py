@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dlib.datasets.matprocess import MatProcess
+from dlib.datasets.build.matprocess import MatProcess
 from dlib.utils.errors import UserError
 
 _READER = MatProcess()

@@ -12,8 +12,8 @@ import numpy as np
 
 from dlib.commands import CommandParser
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.commands import check_folder
-from dlib.datasets.folds import FOLDS_ROOT, Item, image_size, write_folds
+from dlib.datasets.build.commands import check_folder
+from dlib.datasets.build.folds import FOLDS_ROOT, Item, image_size, write_folds
 from dlib.datasets.metadata import CLASS_NAMES_YTO, SplitMetadata, read_split
 from dlib.utils.errors import UserError
 

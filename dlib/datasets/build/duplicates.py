@@ -4,35 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
+import imagehash
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-_SIDE = 8
-BITS = 2 * _SIDE * _SIDE
-MAX_DISTANCE = 8  # bits; compression and scaling change fewer
+BITS = 64
+MAX_DISTANCE = 6  # bits; compression and scaling change fewer
 _MIN_CONTRAST = 6.0  # gray levels; hashes of flat pictures agree by chance
 
 
-def picture_hash(image: NDArray[np.uint8]) -> NDArray[np.int8] | None:
-    """Signs, -1 or 1, of the brightness differences to the right and below on a coarse grid: int8 [128].
-
-    Args:
-        image: [H, W, 3], RGB.
-    Returns: None for a picture without contrast.
-    """
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    grid = cv2.resize(gray, (_SIDE + 1, _SIDE + 1), interpolation=cv2.INTER_AREA).astype(np.int16)
-    if grid.std() < _MIN_CONTRAST:
+def picture_hash(image: Image.Image) -> NDArray[np.int8] | None:
+    """Perceptual hash (signs of the low frequencies) as -1 and 1: int8 [64]; None for a picture without contrast."""
+    if np.asarray(image.convert("L").resize((9, 9), Image.Resampling.BOX)).std() < _MIN_CONTRAST:
         return None
-    right = grid[:-1, 1:] > grid[:-1, :-1]  # [8, 8]
-    below = grid[1:, :-1] > grid[:-1, :-1]
-    return np.where(np.concatenate([right.ravel(), below.ravel()]), 1, -1).astype(np.int8)
+    return np.where(imagehash.phash(image).hash.ravel(), 1, -1).astype(np.int8)
 
 
 @dataclass(frozen=True)
 class Hashes:
-    """Names of frames and their hashes, int8 [n, 128]."""
+    """Names of frames and their hashes, int8 [n, 64]."""
 
     names: list[str]
     values: NDArray[np.int8]

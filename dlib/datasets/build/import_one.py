@@ -12,14 +12,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from dlib.datasets.annotations import Annotations, FrameBoxes, VideoBoxes
-from dlib.datasets.cuts import CutDetector
-from dlib.datasets.folds import Item, checked_box, ordered_box, write_text
+from dlib.datasets.build.annotations import Annotations, FrameBoxes, VideoBoxes
+from dlib.datasets.build.cuts import CutDetector
+from dlib.datasets.build.folds import Item, checked_box, ordered_box, write_text
 from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
 _RECORD = "imported.json"
-_FORMAT = 2  # raised when the same video and boxes give other frames or other lines than before
+_FORMAT = 3  # raised when the same video and boxes give other frames or other lines than before
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Options:
     fps: float = 10.0  # frames kept per second; 0: all
     short_side: int = 256  # larger frames are made smaller; 0: as they are
     quality: int = 92
-    cut_threshold: float = 0.35
+    cut_threshold: float = 2.5
     min_shot: int = 4  # in frames of the video
 
 
@@ -39,7 +39,7 @@ class Imported:
 
     label: int
     folder: str  # id of the video's folder
-    source: str  # <class>/<file or folder>
+    source: str  # <class>/<path of the file or folder in it>
     shots: dict[str, dict[str, list[int]]] = field(
         default_factory=dict
     )  # shot id -> frame name -> width, height
@@ -60,13 +60,14 @@ class Imported:
 
 
 def import_video(
-    path: Path, label: int, folder: str, dst: Path, options: Options, annotations: Annotations
+    path: Path, label: int, source: str, folder: str, dst: Path, options: Options, annotations: Annotations
 ) -> Imported:
     """Bring the video ``path`` into ``dst / folder``, unless it is there with the same source, options and boxes.
 
+    Args:
+        source: the video's name, ``<class>/<path in the class's folder>``.
     Raises UnusableVideo if no frame can be had of it, UserError if a box does not fit its frame.
     """
-    source = f"{path.parent.name}/{path.name}"
     record = dst / folder / _RECORD
     boxes = annotations.of_video(source)
     key = _fingerprint(path, options, boxes)
@@ -117,12 +118,13 @@ def _write_frames(path: Path, dst: Path, video: Imported, options: Options, foun
                 boxed[frame.index] = _kept_boxes(frame, boxes, sizes[frame.index], video)
         if timely and options.fps:
             due = (math.floor(frame.time * options.fps + 1e-6) + 1) / options.fps
-    starts = [0, *(seen[cut] for cut in cuts.cuts()), seen[-1] + 1]
+    starts = sorted({0, *(seen[cut] for cut in cuts.cuts()), *reader.restarts, seen[-1] + 1})
     for start, end in itertools.pairwise(starts):
         _place_shot(dst, video, {i: s for i, s in sizes.items() if start <= i < end}, boxed, flat)
     flat.rmdir()
     if reader.damaged:
         video.notes.append(f"{path}: {reader.damaged} frames or packets cannot be decoded; the rest is used")
+    video.notes += reader.notes()
     if len(boxed) < len(found):
         lost = len(found) - len(boxed)
         video.notes.append(f"{path}: {lost} frames that have boxes are not in it")

@@ -61,8 +61,7 @@ def _place_folder(folder: Path, pairs: list[tuple[Path, Path]], copy: bool) -> t
 
 
 def _same(source: os.stat_result, target: os.stat_result) -> bool:
-    linked = (source.st_ino, source.st_dev) == (target.st_ino, target.st_dev)
-    return linked or (source.st_size == target.st_size and source.st_mtime_ns == target.st_mtime_ns)
+    return source.st_size == target.st_size and source.st_mtime_ns == target.st_mtime_ns
 
 
 def _place(source: Path, target: Path, copy: bool) -> None:
@@ -76,6 +75,6 @@ def _place(source: Path, target: Path, copy: bool) -> None:
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
                 raise
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{os.getpid()}.part")  # one thread fills a folder
     shutil.copy2(source, part)
     os.replace(part, target)

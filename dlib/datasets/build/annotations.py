@@ -1,0 +1,137 @@
+"""Boxes that users bring for their own videos, and which of the videos and frames they are of.
+
+A frame is named by its video, ``<class>/<video>`` (the file's or folder's name, with or without suffix, also inside a
+longer path), and in it by its index from 0 in a video file, the picture's name (or index) in a folder of frames.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from dlib.datasets.videos import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Frame
+from dlib.utils.errors import UserError
+
+# Frame key -> boxes; true: in fractions of the frame, false: in pixels of the original frame.
+FrameBoxes = dict[str, list[tuple[list[float], bool]]]
+
+
+@dataclass
+class Annotations:
+    """Boxes x0,y0,x1,y1 by video (as the file of boxes names it) and frame.
+
+    ``notes`` says what was left out of the files of boxes; ``known`` has the dataset's videos by every name that they
+    may be called without their suffix.
+    """
+
+    boxes: dict[str, FrameBoxes] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    notes: list[str] = field(default_factory=list)
+    known: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _names: dict[str, list[str]] | None = None  # video -> names among the boxes' that mean it
+
+    def add(self, video: str, frame: str, box: list[float], relative: bool) -> None:
+        """Add one box of frame ``frame`` (index or name) of a video: its name or a path with it."""
+        parts = PurePosixPath(video.strip().replace("\\", "/")).parts
+        self.boxes["/".join(part for part in parts if part not in ("/", "..", "."))][_frame_key(frame)].append(
+            (box, relative)
+        )
+        self._names = None
+
+    def know_videos(self, videos: Sequence[str]) -> None:
+        """Tell the videos of the dataset, ``<class>/<path>``, so that names can be matched with them.
+
+        Raises UserError for boxes that could be of several, like ``dog/a.mp4`` and ``dog/a.avi``.
+        """
+        self.known.clear()
+        for video in videos:
+            parts = video.split("/")
+            for key in {_without_suffix(video), _without_suffix(f"{parts[0]}/{parts[-1]}")}:
+                self.known[key].append(video)
+        self._names = self._match()
+
+    def names_of(self, video: str) -> list[str]:
+        """The names among the boxes' videos that mean this video."""
+        if self._names is None:
+            self._names = self._match()
+        return self._names.get(video, [])
+
+    def of_video(self, video: str) -> FrameBoxes:
+        """Boxes of a video by frame key; empty if it has none."""
+        found: FrameBoxes = {}
+        for name in self.names_of(video):
+            for frame, boxes in self.boxes[name].items():
+                found[frame] = found.get(frame, []) + boxes
+        return found
+
+    def _match(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = defaultdict(list)
+        for name in self.boxes:
+            video = self._video(name)
+            if video is not None:
+                names[video].append(name)
+        return names
+
+    def _video(self, name: str) -> str | None:
+        """The video that a name means: the longest known name in it, of equal ones the last."""
+        parts = name.split("/")
+        for length in range(len(parts), 1, -1):
+            for start in range(len(parts) - length, -1, -1):
+                part = "/".join(parts[start : start + length])
+                alike = self.known.get(_without_suffix(part), [])
+                if len(alike) > 1 and _without_suffix(part) != part:
+                    alike = [v for v in alike if v.split("/")[-1] == part.split("/")[-1]] or alike
+                    alike = [part] if part in alike else alike
+                if len(alike) == 1:
+                    return alike[0]
+                if alike:
+                    raise UserError(
+                        f"boxes of {name!r}: could be of {' or '.join(alike)}; "
+                        "add the suffix or the folder in the file of boxes, or rename one of the videos"
+                    )
+        return None
+
+
+@dataclass(frozen=True)
+class VideoBoxes:
+    """Boxes of one video, whose frames are named in one way: all by the pictures' names, or all by index."""
+
+    found: FrameBoxes
+    by_index: bool
+
+    @classmethod
+    def of(cls, found: FrameBoxes, names: Sequence[str]) -> VideoBoxes:
+        """
+        Args:
+            found: boxes by frame key.
+            names: of the pictures in a folder of frames. The index counts only if no box is of one of them: boxes of
+                000001.jpg, 000002.jpg, … are not those of the frames 1, 2, …, counted from 0.
+        """
+        return cls(found, found.keys().isdisjoint(map(_frame_key, names)))
+
+    def of_frame(self, frame: Frame) -> list[list[float]]:
+        """Boxes of a frame in its pixels."""
+        height, width = frame.image.shape[:2]
+        scale = (width, height, width, height)
+        key = str(frame.index) if self.by_index else _frame_key(frame.name)
+        return [
+            [v * s for v, s in zip(box, scale, strict=True)] if relative else box
+            for box, relative in self.found.get(key, ())
+        ]
+
+
+def _without_suffix(video: str) -> str:
+    """The name without a video file's suffix."""
+    path = PurePosixPath(video)
+    return (path.with_suffix("") if path.suffix.lower() in VIDEO_SUFFIXES else path).as_posix()
+
+
+def _frame_key(frame: str) -> str:
+    """A frame's number without leading zeros (also of names like frame_0012.png), or its picture's name."""
+    text = frame.strip()
+    if PurePosixPath(text).suffix.lower() in PICTURE_SUFFIXES:
+        text = PurePosixPath(text).stem
+    numbered = re.fullmatch(r"(?:frame|image|img)?[ _-]?0*([0-9]+)", text, re.IGNORECASE)
+    return numbered[1] if numbered else text
