@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from dlib.learning.checkpoints import CheckpointFolder, load_tensors, save_tensors
+from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.folder import ExperimentFolder
 from dlib.utils import files
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json, write_json, write_text
 from dlib.utils.logging import EventLog, logger, start_logging, stop_logging
+from dlib.utils.tensors import load_tensors, save_tensors
 
 STATE = {"model": {"weight": torch.arange(600, dtype=torch.float32)}, "best": {}}
 

@@ -7,12 +7,12 @@ import os
 import shutil
 import tarfile
 import zlib
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
 from dlib.utils.errors import UserError
+from dlib.utils.filesystem import free_bytes, keep_time
 
 
 def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
@@ -70,16 +70,15 @@ def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo,
         raise UserError(
             f"{archive}: member {member.name!r} is no plain file; the archive is not to be trusted"
         )
-    free = shutil.disk_usage(staging).free
-    if member.size > free:
+    free = free_bytes(staging)
+    if free is not None and member.size > free:
         raise UserError(
             f"{archive}: {member.name!r} takes {member.size} bytes, {staging.parent} has {free} left; free some space"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with source, target.open("wb") as file:
         shutil.copyfileobj(source, file, 1 << 18)
-    with suppress(OverflowError, ValueError, OSError):  # a time that no clock shows is not worth an archive
-        os.utime(target, (member.mtime, member.mtime))
+    keep_time(target, member.mtime * 1e9)
 
 
 def _content(staging: Path, name: str) -> Path:

@@ -13,12 +13,13 @@ import yaml
 
 from dlib.configure.config import Config, model_tag
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, COLOCAM, CRITERIA
-from dlib.learning.checkpoints import CheckpointFolder, save_tensors
+from dlib.learning.checkpoints import CheckpointFolder
 from dlib.metrics import LocalizationReport
 from dlib.models import CamClassifier, best_model_state, model_settings
 from dlib.utils.distributed import is_main
 from dlib.utils.files import write_atomically, write_text
 from dlib.utils.logging import logger
+from dlib.utils.tensors import save_tensors
 
 Record = dict[str, float]  # epoch, step, value (-1: not measured)
 

@@ -6,40 +6,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dlib.configure.constants import CRITERIA
 from dlib.utils.errors import UserError
-from dlib.utils.files import check_archive, write_atomically
+from dlib.utils.filesystem import link_or_copy
 from dlib.utils.logging import logger
+from dlib.utils.tensors import check_archive, load_tensors, save_tensors
 
 FORMAT = "colocam-checkpoint-1"
-
-
-def save_tensors(path: Path, value: Any) -> None:
-    """``torch.save`` to a file that is either whole or absent. Raises UserError when the disk is full."""
-    write_atomically(path, lambda stream: torch.save(value, stream))
-
-
-def load_tensors(path: Path) -> Any:
-    """Content of a file by ``torch.save``, on the CPU, after checking its checksums; runs no code from it.
-
-    Raises ValueError saying what is wrong with the file: empty, truncated, changed bits, not by ``torch.save``.
-    """
-    try:
-        check_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{error}".lower()) from error
-    except Exception as error:
-        raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
 class CheckpointFolder:
@@ -86,12 +64,7 @@ class CheckpointFolder:
         """Hold on to a best-weights file for as long as a kept checkpoint refers to it."""
         link = self.folder / f"{step}_{criterion}.pth"
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        try:
-            os.link(best_model, link)
-        except OSError:
-            # File systems without hard links get a copy.
-            shutil.copyfile(best_model, link)
+        link_or_copy(best_model, link)
 
     def best_weights(self, criterion: str, step: int) -> Path:
         return self.folder / f"{step}_{criterion}.pth"

@@ -30,7 +30,7 @@ from dlib.utils.errors import UserError
 from dlib.utils.logging import logger, start_logging
 from dlib.utils.reproducibility import seed_all, use_deterministic_algorithms
 from dlib.utils.signals import Interrupted, StopRequest
-from dlib.utils.timing import readable
+from dlib.utils.text import duration
 
 
 def run(cfg: Config) -> None:
@@ -199,7 +199,7 @@ class Experiment:
             draw_progress(self.cfg, self.path, curves=True)
             entry = self.results.content["test"][BEST_LOCALIZATION]
             self.folder.pass_(as_text(BEST_LOCALIZATION, entry))
-            logger.info(f"done in {readable(total)}: {self.path}")
+            logger.info(f"done in {duration(total)}: {self.path}")
         distributed.barrier()
 
     def _finished(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,8 +19,10 @@ from dlib.learning.seeding import seed_recipe
 from dlib.tasks import TASK_CLASSES, CoLoCam, SeederTask, Task
 from dlib.tasks.pretrained import cam_store_folder
 from dlib.utils.distributed import is_main, world_size
+from dlib.utils.environment import peak_memory
 from dlib.utils.logging import logger
-from dlib.utils.timing import StepClock, readable
+from dlib.utils.text import duration
+from dlib.utils.timing import StepClock
 
 _MEASURED_STEPS = 2
 _NOT_COUNTED = (
@@ -61,7 +62,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
         times |= _seeding_times(cfg, data, task, costs)
     if not is_main():
         return
-    spent = ", ".join(f"{readable(seconds)} {what}" for what, seconds in times.items())
+    spent = ", ".join(f"{duration(seconds)} {what}" for what, seconds in times.items())
     lines = [
         f"folder      {experiment_dir(cfg)}",
         f"data        {cfg.dataset}: {len(data.classes)} classes, {len(data.train)} train shots, "
@@ -71,7 +72,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
         f"steps       {steps} per epoch (batch {cfg.batch_size} x {world_size()}), {steps * cfg.max_epochs} in "
         f"{cfg.max_epochs} epochs",
         f"memory      {_peak_gib(device):.1f} GiB at least ({device.type})",
-        f"time        about {readable(sum(times.values()))}: {spent} ({costs.step:.2f}s a step)",
+        f"time        about {duration(sum(times.values()))}: {spent} ({costs.step:.2f}s a step)",
         f"not counted {_NOT_COUNTED}",
     ]
     logger.info("dry run: nothing is written\n" + "\n".join(lines))
@@ -144,4 +145,4 @@ def _seconds(device: torch.device, work: Callable[[], Any]) -> float:
 def _peak_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_memory() / 2**30

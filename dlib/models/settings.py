@@ -11,6 +11,7 @@ from dlib.models.classifier import CamClassifier, STDClassifier
 from dlib.models.unet import UnetCoLoCAM
 from dlib.models.weights import load_best_model
 from dlib.utils.errors import UserError
+from dlib.utils.files import write_text
 
 CONFIG_MODEL = "config_model.yaml"
 _ARCHITECTURES: dict[str, type[CamClassifier]] = {"STDClassifier": STDClassifier, "UnetCoLoCAM": UnetCoLoCAM}
@@ -52,8 +53,7 @@ def build_model(
 
 def write_model_settings(model: CamClassifier, folder: Path, **extra: Any) -> None:
     """Writes ``config_model.yaml`` into ``folder``, with further plain values if given."""
-    text = yaml.safe_dump({**model_settings(model), **extra}, sort_keys=False)
-    (folder / CONFIG_MODEL).write_text(text, encoding="utf-8")
+    write_text(folder / CONFIG_MODEL, yaml.safe_dump({**model_settings(model), **extra}, sort_keys=False))
 
 
 def read_model_settings(folder: Path) -> dict[str, Any]:
