@@ -298,7 +298,7 @@ def test_second_run_is_refused_until_the_first_dies(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write to .*check --exps_root"):
+    with pytest.raises(UserError, match=r"cannot write to .*give another --exps_root"):
         ExperimentFolder(tmp_path / "file" / "exp").lock()
 
 

@@ -3,10 +3,10 @@ _>.pt``."""
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from dlib.utils.errors import UserError
+from dlib.utils.filesystem import try_lock
 from dlib.utils.tensors import load_tensors, save_tensors
 
+_POLL = 0.1  # seconds
 _SMALLEST = 256  # bytes; a map of one value is larger in every format of torch.save
 
 
@@ -35,11 +37,13 @@ class CamStore:
 
     def hold_alone(self) -> bool:
         """Keep every other holder out; False when there is one. Released with this process, however it ends."""
-        return self._flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self._flock(shared=False)
 
-    def hold(self) -> None:
-        """Keep out who wants the store alone; waits for one who has it."""
-        self._flock(fcntl.LOCK_SH)
+    def hold(self, while_waiting: Callable[[], None] = lambda: None) -> None:
+        """Keep out who wants the store alone; waits for one who has it, calling ``while_waiting`` meanwhile."""
+        while not self._flock(shared=True):
+            while_waiting()
+            time.sleep(_POLL)
 
     def release(self) -> None:
         """Hold the store no longer."""
@@ -47,18 +51,14 @@ class CamStore:
             self._lock.close()
             self._lock = None
 
-    def _flock(self, how: int) -> bool:
+    def _flock(self, shared: bool) -> bool:
         try:
             if self._lock is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._lock = (self.folder / ".lock").open("ab")
-            fcntl.flock(self._lock, how)
-        except BlockingIOError:
-            return False
         except OSError:
-            # A folder that cannot be written to cannot be cleared; a file system without locks has none to offer.
-            return True
-        return True
+            return True  # a folder that cannot be written to cannot be cleared either
+        return try_lock(self._lock.fileno(), self.folder / ".lock", shared)
 
     def path(self, frame_id: str) -> Path:
         """The file of a frame. Raises ValueError for an empty id."""

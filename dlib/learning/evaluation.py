@@ -59,6 +59,7 @@ def evaluate(
     """
     if loader is None:
         loader = build_eval_loader(cfg, dataset, task.device)
+    loader.while_waiting = stop.while_waiting
     # Contours are searched in threads while the network computes: OpenCV releases the interpreter's lock.
     evaluator = BoxEvaluator(
         dataset.metadata.class_names,

@@ -119,6 +119,7 @@ class SeedPurity:
     def _frames(self) -> Iterator[Batch]:
         """The validation frames with boxes, on the device."""
         loader = frame_loader(self._val, self._ids, self._cfg.batch_size, num_workers=self._cfg.num_workers)
+        loader.while_waiting = self._stop.while_waiting
         for batch in self._stop.watch(loader):
             yield batch.to(self._seeder.device)
 
