@@ -16,10 +16,12 @@ from collections.abc import Sequence
 
 from dlib.configure.config import parse_args
 from dlib.utils.errors import UsageError, UserError
+from dlib.utils.screen import make_screen_safe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
+    make_screen_safe()
     rank = os.environ.get("RANK", "0")
     try:
         cfg = parse_args(sys.argv[1:] if argv is None else argv)

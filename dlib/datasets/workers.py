@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader
 
 from dlib.datasets.batch import Batch
 from dlib.datasets.handover import READ_AHEAD, SHARED_MEMORY, PackedBatch, fits_shared_memory
+from dlib.datasets.layout import Plan
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.utils.errors import UserError
 from dlib.utils.signals import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
 
-Plan = list[list[FrameRequest]]
 POLL = 1.0  # seconds
 
 

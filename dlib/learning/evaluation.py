@@ -17,6 +17,7 @@ from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.metrics import BoxEvaluator, LocalizationReport
 from dlib.tasks import Task
 from dlib.utils import distributed
+from dlib.utils.errors import Diverged
 from dlib.utils.logging import progress
 from dlib.utils.signals import StopRequest
 
@@ -49,6 +50,8 @@ def evaluate(
 ) -> LocalizationReport:
     """Localization and classification of ``task``'s model on all samples of ``dataset``.
 
+    Raises Diverged when the model gives values that are not finite.
+
     Args:
         task: its model is put in eval mode and back.
         dataset: a split of single frames with boxes.
@@ -72,6 +75,8 @@ def evaluate(
     for batch in stop.watch(progress(loader, label, total=len(loader))):
         batch = batch.to(task.device)
         cams, logits = task.cams(batch)
+        if not bool(cams.isfinite().all() & logits.isfinite().all()):
+            raise Diverged(f"{label}: the network's maps or scores are not finite (NaN or infinity)")
         boxes = [scaled_boxes(dataset.metadata, frame_id, dataset.crop_size) for frame_id in batch.ids]
         evaluator.update(cams, batch.labels, logits, boxes, batch.indices)
     task.model.train(training)

@@ -26,7 +26,7 @@ from dlib.learning.trainer import Trainer
 from dlib.models import load_best_model
 from dlib.tasks import TASK_CLASSES, CoLoCam, Task
 from dlib.utils import distributed
-from dlib.utils.errors import UserError
+from dlib.utils.errors import Diverged, UserError
 from dlib.utils.logging import logger, start_logging
 from dlib.utils.reproducibility import seed_all, use_deterministic_algorithms
 from dlib.utils.signals import Interrupted, StopRequest
@@ -91,6 +91,7 @@ class Experiment:
         self.task: Task = TASK_CLASSES[cfg.task](cfg, data.classes, device)
         self.seeding = Seeding(cfg, self.task, data, self.stop) if isinstance(self.task, CoLoCam) else None
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
+        loader.while_waiting = self.stop.while_waiting
         self.trainer = Trainer(cfg, self.task, loader, self.events)
         self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
@@ -101,6 +102,15 @@ class Experiment:
         self.results.content["parameters"] = sum(p.numel() for p in self.task.model.parameters())
 
     def run(self) -> None:
+        """The whole run. Raises UserError, naming the checkpoint to go on from, where the network diverges."""
+        try:
+            self._run()
+        except Diverged as error:
+            intact = self.checkpoints.set_aside_unproven() if distributed.is_main() else None
+            more = f"; the same command then goes on from {intact}" if intact else ""
+            raise UserError(f"{error}{more}") from error
+
+    def _run(self) -> None:
         """Train, validating after every epoch (and before the first), then test the best weights."""
         resumed = self._resume()
         if distributed.is_main():
@@ -128,7 +138,9 @@ class Experiment:
 
     def _train(self, epoch: int) -> None:
         start = time.perf_counter()
-        for step in self.trainer.train_epoch(epoch):
+        for step in self._steps(epoch):
+            if self.trainer.position.skipped_in_row == 0 and distributed.is_main():
+                self.checkpoints.prove()
             stopping = self.stop.agreed()
             if stopping or step % self.cfg.checkpoint_save == 0:
                 start = self._count_seconds("train_s", start)
@@ -139,6 +151,17 @@ class Experiment:
                 )
         self._count_seconds("train_s", start)
         self._save()
+
+    def _steps(self, epoch: int) -> Iterator[int]:
+        """The steps of an epoch; one that is asked to stop while it waits for data saves those before, if it can."""
+        try:
+            yield from self.trainer.train_epoch(epoch)
+        except Interrupted as reason:
+            if distributed.world_size() > 1:  # the others still compute
+                raise
+            self._save()
+            step = self.trainer.position.step
+            raise Interrupted(f"{reason}, step {step} is saved") from None
 
     def _conclude_epoch(self) -> None:
         """Say how the epoch went: after its checkpoint, and again in a run that goes on from that one."""
@@ -179,6 +202,8 @@ class Experiment:
     def _test(self) -> None:
         start = time.perf_counter()
         self.val_loader.close()
+        if distributed.is_main():
+            self.checkpoints.prove()  # validation's numbers were finite
         if self.seeding is not None:
             self.results.content["classifier_test"] = self.seeding.test_report()
         for criterion in CRITERIA:
@@ -212,6 +237,7 @@ class Experiment:
         return epoch >= self.cfg.max_epochs
 
     def _save(self) -> None:
+        self.trainer.check_finite()
         if distributed.is_main():
             state = {**self.trainer.state(), "best": self.best.state(), "results": self.results.history()}
             self.checkpoints.save(self.trainer.position.step, state)

@@ -10,11 +10,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
 from dlib.utils.filesystem import reason
+from dlib.utils.screen import Bar, show
 
 T = TypeVar("T")
 
@@ -22,11 +21,10 @@ logger = logging.getLogger("dlib")
 
 
 class _ScreenHandler(logging.Handler):
-    """Prints above a running progress bar instead of through it."""
+    """Prints above a running progress bar; warnings and errors on the error stream."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
-        sys.stdout.flush()
+        show(self.format(record), on_error_stream=record.levelno >= logging.WARNING)
 
 
 class _LogFile(logging.FileHandler):
@@ -117,9 +115,9 @@ class EventLog:
         write_text(self._path, "".join(f"{line}\n" for line in kept))
 
 
-def progress(items: Iterable[T], label: str, total: int | None = None, start: int = 0) -> tqdm[T]:
+def progress(items: Iterable[T], label: str, total: int | None = None, start: int = 0) -> Bar[T]:
     """``items`` behind one progress bar, if bars are drawn."""
-    return tqdm(
+    return Bar(
         items,
         desc=label,
         total=total,

@@ -84,7 +84,7 @@ class StopRequest:
         if world_size() == 1 or time.monotonic() - self._received_at > PATIENCE:
             name = signal.Signals(self._received).name
             raise Interrupted(
-                f"{name} while waiting for data: the same command goes on from the last checkpoint"
+                f"{name} while waiting for data; the same command goes on from the last checkpoint"
             )
 
     def check(self) -> None:
