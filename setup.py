@@ -16,7 +16,7 @@ UNIX = ["-std=c++17", "-O3", "-ffp-contract=off", "-Wall", "-Wextra"]
 
 
 class BuildExt(build_ext):
-    """Gives each compiler its flags (no fused or reordered sums), and finds `swig`'s program where the virtual environment is not on PATH."""
+    """Gives each compiler its flags, and finds the `swig` package's program also where it is not on PATH."""
 
     def build_extension(self, ext: Extension) -> None:
         if self.compiler.compiler_type == "msvc":

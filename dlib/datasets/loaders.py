@@ -68,6 +68,7 @@ class TrainLoader(PlannedLoader):
         Returns: how many minibatches of the epoch count as done, and what changed, for people ("": nothing).
         """
         self._planned = None
+        self.epoch = epoch
         if state is None:
             return steps, ""
         before = Layout.from_dict(state["layout"])

@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tqdm import tqdm
+
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
 from dlib.utils.filesystem import reason
@@ -115,7 +117,7 @@ class EventLog:
         write_text(self._path, "".join(f"{line}\n" for line in kept))
 
 
-def progress(items: Iterable[T], label: str, total: int | None = None, start: int = 0) -> Bar[T]:
+def progress(items: Iterable[T], label: str, total: int | None = None, start: int = 0) -> tqdm[T]:
     """``items`` behind one progress bar, if bars are drawn."""
     return Bar(
         items,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from tqdm import tqdm
-
-T = TypeVar("T")
 
 # A closed pipe or terminal; a closed file, and characters that the screen does not have.
 _CANNOT_SHOW = (OSError, ValueError)
@@ -32,7 +30,7 @@ def show(text: str, on_error_stream: bool = False) -> None:
         sys.stdout.flush()
 
 
-class Bar(tqdm[T]):
+class Bar(tqdm):
     """A progress bar that is not drawn where it cannot be."""
 
     @staticmethod
