@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -12,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import scipy.io
+
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
 
 _MEMORY = 4 << 30  # bytes for the process; files of boxes are small
 
@@ -71,9 +75,11 @@ class MatProcess:
 
 def _serve(pipe: Connection) -> None:
     """Answer each path with (variables, "") or (None, problem) until the other end is closed."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    soft = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        soft = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
+        with suppress(OSError, ValueError):  # macOS knows the limit and refuses it
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     with suppress(EOFError, KeyboardInterrupt):
         while True:
             path = pipe.recv()
