@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dlib.datasets import Batch, VideoDataset, handover, read_split, workers
 from dlib.datasets.handover import PackedBatch, fits_shared_memory
 from dlib.datasets.loaders import TrainLoader, train_loader
 from dlib.datasets.video_dataset import FrameRequest
+from dlib.utils import distributed
 from dlib.utils.errors import UserError
 from dlib.utils.signals import Interrupted, StopRequest
 
@@ -113,6 +114,42 @@ def test_a_batch_that_cannot_be_handed_over_is_one_line(
         list(loader.iterate(1))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
+        RuntimeError("Too many open files. Communication with the workers is no longer possible."),
+        RuntimeError("received 0 items of ancdata"),
+        RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nunable to allocate shared memory"),
+        OSError(24, "Too many open files"),
+        EOFError(),
+        MemoryError(),
+    ],
+)
+def test_whatever_ends_the_handover_is_one_line(
+    tiny_data: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Iterator[Any]:
+        raise error
+        yield
+
+    loader = loader_of(tiny_data)
+    monkeypatch.setattr(loader, "_start", lambda _: broken())
+    with pytest.raises(UserError, match=r"data loading process died .*try fewer --num_workers"):
+        list(loader.iterate(1))
+
+
+def test_a_fault_in_a_worker_keeps_its_traceback(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Iterator[Any]:
+        raise RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nwrong shape")
+        yield
+
+    loader = loader_of(tiny_data)
+    monkeypatch.setattr(loader, "_start", lambda _: broken())
+    with pytest.raises(RuntimeError, match="wrong shape"):
+        list(loader.iterate(1))
+
+
 def test_workers_that_cannot_be_started_are_one_line(
     tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +161,23 @@ def test_workers_that_cannot_be_started_are_one_line(
     monkeypatch.setattr(type(loader._loader), "__iter__", start)
     with pytest.raises(UserError, match=r"cannot be started .*No space left.*--num_workers"):
         list(loader.iterate(1))
+
+
+def test_too_little_shared_memory_for_the_cards_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_meet", lambda *_: None)
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "1")
+    nccl = "NCCL error: Error while creating shared memory segment /dev/shm/nccl-x (size 9637888)"
+    for said, text in (
+        (nccl, "--shm-size=2g"),
+        ("Connection closed by peer", "another process of the run did"),
+    ):
+        with (
+            pytest.raises(UserError, match=text),
+            distributed.process_group("gloo", 1, "", torch.device("cpu")),
+        ):
+            raise torch.distributed.DistBackendError(said)
 
 
 @pytest.fixture
@@ -215,6 +269,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from dlib.datasets import workers
+from dlib.utils import distributed
 from dlib.utils.errors import UserError
 from test_waiting import loader_of
 if __name__ == "__main__":

@@ -193,13 +193,14 @@ class PlannedLoader:
         while True:
             try:
                 batch = next(iterator, None)
-            except (RuntimeError, EOFError, OSError) as error:  # the last two: it died while handing over
-                if isinstance(error, RuntimeError) and str(error).startswith("DataLoader timed out"):
+            except (RuntimeError, EOFError, OSError, MemoryError) as error:
+                said = str(error).strip()
+                if said.startswith("DataLoader timed out"):
                     self._wait(iterator)
                     continue
-                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-                    raise
-                reason = " ".join(str(error).splitlines()[:1]) or "it ended while handing over a batch"
+                if said.startswith("Caught") and "memory" not in said:
+                    raise  # a fault of the program in a worker
+                reason = (said.splitlines() or ["it ended while handing over a batch"])[-1][:200]
                 raise _WorkersFailed(f"a data loading process died ({reason})") from error
             if batch is None:
                 return
