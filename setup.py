@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from setuptools import Extension, find_namespace_packages, setup
@@ -11,8 +12,22 @@ from setuptools.command.build_ext import build_ext
 CRF = Path("dlib/crf/crfwrapper")
 
 
+UNIX = ["-std=c++17", "-O3", "-ffp-contract=off", "-Wall", "-Wextra"]
+
+
 class BuildExt(build_ext):
-    """Finds the `swig` package's program even when the virtual environment is not on PATH."""
+    """Gives each compiler its flags, and finds the `swig` package's program also where it is not on PATH."""
+
+    def build_extension(self, ext: Extension) -> None:
+        if self.compiler.compiler_type == "msvc":
+            print(
+                f"{ext.name} is not built: it needs the vector types of GCC or clang; PyTorch does its work"
+            )
+            ext.optional = True
+            return
+        threads = [] if sys.platform == "darwin" else ["-pthread"]  # part of the system's library on macOS
+        ext.extra_compile_args, ext.extra_link_args = [*UNIX, *threads], threads
+        super().build_extension(ext)
 
     def find_swig(self) -> str:
         found = shutil.which("swig")
@@ -31,8 +46,6 @@ def extension(name: str) -> Extension:
         depends=[str(path) for path in sorted([*CRF.glob("core/*"), *CRF.glob(f"{name}/*.hpp")])],
         include_dirs=[f"{CRF}/{name}", f"{CRF}/core"],
         swig_opts=["-c++", "-noproxy", f"-I{CRF}/core"],
-        extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"],
-        extra_link_args=["-pthread"],
         language="c++",
     )
 

@@ -123,7 +123,6 @@ def compare(folders: Sequence[Path], out: Path) -> str:
     columns.append([{"text": duration(v[-1]), "top": False} for v in values])
     rows = list(zip(names, zip(*columns, strict=True), experiments, strict=True))
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_page(
             out,
             "compare.html.j2",
@@ -135,8 +134,8 @@ def compare(folders: Sequence[Path], out: Path) -> str:
             classes=class_rows(experiments),
             flags=different_flags(experiments),
         )
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror}); give another file.") from None
+    except UserError as error:
+        raise UserError(f"--out {out}: {error}, or give another file") from None
     return text_table(
         [["experiment", *HEAD], *([name, *(c["text"] for c in cells)] for name, cells, _ in rows)]
     )

@@ -121,7 +121,7 @@ def test_more_than_the_disk_has_is_not_unpacked(tmp_path: Path, monkeypatch: pyt
         used = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
         return type("Usage", (), {"free": 2500 - used})
 
-    monkeypatch.setattr("dlib.datasets.build.unpack.shutil.disk_usage", usage)
+    monkeypatch.setattr("dlib.utils.filesystem.shutil.disk_usage", usage)
     path = archive(tmp_path / "cat.tar.gz", {f"cat/{i}": 1000 for i in range(3)})
     with pytest.raises(UserError, match=r"cat\.tar\.gz: 'cat/2' takes 1000 bytes, .* has 500 left") as caught:
         unpack(path, tmp_path / "cat", progress=False)

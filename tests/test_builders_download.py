@@ -254,7 +254,7 @@ def test_the_script_downloads_unpacks_and_builds(server: Server, tmp_path: Path,
 def test_too_small_a_disk_is_noticed_before(server: Server, tmp_path: Path, monkeypatch) -> None:
     server.files["/cat.tar.gz"] = DATA
     usage = type("Usage", (), {"free": 10**6})
-    monkeypatch.setattr("dlib.datasets.download.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("dlib.utils.filesystem.shutil.disk_usage", lambda path: usage)
     said: list[str] = []
     with pytest.raises(UserError, match="GiB are needed"):
         download(server.url, ["cat"], tmp_path / "r", tmp_path / "o", QUICK, said.append)

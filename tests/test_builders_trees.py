@@ -181,7 +181,7 @@ def test_v1_is_idempotent_resumes_and_links(v1_source: Path, tmp_path: Path) -> 
     copied = tmp_path / "copied"
     build_v1(v1_source, copied, copy=True)
     assert all((copied / f.relative_to(dst)).stat().st_nlink == 1 for f in frames)
-    assert not list(copied.rglob("*.part"))
+    assert not list(copied.rglob("*.tmp"))
 
 
 def _break_mat(root: Path) -> Path:

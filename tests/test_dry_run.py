@@ -52,7 +52,7 @@ def test_says_the_plan_and_writes_nothing(task: str, trained: Workplace, tmp_pat
     else:
         assert count - learned == classifier  # frozen; the decoder is trained
     assert re.search(r"memory +\d+\.\d GiB at least \(cpu\)", out)
-    assert re.search(r"time +about \w+: \w+ training, \w+ validation, \w+ test", out)
+    assert re.search(r"time +about [\w ]+: [\w ]+ training, [\w ]+ validation, [\w ]+ test", out)
     assert len(re.findall("^not counted ", out, re.MULTILINE)) == 1
     if task == "CoLo-CAM":
         assert "CAM store (48 of 48 train frames are missing)" in out

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from dlib.learning.checkpoints import CheckpointFolder, load_tensors, save_tensors
+from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.folder import ExperimentFolder
 from dlib.utils import files
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json, write_json, write_text
 from dlib.utils.logging import EventLog, logger, start_logging, stop_logging
+from dlib.utils.tensors import load_tensors, save_tensors
 
 STATE = {"model": {"weight": torch.arange(600, dtype=torch.float32)}, "best": {}}
 
@@ -297,7 +298,7 @@ def test_second_run_is_refused_until_the_first_dies(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write to .*check --exps_root"):
+    with pytest.raises(UserError, match=r"cannot write to .*give another --exps_root"):
         ExperimentFolder(tmp_path / "file" / "exp").lock()
 
 

@@ -72,7 +72,7 @@ def test_a_wrong_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_output_that_cannot_be_written(experiments: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert compare.main([str(experiments[0]), "--out", str(experiments[0])]) == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot write" in capsys.readouterr().err
 
 
 def test_equal_experiments_are_numbered(experiments: list[Path]) -> None:

@@ -1,8 +1,7 @@
 """Counter-based random numbers: a value is a function of (key, counter) alone.
 
 A sample's noise therefore does not depend on the batch it stands in, on the process, on the device or on what
-was drawn before. The mixing function is the finalizer of SplitMix64 (Steele, Lea & Flood 2014, with
-Stafford's constants); torch's int64 products wrap modulo 2^64 on every device.
+was drawn before.
 """
 
 from __future__ import annotations
@@ -10,37 +9,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
-_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
-_SECOND = 0x94D049BB133111EB - (1 << 64)
+from dlib.utils.splitmix import GOLDEN, finalize_tensor, shift_right, signed
+
 _UNIT = 2.0**-52
-
-
-def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift (torch shifts int64 arithmetically)."""
-    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
-
-
-def mix(x: Tensor) -> Tensor:
-    """A bijection of int64 in which every output bit depends on every input bit; any shape."""
-    x = (x ^ _shift_right(x, 30)).mul_(_FIRST)
-    x = x.bitwise_xor_(_shift_right(x, 27)).mul_(_SECOND)
-    return x.bitwise_xor_(_shift_right(x, 31))
 
 
 def combine(keys: Tensor, other: Tensor | int) -> Tensor:
     """A new int64 key from a key and a number (stream, index); shapes broadcast."""
     if isinstance(other, int):
-        other = (other * _GOLDEN + (1 << 63)) % (1 << 64) - (1 << 63)  # wrapped like the tensors' products
+        other = signed(other * GOLDEN)  # wrapped like the tensors' products
     else:
-        other = other * _GOLDEN
-    return mix(mix(keys + _GOLDEN) + other)
+        other = other * GOLDEN
+    return finalize_tensor(finalize_tensor(keys + GOLDEN) + other)
 
 
 def hash_uniform(keys: Tensor, count: int) -> Tensor:
     """``count`` numbers per key, uniform in (0, 1): int64 keys [...] -> float64 [..., count]."""
-    counters = torch.arange(1, count + 1, device=keys.device) * _GOLDEN
-    bits = _shift_right(mix(keys.unsqueeze(-1) + counters), 12)  # [..., count], 52 bits
+    counters = torch.arange(1, count + 1, device=keys.device) * GOLDEN
+    bits = shift_right(finalize_tensor(keys.unsqueeze(-1) + counters), 12)  # [..., count], 52 bits
     return bits.to(torch.float64).add_(0.5).mul_(_UNIT)
 
 
@@ -61,8 +47,8 @@ def content_keys(images: Tensor) -> Tensor:
     summing.
     """
     bits = images.float().flatten(1).contiguous().view(torch.int32).long()  # [B, n]
-    places = torch.arange(1, bits.shape[1] + 1, device=bits.device) * _GOLDEN
-    return mix(mix(bits + places).sum(dim=1))
+    places = torch.arange(1, bits.shape[1] + 1, device=bits.device) * GOLDEN
+    return finalize_tensor(finalize_tensor(bits + places).sum(dim=1))
 
 
 def draw_keys(count: int, generator: torch.Generator, device: torch.device) -> Tensor:

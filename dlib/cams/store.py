@@ -3,12 +3,10 @@ _>.pt``."""
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import threading
-import zipfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -16,8 +14,10 @@ import torch
 from torch import Tensor
 
 from dlib.utils.errors import UserError
-from dlib.utils.files import check_archive
+from dlib.utils.filesystem import try_lock
+from dlib.utils.tensors import load_tensors, save_tensors
 
+_POLL = 0.1  # seconds
 _SMALLEST = 256  # bytes; a map of one value is larger in every format of torch.save
 
 
@@ -37,11 +37,13 @@ class CamStore:
 
     def hold_alone(self) -> bool:
         """Keep every other holder out; False when there is one. Released with this process, however it ends."""
-        return self._flock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self._flock(shared=False)
 
-    def hold(self) -> None:
-        """Keep out who wants the store alone; waits for one who has it."""
-        self._flock(fcntl.LOCK_SH)
+    def hold(self, while_waiting: Callable[[], None] = lambda: None) -> None:
+        """Keep out who wants the store alone; waits for one who has it, calling ``while_waiting`` meanwhile."""
+        while not self._flock(shared=True):
+            while_waiting()
+            time.sleep(_POLL)
 
     def release(self) -> None:
         """Hold the store no longer."""
@@ -49,18 +51,14 @@ class CamStore:
             self._lock.close()
             self._lock = None
 
-    def _flock(self, how: int) -> bool:
+    def _flock(self, shared: bool) -> bool:
         try:
             if self._lock is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._lock = (self.folder / ".lock").open("ab")
-            fcntl.flock(self._lock, how)
-        except BlockingIOError:
-            return False
         except OSError:
-            # A folder that cannot be written to cannot be cleared; a file system without locks has none to offer.
-            return True
-        return True
+            return True  # a folder that cannot be written to cannot be cleared either
+        return try_lock(self._lock.fileno(), self.folder / ".lock", shared)
 
     def path(self, frame_id: str) -> Path:
         """The file of a frame. Raises ValueError for an empty id."""
@@ -106,34 +104,19 @@ class CamStore:
         if fault:
             raise ValueError(f"CAM of {frame_id!r}: {fault}")
         path = self.path(frame_id)
-        temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp")  # ids may be long
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                # A copy: a view would be saved with the storage of its whole batch.
-                torch.save(cam.detach().to("cpu", torch.float32, copy=True).contiguous(), temporary)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise UserError(f"cannot write the CAM file {path}: {_one_line(error)}") from error
+        # A copy: a view would be saved with the storage of its whole batch.
+        save_tensors(path, cam.detach().to("cpu", torch.float32, copy=True).contiguous(), durable=False)
 
     def read(self, frame_id: str) -> Tensor:
         """The stored map, float32 [h, w]. Raises UserError, naming the file, if it is missing, damaged or
         foreign."""
         path = self.path(frame_id)
         try:
-            content = io.BytesIO(path.read_bytes())
-            if zipfile.is_zipfile(content):
-                check_archive(content)
-            content.seek(0)
-            cam = torch.load(content, map_location="cpu", weights_only=True)
+            cam = load_tensors(io.BytesIO(path.read_bytes()), old_format=True)
         except FileNotFoundError as error:
             raise UserError(f"CAM file {path} is missing: start the run again to compute it") from error
-        except Exception as error:  # a damaged file can make the reader raise anything
-            raise UserError(
-                f"CAM file {path} is damaged ({_one_line(error)}): delete it to compute it again"
-            ) from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"CAM file {path} is damaged ({error}): delete it to compute it again") from error
         fault = _fault(cam)
         if fault:
             raise UserError(f"CAM file {path} is not usable ({fault}): delete it to compute it again")
@@ -155,8 +138,3 @@ def _fault(cam: object) -> str:
     if not bool(torch.isfinite(cam).all()):
         return "it holds NaN or infinity"
     return ""
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import io
 import os
 import select
 import sys
@@ -13,6 +12,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from dlib.utils.errors import UsageError, UserError
+from dlib.utils.screen import make_screen_safe
 
 STOPPED = "stopped by Ctrl-C"
 AGAIN = f"{STOPPED}; run the same command again to continue"
@@ -52,9 +52,7 @@ def run_command(work: Work, arguments: Sequence[str], stopped: str = STOPPED) ->
     Returns: the exit code. 0 done, 1 UserError or OSError, 2 UsageError, 130 Ctrl-C, 141 the reader of the output
         (such as ``head``) closed it before the work was done.
     """
-    for stream in (sys.stdout, sys.stderr):  # file names may hold what the terminal cannot show
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    make_screen_safe()
     return _flushed(_ended(work, arguments, stopped))
 
 

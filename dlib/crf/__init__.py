@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dlib.crf.filters import Backend, bilateral_filter, color_bilateral_filter
+from dlib.crf.filters import Backend, OutOfRange, bilateral_filter, color_bilateral_filter
 from dlib.crf.losses import ColorDenseCRFLoss, DenseCRFLoss, joint_color_crf
 
 __all__ = [
     "Backend",
     "ColorDenseCRFLoss",
     "DenseCRFLoss",
+    "OutOfRange",
     "bilateral_filter",
     "color_bilateral_filter",
     "joint_color_crf",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from dlib.configure.literals import Backend
 from dlib.crf.lattice_torch import filter_groups
+from dlib.utils.filesystem import warn_once
 
 Groups = Sequence[Sequence[int]]
 
@@ -27,7 +30,8 @@ def bilateral_filter(
         images: [N, 3, H, W], usually 0..255.
         values: [N, K, H, W].
         sigma_rgb, sigma_xy: standard deviations in colour levels and pixels, > 0.
-        backend: "cpp" (CPU), "torch" (any device), or "auto": the first for CPU tensors, else the second.
+        backend: "cpp" (CPU), "torch" (any device), or "auto": the first for CPU
+            tensors where it is built, else the second.
     Returns: [N, K, H, W], float32, on the device of `values`.
     Raises ValueError or TypeError for wrong shapes, sizes, types, devices and, with "cpp", non-finite numbers.
     """
@@ -67,13 +71,18 @@ def filter_values(
         sigma_rgb, sigma_xy: > 0; sigma_xy None: colour filter.
         backend: as in `bilateral_filter`.
     Returns: [N, K, H, W] float32, zero for images in no group.
+    Raises OutOfRange, a ValueError, where the images' values are too far apart for sigma.
     """
     images, values = _checked(images, values, sigma_rgb, sigma_xy)
     if groups is not None:
         _check_groups(groups, images.shape[0])
-    if choose_backend(backend, values) == "torch":
-        return filter_groups(images, values, groups, sigma_rgb, sigma_xy)
-    return _filter_cpp(images, values, groups, sigma_rgb, sigma_xy)
+    run = filter_groups if choose_backend(backend, values) == "torch" else _filter_cpp
+    try:
+        return run(images, values, groups, sigma_rgb, sigma_xy)
+    except ValueError as error:
+        if "sigma is too small" in str(error):  # both backends say so
+            raise OutOfRange(str(error)) from error
+        raise
 
 
 def choose_backend(backend: Backend, values: Tensor) -> Literal["cpp", "torch"]:
@@ -81,9 +90,24 @@ def choose_backend(backend: Backend, values: Tensor) -> Literal["cpp", "torch"]:
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be auto, cpp or torch, not {backend!r}")
     on_cpu = values.device.type == "cpu"
+    if on_cpu and backend == "auto" and not _is_built():
+        warn_once(
+            "filters",
+            "the C++ filters are not built: PyTorch does their work, more slowly (pip install . with GCC or clang)",
+        )
+        return "torch"
     if backend == "cpp" and not on_cpu:
         raise ValueError(f"backend cpp filters CPU tensors, not {values.device.type} ones: use auto or torch")
     return "cpp" if on_cpu and backend != "torch" else "torch"
+
+
+@cache
+def _is_built() -> bool:
+    return all(find_spec(name) is not None for name in ("bilateralfilter", "colorbilateralfilter"))
+
+
+class OutOfRange(ValueError):
+    """The images' values are too far apart for sigma, or not finite."""
 
 
 class _Filter(torch.autograd.Function):

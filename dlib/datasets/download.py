@@ -23,6 +23,7 @@ from dlib.datasets.build.folds import FOLDS_ROOT
 from dlib.datasets.build.unpack import unpack
 from dlib.datasets.metadata import CLASS_NAMES_YTO
 from dlib.utils.errors import UsageError, UserError
+from dlib.utils.filesystem import free_bytes
 
 GIB = 2**30
 _RATE = 5 * 2**20  # bytes per second assumed for the estimate of time
@@ -86,16 +87,17 @@ def _announce(url: str, names: list[str], root: Path, patience: Patience, say: C
     )
     total = sum(size or 0 for size in sizes)
     root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free
+    free = free_bytes(root)
+    room = "not known" if free is None else f"{free / GIB:.1f} GiB"
     unknown = sum(size is None for size in sizes)
     more = f" and {unknown} archives of unknown size" if unknown else ""
     say(
         f"{len(names)} archives from {url}: {total / GIB:.1f} GiB{more}, of which {there / GIB:.1f} GiB are here. "
-        f"Unpacked they take about as much again; free now: {free / GIB:.1f} GiB. "
+        f"Unpacked they take about as much again; free now: {room}. "
         f"At 5 MiB/s the rest takes {max(total - there, 0) / _RATE / 60:.0f} minutes."
     )
     need = max(2 * total - there, 0) + _KEEP_FREE
-    if free < need:
+    if free is not None and free < need:
         raise UserError(
             f"{root}: {need / GIB:.1f} GiB are needed; free some space or choose another --data_root"
         )

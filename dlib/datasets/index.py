@@ -12,13 +12,16 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from dlib.datasets.metadata import is_plain
 from dlib.datasets.names import natural_key
 from dlib.utils.errors import UserError
+from dlib.utils.files import write_atomically
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 MIN_CACHED_SHOTS = 500  # below, listing the folders takes no time
@@ -246,17 +249,15 @@ def _read_cache(
 
 
 def _write_cache(path: Path, key: str, index: ShotIndex, stamps: np.ndarray) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                key=np.array(f"{_FORMAT} {key}"),
-                names=index.names,
-                ends=index.ends,
-                starts=index.starts,
-                stamps=stamps,
-            )
-        temporary.replace(path)
-    except OSError:  # a full or read-only disk only costs listing the folders again
-        temporary.unlink(missing_ok=True)
+    def write(file: BinaryIO) -> None:
+        np.savez(
+            file,
+            key=np.array(f"{_FORMAT} {key}"),
+            names=index.names,
+            ends=index.ends,
+            starts=index.starts,
+            stamps=stamps,
+        )
+
+    with suppress(UserError):  # a full or read-only disk only costs listing the folders again
+        write_atomically(path, write, durable=False)

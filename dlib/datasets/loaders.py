@@ -8,101 +8,90 @@ workers, which only carry out requests, cannot change what is trained on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Any
 
 from dlib.datasets.batch import Batch
+from dlib.datasets.layout import Layout, Plan, Planner
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
-from dlib.datasets.workers import Plan, PlannedLoader
+from dlib.datasets.workers import PlannedLoader
 
 
 class TrainLoader(PlannedLoader):
-    """Minibatches of one process out of ``world_size``; see ``train_loader``."""
+    """Minibatches of one process out of several; see ``train_loader``."""
 
     def __init__(
-        self,
-        dataset: VideoDataset,
-        batch_size: int,
-        min_tr_batch_sz: int,
-        num_workers: int,
-        rank: int,
-        world_size: int,
-        drop_small: bool,
-        fill_small: bool,
-        pin_memory: bool,
+        self, dataset: VideoDataset, layout: Layout, rank: int, num_workers: int, pin_memory: bool
     ) -> None:
         super().__init__(dataset, num_workers, pin_memory, keep_workers=True)
-        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
-        self.drop_small, self.fill_small = drop_small, fill_small
-        self.unit = max(1, batch_size // dataset.n_frames)  # shots that make one minibatch
-        self.block = max(self.unit, min_tr_batch_sz)  # shots that one process draws at a time
+        self.layout, self.rank = layout, rank
         self.epoch = 0
+        self._planner = Planner(dataset, layout)
+        self._begun = _Begun()
         self._planned: tuple[int, Plan] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that ``len`` speaks of."""
         self.epoch = epoch
+        if self._begun.epoch != epoch:
+            self._begun = _Begun(epoch)
 
     def __len__(self) -> int:
         """Minibatches of the current epoch, the same for every process; epochs may differ."""
-        return len(self.plan(self.epoch))
+        return self._begun.steps + len(self.plan(self.epoch))
 
     def iterate(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Minibatches ``start_step``, ``start_step`` + 1, … of an epoch; skipped ones are not loaded."""
         self.set_epoch(epoch)
-        return self.read(self.plan(epoch)[start_step:])
+        return self.read(self.plan(epoch)[start_step - self._begun.steps :])
 
     def plan(self, epoch: int) -> Plan:
-        """All minibatches of this process in an epoch."""
+        """All minibatches of this process in an epoch, but for those that another layout has done before."""
         if self._planned is None or self._planned[0] != epoch:
-            order = np.random.default_rng([self.dataset.seed & 0xFFFFFFFF, epoch]).permutation(
-                len(self.dataset)
-            )
-            size = self.block * self.world_size
-            blocks = [order[at : at + size].tolist() for at in range(0, len(order), size)]
-            self._planned = (epoch, [batch for block in blocks for batch in self._cut(epoch, block)])
+            done = self._begun.shots if self._begun.epoch == epoch else frozenset()
+            self._planned = (epoch, self._planner.plan(epoch, self.rank, done))
         return self._planned[1]
 
-    def _cut(self, epoch: int, block: list[int]) -> Plan:
-        """This process's minibatches of one global block of shots."""
-        frames = {shot: self.dataset.draw(epoch, shot) for shot in block}
-        streams = [
-            [FrameRequest(epoch, shot, frame) for shot in self._share(block, rank) for frame in frames[shot]]
-            for rank in range(self.world_size)
-        ]
-        steps = max(self._steps(len(stream)) for stream in streams)
-        mine = streams[self.rank]
-        return [self._minibatch(mine, step) for step in range(steps)]
+    def state(self) -> dict[str, Any]:
+        """What ``go_on`` needs to know about the epoch under way, as plain values."""
+        shots = sorted(self._begun.shots)
+        return {"layout": self.layout.to_dict(), "steps": self._begun.steps, "shots": shots}
 
-    def _share(self, block: list[int], rank: int) -> list[int]:
-        """A process's shots: its part of each run of shots that makes one global minibatch.
+    def go_on(self, state: dict[str, Any] | None, epoch: int, steps: int) -> tuple[int, str]:
+        """Go on in ``epoch`` where a loader with ``state`` has given ``steps`` minibatches of it.
 
-        The union over processes is what one process with the global batch size would take. A run that is too
-        short for the processes is left out (``drop_small``, unless it is the block's first) or repeated from
-        its start, by ``fill_small`` up to full minibatches.
+        If that one had another batch size or another number of processes, the shots that it has not shown yet are
+        planned anew; if it drew other frames or had other shots, the epoch begins again.
+
+        Args:
+            state: of ``state``; None: of a version that did not write it, taken as unchanged.
+        Returns: how many minibatches of the epoch count as done, and what changed, for people ("": nothing).
         """
-        run, share = self.unit * self.world_size, []
-        for at in range(0, len(block), run):
-            shots = block[at : at + run]
-            wanted = run if self.fill_small else self.world_size
-            if self.world_size > 1 and len(shots) < run and self.drop_small and at > 0:
-                break
-            if self.world_size > 1 and len(shots) < wanted:
-                shots = [shots[i % len(shots)] for i in range(wanted)]
-            bounds = [part * len(shots) // self.world_size for part in (rank, rank + 1)]
-            share += shots[bounds[0] : bounds[1]]
-        return share
+        self._planned = None
+        self.epoch = epoch
+        if state is None:
+            return steps, ""
+        before = Layout.from_dict(state["layout"])
+        begun = _Begun(epoch, int(state["steps"]), frozenset(state["shots"]))
+        change = self.layout.changes_from(before)
+        if before.sampling != self.layout.sampling:
+            return 0, f"{change}: it begins again"
+        if change:
+            seen = Planner(self.dataset, before).shots_of(epoch, steps - begun.steps, begun.shots)
+            begun = _Begun(epoch, steps, begun.shots | seen)
+            left = len(self.dataset) - len(begun.shots)
+            change = f"{change}: its other {left} of {len(self.dataset)} shots are planned anew"
+        self._begun = begun
+        return steps, change
 
-    def _steps(self, frames: int) -> int:
-        whole, rest = divmod(frames, self.batch_size)
-        return max(1, whole + (rest > 0 and not self.drop_small))
 
-    def _minibatch(self, stream: list[FrameRequest], step: int) -> list[FrameRequest]:
-        """Minibatch ``step`` of a block; where the block has no more frames, its first ones again."""
-        batch = stream[step * self.batch_size : (step + 1) * self.batch_size] or stream[: self.batch_size]
-        if not self.fill_small:
-            return batch
-        return [batch[i % len(batch)] for i in range(self.batch_size)]
+@dataclass(frozen=True)
+class _Begun:
+    """What another layout has done of an epoch."""
+
+    epoch: int = 0
+    steps: int = 0
+    shots: frozenset[int] = frozenset()
 
 
 def train_loader(
@@ -142,17 +131,8 @@ def train_loader(
         raise ValueError(f"rank must be in 0..world_size-1, got {rank} of {world_size}")
     if not dataset.train:
         raise ValueError(f"split {dataset.metadata.split!r} is not for training")
-    return TrainLoader(
-        dataset,
-        batch_size,
-        min_tr_batch_sz,
-        num_workers,
-        rank,
-        world_size,
-        drop_small,
-        fill_small,
-        pin_memory,
-    )
+    layout = Layout.of(dataset, batch_size, world_size, min_tr_batch_sz, drop_small, fill_small)
+    return TrainLoader(dataset, layout, rank, num_workers, pin_memory)
 
 
 class FixedLoader(PlannedLoader):

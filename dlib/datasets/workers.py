@@ -9,10 +9,11 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.context import BaseContext
+from multiprocessing.queues import Queue
 from typing import Any
 from weakref import WeakSet
 
@@ -21,12 +22,15 @@ import torch.multiprocessing as mp
 from torch.utils.data import DataLoader
 
 from dlib.datasets.batch import Batch
+from dlib.datasets.handover import READ_AHEAD, SHARED_MEMORY, PackedBatch, fits_shared_memory
+from dlib.datasets.layout import Plan
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.utils.errors import UserError
+from dlib.utils.signals import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
 
-Plan = list[list[FrameRequest]]
+POLL = 1.0  # seconds
 
 
 class _Reader:
@@ -34,12 +38,14 @@ class _Reader:
 
     def __init__(self, dataset: VideoDataset) -> None:
         self.dataset = dataset
+        self.packs = False  # whether batches go through a pipe
 
-    def __getitems__(self, requests: Sequence[FrameRequest]) -> Batch | str:
+    def __getitems__(self, requests: Sequence[FrameRequest]) -> Batch | PackedBatch | str:
         try:
-            return self.dataset.load(requests)
+            batch = self.dataset.load(requests)
         except UserError as error:  # as text: an exception would come back as a page of traceback
             return str(error)
+        return PackedBatch(batch) if self.packs else batch
 
 
 class _PlanSampler:
@@ -62,10 +68,18 @@ def _unchanged(batch: Any) -> Any:
 def _init_worker(_: int) -> None:
     torch.set_num_threads(1)
     # Stop signals reach the whole process group; the main process decides when its workers end.
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(name, signal.SIG_IGN)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    # A batch that cannot be handed over would be lost without a word, and the main process wait for it for ever.
+    Queue._on_queue_feeder_error = staticmethod(_end_without_handover)  # type: ignore[attr-defined]
     # torch's own watch looks at the parent process, which is the fork server: that lives as long as its workers.
     threading.Thread(target=_end_with_main, daemon=True).start()
+
+
+def _end_without_handover(error: BaseException, batch: object) -> None:
+    with suppress(OSError):
+        os.write(2, f"a batch cannot be handed over: {' '.join(str(error).split())[:300]}\n".encode())
+    os._exit(1)
 
 
 def _end_with_main() -> None:
@@ -91,6 +105,10 @@ def _context(num_workers: int) -> BaseContext | None:
     return context
 
 
+def _no_wait() -> None:
+    """What to do while waiting for a batch, if nobody says otherwise: go on waiting."""
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the warning about more workers than processors: they help where the disk is slow."""
@@ -108,6 +126,10 @@ def _end_workers(iterators: WeakSet) -> None:
                 worker.kill()  # SIGTERM is ignored
 
 
+class _WorkersFailed(Exception):
+    """The reading processes give no batches any more; the message says why."""
+
+
 class PlannedLoader:
     """Reads planned minibatches, in this process or in workers, and reports unreadable frames."""
 
@@ -116,12 +138,16 @@ class PlannedLoader:
     ) -> None:
         self.dataset = dataset
         self.bad_frames: set[str] = set()  # unreadable frames met so far
+        self.while_waiting: Callable[[], None] = (
+            _no_wait  # called every second until a batch is there; may raise
+        )
+        self._reader = _Reader(dataset)
         self._sampler = _PlanSampler()
         self._iterators: WeakSet = WeakSet()  # those with workers
         self._at_exit = partial(_end_workers, self._iterators)
         with _quiet():
             self._loader: DataLoader = DataLoader(
-                _Reader(dataset),  # type: ignore[arg-type]
+                self._reader,  # type: ignore[arg-type]
                 batch_sampler=self._sampler,
                 num_workers=num_workers,
                 collate_fn=_unchanged,
@@ -129,6 +155,8 @@ class PlannedLoader:
                 persistent_workers=keep_workers and num_workers > 0,
                 worker_init_fn=_init_worker,
                 multiprocessing_context=_context(num_workers),
+                prefetch_factor=READ_AHEAD if num_workers else None,
+                timeout=POLL if num_workers else 0,
                 generator=torch.Generator(),  # else each epoch's start would advance the global random state
             )
 
@@ -139,34 +167,68 @@ class PlannedLoader:
         Raises UserError for an unreadable frame or CAM, and if a worker process dies.
         """
         self._sampler.plan = plan
+        if self._loader.num_workers == 0:
+            yield from self._usable(iter(self._loader))
+            return
         try:
-            for batch in self._batches():
-                if isinstance(batch, str):
-                    raise UserError(batch)
-                self._report(batch.bad_frames)
-                if len(batch):
-                    yield batch
-        except (RuntimeError, EOFError, ConnectionError) as error:  # the last two: it died while handing over
-            if self._loader.num_workers == 0 or (
-                isinstance(error, RuntimeError) and "DataLoader worker" not in str(error)
-            ):
-                raise
+            yield from self._usable(self._from_workers(plan))
+        except _WorkersFailed as failure:
             self.close()
-            reason = " ".join(str(error).splitlines()[:1]) or "it ended while handing over a batch"
             raise UserError(
-                f"a data loading process died ({reason}); is memory or /dev/shm full? try fewer --num_workers"
-            ) from error
+                f"{failure}; is memory or {SHARED_MEMORY} full? try fewer --num_workers (0 needs none), or give a "
+                "container more shared memory, as with docker run --shm-size=2g"
+            ) from failure.__cause__
 
-    def _batches(self) -> Iterator[Batch | str]:
-        with _quiet():
-            iterator = iter(self._loader)
-        if self._loader.num_workers:
-            self._iterators.add(iterator)
-            # The interpreter would wait for the workers for ever. Exit functions run last in, first out:
-            # ours must stand behind those that the iterator has just registered.
-            atexit.unregister(self._at_exit)
-            atexit.register(self._at_exit)
+    def _usable(self, batches: Iterator[Batch | PackedBatch | str]) -> Iterator[Batch]:
+        for batch in batches:
+            if isinstance(batch, str):
+                raise UserError(batch)
+            whole = batch.unpack() if isinstance(batch, PackedBatch) else batch
+            self._report(whole.bad_frames)
+            if len(whole):
+                yield whole
+
+    def _from_workers(self, plan: Plan) -> Iterator[Batch | PackedBatch | str]:
+        iterator = self._start(plan)
+        while True:
+            try:
+                batch = next(iterator, None)
+            except (RuntimeError, EOFError, OSError, MemoryError) as error:
+                said = str(error).strip()
+                if said.startswith("DataLoader timed out"):
+                    self._wait(iterator)
+                    continue
+                if said.startswith("Caught") and "memory" not in said:
+                    raise  # a fault of the program in a worker
+                reason = (said.splitlines() or ["it ended while handing over a batch"])[-1][:200]
+                raise _WorkersFailed(f"a data loading process died ({reason})") from error
+            if batch is None:
+                return
+            yield batch
+
+    def _start(self, plan: Plan) -> Any:
+        """An iterator of ``DataLoader`` over the plan; starts its processes where they do not live yet."""
+        largest, workers = max(map(len, plan), default=0), self._loader.num_workers
+        cams, size = self.dataset.cams is not None, self.dataset.crop_size
+        self._reader.packs = not fits_shared_memory(largest, size, cams, workers)
+        try:
+            with _quiet():
+                iterator = iter(self._loader)
+        except (OSError, ImportError) as error:
+            raise _WorkersFailed(f"data loading processes cannot be started ({error})") from error
+        self._iterators.add(iterator)
+        # The interpreter would wait for the workers for ever. Exit functions run last in, first out:
+        # ours must stand behind those that the iterator has just registered.
+        atexit.unregister(self._at_exit)
+        atexit.register(self._at_exit)
         return iterator
+
+    def _wait(self, iterator: Any) -> None:
+        """Between two looks for a batch that is not there yet."""
+        self.while_waiting()
+        thread = getattr(iterator, "_pin_memory_thread", None)
+        if thread is not None and not thread.is_alive():
+            raise _WorkersFailed("the thread that takes batches over has ended")
 
     def _report(self, frames: list[str]) -> None:
         for frame in frames:

@@ -11,12 +11,13 @@ from typing import Any
 
 from dlib.configure.config import Config, model_folder
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
-from dlib.learning.checkpoints import CheckpointFolder, save_tensors
+from dlib.learning.checkpoints import CheckpointFolder
 from dlib.metrics import LocalizationReport
 from dlib.models import CamClassifier, best_model_state, write_model_settings
 from dlib.utils.distributed import is_main
 from dlib.utils.files import write_atomically
 from dlib.utils.logging import logger
+from dlib.utils.tensors import save_tensors
 
 Record = dict[str, float]  # epoch, step, value (-1: not measured)
 

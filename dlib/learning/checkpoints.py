@@ -6,40 +6,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dlib.configure.constants import CRITERIA
 from dlib.utils.errors import UserError
-from dlib.utils.files import check_archive, write_atomically
+from dlib.utils.filesystem import link_or_copy
 from dlib.utils.logging import logger
+from dlib.utils.tensors import check_archive, load_tensors, not_finite, save_tensors
 
 FORMAT = "colocam-checkpoint-1"
-
-
-def save_tensors(path: Path, value: Any) -> None:
-    """``torch.save`` to a file that is either whole or absent. Raises UserError when the disk is full."""
-    write_atomically(path, lambda stream: torch.save(value, stream))
-
-
-def load_tensors(path: Path) -> Any:
-    """Content of a file by ``torch.save``, on the CPU, after checking its checksums; runs no code from it.
-
-    Raises ValueError saying what is wrong with the file: empty, truncated, changed bits, not by ``torch.save``.
-    """
-    try:
-        check_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{error}".lower()) from error
-    except Exception as error:
-        raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
 class CheckpointFolder:
@@ -50,12 +28,38 @@ class CheckpointFolder:
         self._keep = max(keep, 1)
         self._marks = {"format": FORMAT, "experiment": experiment}
         self._links: dict[int, set[str]] = {}  # names of the best weights that each checkpoint refers to
+        self._unproven: set[int] = set()  # steps of checkpoints after which no step was sound yet
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write ``<step>_checkpoint.pth``, then remove what is older than the newest ``keep``."""
+        """Write ``<step>_checkpoint.pth``, then remove what is older than the newest ``keep``.
+
+        The newest one that is proven stays too, for as long as the new one is not.
+        """
         save_tensors(self.folder / f"{step}_checkpoint.pth", {**self._marks, **state})
         self._links[step] = _links_of(state)
+        self._unproven.add(step)
         self._prune(step)
+
+    def prove(self) -> None:
+        """A step after the newest checkpoint was sound: a network that diverged does not hide in it."""
+        if self._unproven:
+            newest = max(self._unproven)
+            self._unproven.clear()
+            self._prune(newest)
+
+    def set_aside_unproven(self) -> Path | None:
+        """The network has diverged: the checkpoint to go on from, or None where there is none.
+
+        Those after which no step was sound may hold the diverged network. They are renamed to
+        ``<step>_diverged.pth``, unless there is no other.
+        """
+        steps = self._steps("checkpoint")
+        if any(step not in self._unproven for step in steps):
+            for step in self._unproven.intersection(steps):
+                path = self.folder / f"{step}_checkpoint.pth"
+                path.replace(self.folder / f"{step}_diverged.pth")
+            steps = self._steps("checkpoint")
+        return self.folder / f"{steps[-1]}_checkpoint.pth" if steps else None
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest checkpoint that is intact; damaged ones are named in the log and left where they are.
@@ -72,6 +76,7 @@ class CheckpointFolder:
                 for name in sorted(links):
                     self._check_best(name)
                 self._links[step] = links
+                self._unproven = {step}
                 return path, state
             except ValueError as error:
                 logger.warning(f"checkpoint {path} cannot be used ({error})")
@@ -86,12 +91,7 @@ class CheckpointFolder:
         """Hold on to a best-weights file for as long as a kept checkpoint refers to it."""
         link = self.folder / f"{step}_{criterion}.pth"
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        try:
-            os.link(best_model, link)
-        except OSError:
-            # File systems without hard links get a copy.
-            shutil.copyfile(best_model, link)
+        link_or_copy(best_model, link)
 
     def best_weights(self, criterion: str, step: int) -> Path:
         return self.folder / f"{step}_{criterion}.pth"
@@ -107,6 +107,9 @@ class CheckpointFolder:
             isinstance(r, dict) and isinstance(r.get("step"), int) for r in best.values()
         ):
             raise ValueError("it does not say which weights were best")
+        bad = not_finite({name: state.get(name) for name in ("model", "optimizer", "average")})
+        if bad:
+            raise ValueError(f"its {bad} is not finite: that network has diverged")
         return state
 
     def _check_best(self, name: str) -> None:
@@ -138,14 +141,18 @@ class CheckpointFolder:
     def _prune(self, newest: int) -> None:
         # Files beyond the one just written are foreign or damaged: not ours to delete, and no reason to delete ours.
         steps = [step for step in self._steps("checkpoint") if step <= newest]
-        kept = steps[-self._keep :]
-        for old in steps[: -self._keep]:
+        proven = [step for step in steps if step not in self._unproven]
+        kept = sorted({*steps[-self._keep :], *proven[-1:]})
+        for old in steps:
+            if old in kept:
+                continue
             (self.folder / f"{old}_checkpoint.pth").unlink()
         self._links = {step: self._links_at(step) for step in kept}
         needed = set().union(*self._links.values())
         for criterion in CRITERIA:
             for name in (f"{link}_{criterion}.pth" for link in self._steps(criterion)):
-                if name not in needed:
+                # Newer ones belong to a checkpoint that is still to come.
+                if name not in needed and int(name.partition("_")[0]) <= newest:
                     (self.folder / name).unlink()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,8 +18,10 @@ from dlib.datasets.splits import Data, build_train_loader
 from dlib.learning.evaluation import whole_frames
 from dlib.tasks import Task, Work, build_task
 from dlib.utils.distributed import is_main, world_size
+from dlib.utils.environment import peak_memory
 from dlib.utils.logging import logger
-from dlib.utils.timing import StepClock, readable
+from dlib.utils.text import duration
+from dlib.utils.timing import StepClock
 
 _MEASURED_STEPS = 2
 _NOT_COUNTED = (
@@ -58,7 +59,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     }
     if not is_main():
         return
-    spent = ", ".join(f"{readable(seconds)} {what}" for what, seconds in times.items())
+    spent = ", ".join(f"{duration(seconds)} {what}" for what, seconds in times.items())
     lines = [
         f"folder      {experiment_dir(cfg)}",
         f"data        {cfg.dataset}: {len(data.classes)} classes, {len(data.train)} train shots, "
@@ -68,7 +69,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
         f"steps       {steps} per epoch (batch {cfg.batch_size} x {world_size()}), {steps * cfg.max_epochs} in "
         f"{cfg.max_epochs} epochs",
         f"memory      {_peak_gib(device):.1f} GiB at least ({device.type})",
-        f"time        about {readable(sum(times.values()))}: {spent} ({costs.step:.2f}s a step)",
+        f"time        about {duration(sum(times.values()))}: {spent} ({costs.step:.2f}s a step)",
         f"not counted {_NOT_COUNTED}",
     ]
     logger.info("dry run: nothing is written\n" + "\n".join(lines))
@@ -121,4 +122,4 @@ def _seconds(device: torch.device, work: Callable[[], Any]) -> float:
 def _peak_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_memory() / 2**30

@@ -17,6 +17,7 @@ from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.metrics import BoxEvaluator, LocalizationReport
 from dlib.models import MapMaker
 from dlib.utils import distributed
+from dlib.utils.errors import Diverged
 from dlib.utils.logging import progress
 from dlib.utils.signals import StopRequest
 
@@ -49,6 +50,8 @@ def evaluate(
 ) -> LocalizationReport:
     """Localization and classification of ``maker``'s maps and logits on all samples of ``dataset``.
 
+    Raises Diverged when the model gives values that are not finite.
+
     Args:
         maker: its model is put in eval mode and back.
         dataset: a split of single frames with boxes.
@@ -59,6 +62,7 @@ def evaluate(
     """
     if loader is None:
         loader = build_eval_loader(cfg, dataset, maker.device)
+    loader.while_waiting = stop.while_waiting
     # Contours are searched in threads while the network computes: OpenCV releases the interpreter's lock.
     evaluator = BoxEvaluator(
         dataset.metadata.class_names,
@@ -71,6 +75,8 @@ def evaluate(
     for batch in stop.watch(progress(loader, label, total=len(loader))):
         batch = batch.to(maker.device)
         cams, logits = maker(batch.images, batch.raw, batch.labels)
+        if not bool(cams.isfinite().all() & logits.isfinite().all()):
+            raise Diverged(f"{label}: the network's maps or scores are not finite (NaN or infinity)")
         boxes = [scaled_boxes(dataset.metadata, frame_id, dataset.crop_size) for frame_id in batch.ids]
         evaluator.update(cams, batch.labels, logits, boxes, batch.indices)
     maker.model.train(training)

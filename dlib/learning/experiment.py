@@ -25,11 +25,11 @@ from dlib.learning.trainer import Trainer
 from dlib.models import MapMaker, load_best_model
 from dlib.tasks import build_task
 from dlib.utils import distributed
-from dlib.utils.errors import UserError
+from dlib.utils.errors import Diverged, UserError
 from dlib.utils.logging import logger, start_logging
 from dlib.utils.reproducibility import seed_all, use_deterministic_algorithms
 from dlib.utils.signals import Interrupted, StopRequest
-from dlib.utils.timing import readable
+from dlib.utils.text import duration
 
 
 def run(cfg: Config) -> None:
@@ -89,6 +89,7 @@ class Experiment:
         use_deterministic_algorithms(cfg.deterministic)
         self.task = build_task(cfg, data.classes, device)
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
+        loader.while_waiting = self.stop.while_waiting
         self.trainer = Trainer(cfg, self.task, loader, self.events)
         self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
@@ -99,6 +100,15 @@ class Experiment:
         self.results.content["parameters"] = sum(p.numel() for p in self.task.model.parameters())
 
     def run(self) -> None:
+        """The whole run. Raises UserError, naming the checkpoint to go on from, where the network diverges."""
+        try:
+            self._run()
+        except Diverged as error:
+            intact = self.checkpoints.set_aside_unproven() if distributed.is_main() else None
+            more = f"; the same command then goes on from {intact}" if intact else ""
+            raise UserError(f"{error}{more}") from error
+
+    def _run(self) -> None:
         """Train, validating after every epoch (and before the first), then test the best weights."""
         self.task.prepare(self.data, self.stop)
         resumed = self._resume()
@@ -127,7 +137,9 @@ class Experiment:
 
     def _train(self, epoch: int) -> None:
         start = time.perf_counter()
-        for step in self.trainer.train_epoch(epoch):
+        for step in self._steps(epoch):
+            if self.trainer.position.skipped_in_row == 0 and distributed.is_main():
+                self.checkpoints.prove()
             stopping = self.stop.agreed()
             if stopping or step % self.cfg.checkpoint_save == 0:
                 start = self._count_seconds("train_s", start)
@@ -138,6 +150,17 @@ class Experiment:
                 )
         self._count_seconds("train_s", start)
         self._save()
+
+    def _steps(self, epoch: int) -> Iterator[int]:
+        """The steps of an epoch; one that is asked to stop while it waits for data saves those before, if it can."""
+        try:
+            yield from self.trainer.train_epoch(epoch)
+        except Interrupted as reason:
+            if distributed.world_size() > 1:  # the others still compute
+                raise
+            self._save()
+            step = self.trainer.position.step
+            raise Interrupted(f"{reason}, step {step} is saved") from None
 
     def _conclude_epoch(self) -> None:
         """Say how the epoch went: after its checkpoint, and again in a run that goes on from that one."""
@@ -178,6 +201,8 @@ class Experiment:
     def _test(self) -> None:
         start = time.perf_counter()
         self.val_loader.close()
+        if distributed.is_main():
+            self.checkpoints.prove()  # validation's numbers were finite
         references = self.task.references()
         for name, maker in references.items():
             self.results.content[f"{name}_test"] = self._test_report(name, maker)
@@ -199,7 +224,7 @@ class Experiment:
             draw_progress(self.cfg, self.path, curves=True)
             entry = self.results.content["test"][BEST_LOCALIZATION]
             self.folder.pass_(as_text(BEST_LOCALIZATION, entry))
-            logger.info(f"done in {readable(total)}: {self.path}")
+            logger.info(f"done in {duration(total)}: {self.path}")
         distributed.barrier()
 
     def _test_report(self, name: str, maker: MapMaker) -> dict[str, Any]:
@@ -219,6 +244,7 @@ class Experiment:
         return epoch >= self.cfg.max_epochs
 
     def _save(self) -> None:
+        self.trainer.check_finite()
         if distributed.is_main():
             state = {**self.trainer.state(), "best": self.best.state(), "results": self.results.history()}
             self.checkpoints.save(self.trainer.position.step, state)

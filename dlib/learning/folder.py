@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import socket
@@ -17,6 +16,7 @@ from dlib.configure.table import spelled
 from dlib.utils import environment
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
+from dlib.utils.filesystem import reason, try_lock
 from dlib.utils.logging import logger
 
 _PASSED = "passed.txt"
@@ -46,16 +46,14 @@ class ExperimentFolder:
             descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise UserError(
-                f"cannot write to {self.path}: {error.strerror}; check --exps_root and its permissions"
+                f"cannot write to {self.path}: {reason(error)}, or give another --exps_root"
             ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(descriptor, self.path / ".lock"):
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise UserError(
                 f"another run ({holder}) is writing to {self.path}: wait for it, or give another --exp_id"
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._lock = descriptor

@@ -10,6 +10,7 @@ from dlib.datasets.splits import Data
 from dlib.learning.trainer import Trainer
 from dlib.metrics import LocalizationReport
 from dlib.utils.logging import EventLog, logger
+from dlib.utils.text import percent
 
 COLLAPSED_FRAMES = 0.5  # of the frames: from here on the maps count as collapsed
 _COLLAPSE = "the maps collapse"
@@ -78,8 +79,8 @@ def say_epoch(cfg: Config, summary: dict[str, Any]) -> None:
 def say_validation(epoch: int, report: LocalizationReport, improved: list[str]) -> None:
     best = f"; new {' and '.join(improved).replace('_', ' ')}" if improved else ""
     logger.info(
-        f"validation after epoch {epoch}: CorLoc {_percent(report.headline)}, "
-        f"classification {_percent(report.classification)}{best}"
+        f"validation after epoch {epoch}: CorLoc {percent(report.headline)}, "
+        f"classification {percent(report.classification)}{best}"
     )
 
 
@@ -103,7 +104,3 @@ class CollapseWarning:
         )
         logger.warning(message)
         self._events.write("warning", epoch=summary["epoch"], step=summary["step"], message=message)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"

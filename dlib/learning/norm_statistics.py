@@ -26,6 +26,13 @@ class NormStatistics:
                 torch._foreach_copy_(kept, live)
 
     @torch.no_grad()
+    def finite(self) -> Tensor:
+        """Whether all running means and variances are finite, bool []."""
+        if not self._live[0]:
+            return torch.tensor(True)
+        return torch.stack(torch._foreach_norm(self._live[0], torch.inf)).isfinite().all()
+
+    @torch.no_grad()
     def restore(self) -> None:
         """Go back to what ``keep`` saw."""
         for kept, live in zip(self._kept, self._live, strict=True):

@@ -10,6 +10,7 @@ import yaml
 from dlib.configure.config import Config
 from dlib.metrics import LocalizationReport
 from dlib.utils.files import write_json, write_text
+from dlib.utils.text import percent
 
 Report = dict[str, Any]
 
@@ -113,7 +114,7 @@ def _unknown(entry: Report) -> Report:
 
 def as_text(title: str, report: Report) -> str:
     """A report as a table for people, percentages with one digit, "–" for what could not be measured."""
-    lines = [f"{title}: {report['samples']} frames, CorLoc headline {_percent(report['headline'])}"]
+    lines = [f"{title}: {report['samples']} frames, CorLoc headline {percent(report['headline'])}"]
     boxed = report.get("boxed", report["samples"])
     if report["samples"] and not boxed:
         lines.append("no boxes: localization is not measured")
@@ -135,7 +136,7 @@ def as_text(title: str, report: Report) -> str:
         lines.append(
             "at validation's thresholds".ljust(23)
             + "".join(
-                f"{_percent(chosen[sigma]):>{width}}" for sigma, width in (("30", 10), ("50", 7), ("70", 7))
+                f"{percent(chosen[sigma]):>{width}}" for sigma, width in (("30", 10), ("50", 7), ("70", 7))
             )
         )
     return "\n".join(lines) + "\n"
@@ -143,9 +144,5 @@ def as_text(title: str, report: Report) -> str:
 
 def _row(cells: list[float | None]) -> str:
     return "".join(
-        f"{_percent(cell):>{width}}" for cell, width in zip(cells, (10, 7, 7, 8, 8, 8), strict=True)
+        f"{percent(cell):>{width}}" for cell, width in zip(cells, (10, 7, 7, 8, 8, 8), strict=True)
     )
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"

@@ -21,9 +21,10 @@ from dlib.learning.norm_statistics import NormStatistics
 from dlib.learning.optimizers import build_optimizer, optimizer_kind, restore_optimizer, set_learning_rate
 from dlib.tasks import StepResult, Task
 from dlib.utils import distributed
-from dlib.utils.errors import UserError
+from dlib.utils.errors import Diverged
 from dlib.utils.logging import EventLog, logger, progress
 from dlib.utils.reproducibility import seed_all
+from dlib.utils.tensors import not_finite
 from dlib.utils.timing import StepClock
 
 MAX_SKIPPED_IN_ROW = 10
@@ -39,7 +40,7 @@ class Position:
     step: int = 0  # minibatches of the whole run that are done
     trained: bool = True  # that epoch's training is complete
     validated: bool = False  # and its validation too
-    skipped_in_row: int = 0  # minibatches in a row whose loss was not finite
+    skipped_in_row: int = 0  # minibatches in a row that were skipped
     sums: dict[str, float] = field(default_factory=dict)  # this epoch's sums over minibatches
     counts: dict[str, float] = field(default_factory=dict)
 
@@ -126,6 +127,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average else {},
             "position": dict(vars(self.position)),
+            "loader": self.loader.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -133,10 +135,21 @@ class Trainer:
         self.task.load_loss_state(state["losses"])
         kind = optimizer_kind(self.cfg)
         restore_optimizer(self.optimizer, kind, state["optimizer"], state.get("optimizer_kind", kind))
-        self.scaler.load_state_dict(state["scaler"])
+        if self.scaler.is_enabled() and state["scaler"]:  # a run without one leaves it empty
+            self.scaler.load_state_dict(state["scaler"])
         if self.average and state["average"]:
             self.average.load_state_dict(state["average"])
         self.position = Position(**state["position"])
+        if not self.position.trained:
+            self._go_on_in_epoch(state.get("loader"))
+
+    def _go_on_in_epoch(self, plan: dict[str, Any] | None) -> None:
+        position = self.position
+        steps, change = self.loader.go_on(plan, position.epoch, position.step_in_epoch)
+        if change:
+            logger.warning(f"epoch {position.epoch}: {change}")
+        if steps < position.step_in_epoch:
+            position.step_in_epoch, position.sums, position.counts = steps, {}, {}
 
     def _step(self, batch: Batch, epoch: int, clock: StepClock) -> StepResult:
         position = self.position
@@ -144,21 +157,38 @@ class Trainer:
         diagnose = self._diagnoses(position.step_in_epoch)
         self.statistics.keep()
         result = self.task.training_step(batch, epoch, clock, diagnose)
-        if not self._agree_on_finite(result):
-            self.statistics.restore()
-            return result
+        fault = self._fault_of_forward(result)
         with clock.measure("network"):
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(result.loss).backward()
-            if self.cfg.grad_clip > 0:
-                self.scaler.unscale_(self.optimizer)
-                trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-                nn.utils.clip_grad_norm_(trained, self.cfg.grad_clip)
+            if not fault and not self._update(result):
+                fault = "gradients are"
+        if fault:
+            self.statistics.restore()
+            self._skip(fault)
+        else:
+            position.skipped_in_row = 0
+        return result
+
+    def _update(self, result: StepResult) -> bool:
+        """One step of the optimizer; False, with the weights as they were, if the gradients are not finite.
+
+        They are means over all processes, and the same in each.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(result.loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self.cfg.grad_clip > 0:
+            norm = nn.utils.clip_grad_norm_(trained, self.cfg.grad_clip)
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        finite = bool(norm.isfinite())
+        if finite or self.scaler.is_enabled():  # which skips such a step itself, and then scales less
             self.scaler.step(self.optimizer)
             self.scaler.update()
-            if self.average:
-                self.average.update(self.task.model)
-        return result
+            finite = finite or self.scaler.get_scale() >= 1.0
+        if finite and self.average:
+            self.average.update(self.task.model)
+        return finite
 
     def _diagnoses(self, step_in_epoch: int) -> bool:
         """Whether this minibatch pays for the costly numbers: some of every epoch, and its last one.
@@ -167,25 +197,38 @@ class Trainer:
         """
         return step_in_epoch % DIAGNOSED_EVERY == 0 or step_in_epoch + 1 == len(self.loader)
 
-    def _agree_on_finite(self, result: StepResult) -> bool:
-        """Whether every process has a finite loss; all of them skip the step otherwise."""
-        finite = torch.isfinite(result.loss.detach()).float()
-        if distributed.mean_over_processes(finite) == 1.0:
-            self.position.skipped_in_row = 0
-            return True
+    def _fault_of_forward(self, result: StepResult) -> str:
+        """What a forward pass gave that is not finite, in any process; an empty text if nothing is."""
+        loss = torch.isfinite(result.loss.detach())
+        both = torch.stack([loss, self.statistics.finite().to(loss.device)]).float()
+        loss_share, statistics_share = distributed.mean_over_processes(both).tolist()
+        if loss_share < 1.0:
+            bad = [name for name, value in result.terms.items() if not math.isfinite(float(value.detach()))]
+            return f"loss ({', '.join(bad) or 'sum'}) is"
+        return "" if statistics_share == 1.0 else "batch norm statistics are"
+
+    def _skip(self, fault: str) -> None:
+        """Say that a step is skipped. Raises Diverged when it is the last of too many in a row."""
         self.position.skipped_in_row += 1
-        bad = [name for name, value in result.terms.items() if not math.isfinite(float(value.detach()))]
-        message = (
-            f"step {self.position.step + 1} is skipped: its loss is not finite ({', '.join(bad) or 'sum'})"
-        )
+        message = f"step {self.position.step + 1} is skipped: its {fault} not finite"
         logger.warning(message)
         self.events.write("warning", step=self.position.step + 1, message=message)
         if self.position.skipped_in_row >= MAX_SKIPPED_IN_ROW:
-            raise UserError(
-                f"{MAX_SKIPPED_IN_ROW} steps in a row had a loss that is not finite ({', '.join(bad) or 'sum'}): "
-                "lower --opt__lr or the weight of that term; the last checkpoint is intact"
+            raise Diverged(
+                f"{MAX_SKIPPED_IN_ROW} steps in a row are skipped, in the last the {fault} not finite: lower "
+                "--opt__lr, or the weight of a term that is named"
             )
-        return False
+
+    def check_finite(self) -> None:
+        """Raises Diverged, in every process, if weights, their average or the optimizer's state are not finite."""
+        state = {"network": self.task.model.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
+        if self.average:
+            state["average"] = self.average.state_dict()["average"]
+        bad = not_finite(state)
+        found = distributed.gather_objects(bad)
+        name = next((name for name in found if name), None)
+        if name:
+            raise Diverged(f"{name} is not finite after step {self.position.step}: lower --opt__lr")
 
     def _log_step(
         self, result: StepResult, batch: Batch, rates: list[float], clock: StepClock, elapsed: float

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dlib.configure.constants import SEED_IGNORE
 from dlib.configure.literals import Backend, JointInput, LambdaStyle
-from dlib.crf import DenseCRFLoss, joint_color_crf
+from dlib.crf import DenseCRFLoss, OutOfRange, joint_color_crf
 from dlib.losses.base import BarrierTerm, LossInputs, Term
 from dlib.losses.elb import ELB
 from dlib.utils.distributed import mean_over_processes
@@ -189,14 +189,20 @@ class RgbJointConRanField(Term):
         return normalized.sum() / count * scale, raw
 
     def _energies(self, inputs: LossInputs, groups: list[Tensor]) -> Tensor:
-        """L of every video: [S]."""
+        """L of every video: [S]; NaN where the planes come from the network and are out of the filter's range."""
         p, planes = inputs.probabilities, self._planes(inputs)  # [B, 2, H, W], [B, P, ·, ·]
         if planes.shape[-2:] != p.shape[-2:]:
             planes = F.interpolate(planes, size=p.shape[-2:], mode="nearest")  # [B, P, H, W]
         if self.scale_factor != 1:
             planes = F.interpolate(planes, scale_factor=self.scale_factor, mode="nearest")
             p = F.interpolate(p, scale_factor=self.scale_factor, mode="bilinear", align_corners=False)
-        return joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend)
+        try:
+            return joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend)
+        except OutOfRange:
+            if self.input_data == "image":
+                raise
+            # The network's own values are beyond what the filter can tell apart: it is diverging.
+            return (p.sum() * math.nan).expand(len(groups))
 
     def _agree(self, inputs: LossInputs) -> Tensor:
         """Mean over both labels of the share of seeds that the maps give their label, from chance = 0 to 1."""

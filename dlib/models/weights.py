@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import zipfile
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from dlib.encoders import Encoder
 from dlib.utils.errors import UserError
-from dlib.utils.files import check_archive
+from dlib.utils.tensors import load_tensors, not_finite
 
 IMAGENET_DIR = Path("pretrained/imagenet")
 PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
@@ -64,16 +63,22 @@ def _imagenet_file(url: str, name: str, folder: Path) -> Path:
 
 
 def read_weights(path: Path) -> Any:
-    """What ``torch.save`` wrote to ``path``, on the CPU; executes nothing from it. UserError if damaged."""
+    """What ``torch.save`` wrote to ``path``, on the CPU; executes nothing from it.
+
+    Raises UserError if the file is damaged, or holds values that are not finite.
+    """
     try:
-        if zipfile.is_zipfile(path):  # older files are plain pickles, without checksums
-            check_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise nearly anything
-        reason = str(error).strip().split("\n")[0][:120]
+        weights = load_tensors(path, old_format=True)
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: not a readable weights file ({reason}); copy or download it again"
+            f"{path}: not a readable weights file ({error}); copy or download it again"
         ) from error
+    bad = not_finite(weights)
+    if bad:
+        raise UserError(
+            f"{path}: {bad} is not finite (NaN or infinity): that training diverged; give other weights"
+        )
+    return weights
 
 
 def unwrapped(state: Any) -> Any:

@@ -12,6 +12,7 @@ from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, TEST
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
+from dlib.utils.text import percent
 
 
 def gain_table(experiment: Path) -> str:
@@ -42,8 +43,7 @@ def _percents(report: dict[str, Any]) -> tuple[str, str]:
     """CorLoc at the best τ of the test split, and at the one that validation chose."""
     chosen = (report.get("at_val_taus") or {}).get("corloc") or {}
     values = (report["headline"], chosen.get("mean" if report["box_v2_metric"] else "50"))
-    best, at = ("–" if value is None else f"{value:.1f}" for value in values)
-    return best, at
+    return percent(values[0]), percent(values[1])
 
 
 def parser() -> CommandParser:

@@ -19,6 +19,7 @@ from dlib.study.kept import is_begun, is_evaluated, refuse_changed
 from dlib.study.plan import Flags, Study, Variant, folder_name
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
+from dlib.utils.filesystem import link_folder
 
 ROOT = Path(__file__).parents[2]
 _SPLITS = (VAL, TEST)
@@ -163,8 +164,7 @@ class Runner:
             write_text(folder / _EVALUATED_AS, self._config(variant, seed).to_yaml())
         write_text(folder / "config.yml", (trained / "config.yml").read_text(encoding="utf-8"))
         for weights in trained.glob("*-cp_best_*"):
-            (folder / weights.name).unlink(missing_ok=True)
-            (folder / weights.name).symlink_to(weights.resolve(), target_is_directory=True)
+            link_folder(weights, folder / weights.name)
         for split in _SPLITS:
             if not is_evaluated(folder, split):
                 flags = {**variant.flags, **self._own(variant, seed), "split": split}

@@ -13,6 +13,7 @@ from dlib.configure.constants import BEST_LOCALIZATION, TEST, VAL
 from dlib.study.runs import Run
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json, write_text
+from dlib.utils.text import percent
 
 Numbers = dict[str, float | None]  # of one run, by column, in percent
 Cost = Callable[[Path, str], dict[str, float]]
@@ -87,7 +88,7 @@ class Row:
     def text(self, column: str) -> str:
         mean, spread = self.mean_and_spread(column)
         if mean is None or spread is None:
-            return "–" if mean is None else f"{mean:.1f}"
+            return percent(mean)
         each = (
             f" ({', '.join(f'{value:+.1f}' for value in self.values(column))})"
             if column == DIFFERENCE

@@ -140,9 +140,7 @@ def process_group(
     except RuntimeError as error:
         if not _is_of_processes(error):
             raise
-        raise UserError(
-            "this process ends because another process of the run did; that one's message says why"
-        ) from error
+        raise UserError(_end_of_processes(error)) from error
     finally:
         dist.destroy_process_group()
 
@@ -166,6 +164,16 @@ def _meet(backend: str, init_method: str, device: torch.device) -> None:
             f"process {here} of {of} does not meet the others at {place} ({reason}): start all of them, with the same "
             "reachable --master_addr and a --master_port that no other run uses"
         ) from error
+
+
+def _end_of_processes(error: RuntimeError) -> str:
+    """Why the processes do not talk to each other any more."""
+    if "shared memory" in str(error).lower():  # NCCL's, between the cards of one machine
+        return (
+            "the processes of this machine find too little shared memory in /dev/shm: give a container more, as with "
+            "docker run --shm-size=2g, or set NCCL_SHM_DISABLE=1"
+        )
+    return "this process ends because another process of the run did; that one's message says why"
 
 
 def _is_of_processes(error: RuntimeError) -> bool:

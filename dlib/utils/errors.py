@@ -1,4 +1,4 @@
-"""Errors that a user can mend: shown as one line, without a traceback."""
+"""Errors that a user can fix: shown as one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ class UserError(Exception):
     """Bad data, path or checkpoint; the message names the thing and the remedy. The program exits with 1."""
 
     exit_code = 1
+
+
+class Diverged(UserError):
+    """The network's numbers are not finite any more."""
 
 
 class UsageError(UserError):

@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from dlib.utils.errors import UserError
+from dlib.utils.files import write_text
+from dlib.utils.filesystem import reason
+from dlib.utils.screen import Bar, show
 
 T = TypeVar("T")
 
@@ -20,11 +23,10 @@ logger = logging.getLogger("dlib")
 
 
 class _ScreenHandler(logging.Handler):
-    """Prints above a running progress bar instead of through it."""
+    """Prints above a running progress bar; warnings and errors on the error stream."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
-        sys.stdout.flush()
+        show(self.format(record), on_error_stream=record.levelno >= logging.WARNING)
 
 
 class _LogFile(logging.FileHandler):
@@ -81,7 +83,7 @@ class EventLog:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"event": event, "time": time, **values}) + "\n")
         except OSError as error:
-            raise UserError(f"cannot write {self._path}: {error.strerror}; free some space") from error
+            raise UserError(f"cannot write {self._path}: {reason(error)}") from error
 
     def has_warned(self, beginning: str) -> bool:
         """Whether a warning that begins so was written, by this process or the one it goes on from."""
@@ -112,14 +114,12 @@ class EventLog:
             repeated = at > step or (at == step and not validated and of_epoch)
             if not repeated and event["event"] not in ("test", "end"):
                 kept.append(json.dumps(event))
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        temporary.replace(self._path)
+        write_text(self._path, "".join(f"{line}\n" for line in kept))
 
 
 def progress(items: Iterable[T], label: str, total: int | None = None, start: int = 0) -> tqdm[T]:
     """``items`` behind one progress bar, if bars are drawn."""
-    return tqdm(
+    return Bar(
         items,
         desc=label,
         total=total,

@@ -11,19 +11,7 @@ import random
 import torch
 
 from dlib.utils.errors import UserError
-
-_MASK = (1 << 64) - 1
-
-
-def mix(*numbers: int) -> int:
-    """One well-mixed 63-bit number from several integers (SplitMix64 finalizer, chained)."""
-    state = 0
-    for number in numbers:
-        state = (state + (number & _MASK) + 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        state ^= state >> 31
-    return state >> 1
+from dlib.utils.splitmix import mix
 
 
 def seed_all(*numbers: int) -> None:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from types import FrameType
 from typing import TypeVar
 
 import torch
 
-from dlib.utils.distributed import largest_over_processes
+from dlib.utils.distributed import largest_over_processes, world_size
 
 T = TypeVar("T")
+
+# Windows has no SIGUSR1.
+STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)
+)
+SAME = 1.0  # seconds within which a second signal counts as the first: a launcher passes on what came to all
+PATIENCE = 10.0  # seconds that a process of several still waits for its data, so that all can stop together
+STUCK = (
+    120.0  # seconds in one call outside of Python, such as a wait for another process, after which it is over
+)
 
 
 class Interrupted(Exception):
@@ -20,21 +34,31 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """Remembers that a signal asked the run to stop."""
+    """Remembers that a signal asked the run to stop.
 
-    signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    Python runs a signal's handler between two of its own instructions: never while it waits inside of PyTorch for
+    another process, or for a disk that does not answer. A thread sees the signal there too: a second one then ends
+    the process at once, and a first one after ``STUCK`` seconds.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._received = 0  # the signal's number; 0: none
+        self._received_at = 0.0
         self._agreed = 0  # the same over all processes
         if threading.current_thread() is threading.main_thread():
-            for number in self.signals:
+            for number in STOP_SIGNALS:
                 signal.signal(number, self._receive)
+            _watchman.serve(self)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
+        self._received, self._received_at = number, time.monotonic()
         signal.signal(number, signal.SIG_DFL)
+
+    @property
+    def noticed(self) -> bool:
+        """Whether a signal's handler has run."""
+        return self._received > 0
 
     def agreed(self) -> bool:
         """Whether any process was asked to stop; every process must call this at the same point."""
@@ -49,6 +73,20 @@ class StopRequest:
                 return
             yield item
 
+    def while_waiting(self) -> None:
+        """To be called again and again by who waits for something that may never come.
+
+        Raises Interrupted if this process was asked to stop: at once when it is the only one, else after
+        ``PATIENCE`` seconds, since the others cannot stop without this one before.
+        """
+        if not self._received:
+            return
+        if world_size() == 1 or time.monotonic() - self._received_at > PATIENCE:
+            name = signal.Signals(self._received).name
+            raise Interrupted(
+                f"{name} while waiting for data; the same command goes on from the last checkpoint"
+            )
+
     def check(self) -> None:
         """Raise Interrupted in every process if any was asked to stop; nothing is saved."""
         if self.agreed():
@@ -57,4 +95,62 @@ class StopRequest:
     @property
     def reason(self) -> str:
         """The signal's name, also in a process that did not get it; once ``agreed``."""
-        return signal.Signals(self._agreed).name
+        return signal.Signals(self._agreed or self._received).name
+
+
+class _Watchman:
+    """One thread that hears of signals from Python's own handler in C, which runs at once."""
+
+    def __init__(self) -> None:
+        self._request: StopRequest | None = None
+        self._first: tuple[int, float] | None = (
+            None  # number and time of a signal that nobody has noticed yet
+        )
+        self._wake: socket.socket | None = None
+
+    def serve(self, request: StopRequest) -> None:
+        """Watch for ``request`` from now on; called in the main thread."""
+        self._request, self._first = request, None
+        if self._wake is None:
+            reader, self._wake = socket.socketpair()
+            self._wake.setblocking(False)
+            threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+
+    def _watch(self, reader: socket.socket) -> None:
+        reader.settimeout(1.0)
+        while True:
+            try:
+                for number in reader.recv(64):
+                    self._hear(number)
+            except TimeoutError:
+                self._look()
+
+    def _hear(self, number: int) -> None:
+        request = self._request
+        if number not in STOP_SIGNALS or request is None:
+            return
+        if self._first is None:
+            self._first = (number, time.monotonic())
+        elif not request.noticed and time.monotonic() - self._first[1] > SAME:
+            _end(self._first[0], "a second signal came while it waited")
+
+    def _look(self) -> None:
+        request = self._request
+        if self._first is None or request is None:
+            return
+        number, since = self._first
+        if request.noticed:
+            self._first = None
+        elif time.monotonic() - since > STUCK:
+            _end(number, f"it waited {STUCK:.0f} s for another process or a disk")
+
+
+def _end(number: int, reason: str) -> None:
+    """End this process where it stands, as the signal itself would have."""
+    with suppress(OSError):
+        os.write(2, f"stopped by {signal.Signals(number).name}: {reason}\n".encode())
+    os._exit(128 + number)
+
+
+_watchman = _Watchman()

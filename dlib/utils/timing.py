@@ -35,13 +35,3 @@ class StepClock:
         taken = dict(self.seconds)
         self.seconds.clear()
         return taken
-
-
-def readable(seconds: float) -> str:
-    """Seconds as people say them: 42s, 3m07s, 5h12m."""
-    whole = int(seconds + 0.5)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

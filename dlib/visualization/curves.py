@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dlib.configure.constants import CRITERIA
+from dlib.utils.files import write_atomically
 from dlib.visualization.charts import (
     Chart,
     diagnosis_charts,
@@ -112,6 +113,5 @@ def _by_button(chart: Chart) -> list[Chart]:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=100)
-    return temporary.replace(path)
+    write_atomically(path, lambda stream: figure.savefig(stream, format="png", dpi=100))
+    return path

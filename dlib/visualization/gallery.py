@@ -11,8 +11,6 @@ I their intersection); only where IoU < σ = 0.5:
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dlib.utils.files import write_json
 from dlib.visualization.overlays import overlay, seeds_picture, side_by_side
 
 HIT = "hit"
@@ -220,10 +219,3 @@ def write_seed_examples(
         picture.save(folder / name)
         records.append({"id": frame_id, "image": name})
     write_json(folder / "seeds.json", records)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write through a temporary file, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    temporary.replace(path)

@@ -8,7 +8,6 @@ import gzip
 import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,14 @@ import jinja2
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
+from dlib.utils import text
+from dlib.utils.files import write_text
 from dlib.visualization.charts import Chart
 from dlib.visualization.records import duration, number
 
 
 def write_page(path: Path, template: str, charts: Sequence[Chart], **content: Any) -> Path:
-    """Render ``templates/<template>`` with every string escaped and write it through a temporary file."""
+    """Render ``templates/<template>`` with every string escaped and write it."""
     page = (
         _environment()
         .get_template(template)
@@ -33,15 +34,14 @@ def write_page(path: Path, template: str, charts: Sequence[Chart], **content: An
             **content,
         )
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    return temporary.replace(path)
+    write_text(path, page)
+    return path
 
 
 def script_json(content: Any) -> str:
     """JSON that may stand inside a script element, which nothing in it ends; NaN and infinities are null."""
-    text = json.dumps(_finite(content), separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    written = json.dumps(_finite(content), separators=(",", ":"))
+    return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @functools.cache
@@ -94,8 +94,7 @@ def _environment() -> jinja2.Environment:
 
 def percent(value: Any) -> str:
     """A percentage with one digit, or a dash."""
-    x = number(value)
-    return "–" if x is None else f"{x:.1f}"
+    return text.percent(number(value))
 
 
 def threshold(value: Any) -> str:

@@ -21,6 +21,7 @@ import yaml
 
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
 from dlib.configure.table import spelled
+from dlib.utils import text
 from dlib.utils.errors import UserError
 from dlib.visualization.shapes import CONFIG, EVENTS, RESULTS, check_shape
 
@@ -220,18 +221,9 @@ def keys_of(records: Iterable[Record], *path: str) -> list[str]:
     return list(names)
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as people read them: 42 s, 3 min 05 s, 2 h 10 min, 1 d 4 h."""
-    if number(seconds) is None:
-        return "–"
-    s = round(seconds or 0)
-    if s < 60:
-        return f"{s} s"
-    if s < 3600:
-        return f"{s // 60} min {s % 60:02d} s"
-    if s < 86400:
-        return f"{s // 3600} h {s % 3600 // 60:02d} min"
-    return f"{s // 86400} d {s % 86400 // 3600} h"
+def duration(seconds: Any) -> str:
+    """Seconds as people read them; a dash for what is no number."""
+    return text.duration(number(seconds))
 
 
 def _moment(text: Any) -> datetime | None:

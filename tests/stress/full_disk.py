@@ -19,7 +19,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from kill_and_resume import attempt, command, prepare
 
-from dlib.learning.checkpoints import load_tensors
+from dlib.utils.tensors import load_tensors
 
 
 def run(argv: list[str]) -> int:

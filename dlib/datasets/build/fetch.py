@@ -18,6 +18,8 @@ from typing import Any
 from tqdm import tqdm
 
 from dlib.utils.errors import UserError
+from dlib.utils.files import write_json
+from dlib.utils.filesystem import flush, reason
 
 _CHUNK = 1 << 18
 _HEADERS = {"User-Agent": "colo-cam-download/1", "Accept-Encoding": "identity"}
@@ -57,9 +59,7 @@ def fetch(url: str, target: Path, patience: Patience | None = None, progress: bo
     try:
         _fetch(url, target, patience or Patience(), progress)
     except OSError as error:
-        raise UserError(
-            f"{error.filename or target}: {error.strerror or error}; free some space or choose another folder"
-        ) from error
+        raise UserError(f"{error.filename or target}: {reason(error)}, or choose another folder") from error
 
 
 def _fetch(url: str, target: Path, patience: Patience, progress: bool) -> None:
@@ -87,7 +87,7 @@ def _fetch(url: str, target: Path, patience: Patience, progress: bool) -> None:
                 raise UserError(f"{url}: no progress after {failures} attempts ({problem}); try again later")
             time.sleep(patience.backoff * 2 ** min(failures, 6))
     facts = {"url": url, "size": _size(part), "sha256": sha256(part)}
-    record.write_text(json.dumps(facts, indent=1) + "\n")
+    write_json(record, facts)
     os.replace(part, target)
     _tag_file(part).unlink(missing_ok=True)
 
@@ -155,7 +155,7 @@ def _fetch_rest(url: str, part: Path, timeout: float, bar: Any) -> bool:
                 have += len(block)
                 bar.update(len(block))
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno(), part)
     return total is None or have == total
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from dlib.datasets.metadata import (
     box_fault,
     is_plain,
 )
+from dlib.utils import files
 from dlib.utils.errors import UserError
 
 Box = tuple[float, float, float, float]
@@ -78,13 +78,8 @@ def _box_line(name: str, box: Iterable[float]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file in one step, unless it has this content already."""
-    data = text.encode()
-    if path.is_file() and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    if not (path.is_file() and path.read_bytes() == text.encode()):
+        files.write_text(path, text)
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import threading
@@ -13,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import scipy.io
+
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
 
 _MEMORY = 4 << 30  # bytes for the process; files of boxes are small
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({pipe})"
@@ -73,9 +77,11 @@ class MatProcess:
 
 def serve(descriptor: int) -> None:
     """Answer each path with (variables, "") or (None, problem) until the other end of the pipe is closed."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    soft = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    if resource is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        soft = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
+        with suppress(OSError, ValueError):  # macOS knows the limit and refuses it
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     with suppress(EOFError, KeyboardInterrupt), Connection(descriptor) as pipe:
         while True:
             path = pipe.recv()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dlib.utils import filesystem
 from dlib.utils.errors import UserError
 
 
@@ -67,14 +66,7 @@ def _same(source: os.stat_result, target: os.stat_result) -> bool:
 def _place(source: Path, target: Path, copy: bool) -> None:
     if source.is_symlink():  # a hard link to it would be a symbolic link that leaves the dataset's folder
         source = source.resolve()
-    if not copy:
-        try:
-            target.unlink(missing_ok=True)
-            os.link(source, target)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
-                raise
-    part = target.with_name(f".{os.getpid()}.part")  # one thread fills a folder
-    shutil.copy2(source, part)
-    os.replace(part, target)
+    if copy:
+        filesystem.copy(source, target)
+    else:
+        filesystem.link_or_copy(source, target)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dlib.utils.errors import UserError
+from dlib.utils.filesystem import free_bytes, keep_time
 
 
 def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
@@ -51,8 +52,8 @@ def _unpack_all(archive: Path, staging: Path, progress: bool) -> None:
         tqdm(desc=f"unpack {archive.name}", unit="file", disable=not progress) as bar,
     ):
         for member in tar:
-            free = shutil.disk_usage(staging).free
-            if member.isreg() and member.size > free:
+            free = free_bytes(staging)
+            if free is not None and member.isreg() and member.size > free:
                 raise UserError(
                     f"{archive}: {member.name!r} takes {member.size} bytes, {staging.parent} has {free} left; "
                     "free some space"

@@ -69,7 +69,7 @@ def fill_cam_store(cfg: Config, seeder: MapMaker, dataset: VideoDataset, stop: S
     folder = cam_store_folder(cfg)
     store = CamStore(folder)
     if distributed.is_main():
-        _claim(folder, store, _fingerprint(seeder.model, cfg))
+        _claim(folder, store, _fingerprint(seeder.model, cfg), stop)
     distributed.barrier()
     ids = dataset.all_ids()
     missing = store.missing(ids)
@@ -86,6 +86,7 @@ def fill_cam_store(cfg: Config, seeder: MapMaker, dataset: VideoDataset, stop: S
         num_workers=cfg.num_workers,
         pin_memory=seeder.device.type == "cuda",
     )
+    loader.while_waiting = stop.while_waiting
     seeder.model.eval()
     for batch in stop.watch(progress(loader, "CAM store", total=len(loader))):
         batch = batch.to(seeder.device)
@@ -112,10 +113,10 @@ def _own_share(ids: list[str], missing: set[str], size: int) -> list[str]:
     ]
 
 
-def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str]) -> None:
+def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str], stop: StopRequest) -> None:
     alone = store.hold_alone()
     if not alone:
-        store.hold()  # who has it alone is at this very place, and will soon share it
+        store.hold(stop.while_waiting)  # who has it alone is at this very place, and will soon share it
     origin = folder / _ORIGIN
     known = origin.exists()
     if known and spelled(read_json(origin)) != fingerprint:
@@ -134,7 +135,7 @@ def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str]) -> None:
         logger.info(f"{folder} does not say which classifier made it; it is used as it is")
     elif not known:
         write_json(origin, fingerprint)
-    store.hold()
+    store.hold(stop.while_waiting)
 
 
 def _fingerprint(model: CamClassifier, cfg: Config) -> dict[str, str]:

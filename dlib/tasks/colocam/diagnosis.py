@@ -131,6 +131,7 @@ class SeedPurity:
         """The validation frames with boxes, on the device."""
         cfg = self._task.cfg
         loader = frame_loader(self._val, self._ids, cfg.batch_size, num_workers=cfg.num_workers)
+        loader.while_waiting = self._stop.while_waiting
         for batch in self._stop.watch(loader):
             yield batch.to(self._task.device)
 

@@ -1,0 +1,134 @@
+"""Which shots make up which minibatch of which process: a function of the layout, the epoch and what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dlib.datasets.video_dataset import FrameRequest, VideoDataset
+
+Plan = list[list[FrameRequest]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an epoch's minibatches depend on, beside the dataset; ``sampling`` is what its frames depend on."""
+
+    batch_size: int
+    processes: int
+    min_shots: int  # that a process draws at a time; -1: as many as make one minibatch
+    drop_small: bool
+    fill_small: bool
+    sampling: str  # of the dataset: shots, seed, and how frames are drawn
+
+    @classmethod
+    def of(
+        cls,
+        dataset: VideoDataset,
+        batch_size: int,
+        processes: int,
+        min_shots: int,
+        drop_small: bool,
+        fill_small: bool,
+    ) -> Layout:
+        frames = (dataset.n_frames, dataset.style, dataset.dist, dataset.std, dataset.frame_limit)
+        sampling = " ".join(map(str, (len(dataset), dataset.seed, *frames)))
+        return cls(batch_size, processes, min_shots, drop_small, fill_small, sampling)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Layout:
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def changes_from(self, before: Layout) -> str:
+        """What differs, for people: "--batch_size 8 (was 4), 1 process (was 2)"."""
+        names = {
+            "batch_size": "--batch_size {}",
+            "processes": "{} processes",
+            "min_shots": "--min_tr_batch_sz {}",
+            "drop_small": "--drop_small_tr_batch {}",
+            "fill_small": "--fill_small_tr_batch {}",
+        }
+        found = [
+            f"{text.format(getattr(self, name))} (was {getattr(before, name)})"
+            for name, text in names.items()
+            if getattr(self, name) != getattr(before, name)
+        ]
+        if self.sampling != before.sampling:
+            found.append("other shots, seed or drawing of frames")
+        return ", ".join(found)
+
+
+class Planner:
+    """Plans the epochs of a training split under one layout."""
+
+    def __init__(self, dataset: VideoDataset, layout: Layout) -> None:
+        self.dataset, self.layout = dataset, layout
+        self.unit = max(1, layout.batch_size // dataset.n_frames)  # shots that make one minibatch
+        self.block = max(self.unit, layout.min_shots)  # shots that one process draws at a time
+
+    def plan(self, epoch: int, rank: int, done: Collection[int] = ()) -> Plan:
+        """All minibatches of a process in an epoch, of the shots that are not ``done`` yet."""
+        return self._cut_all(epoch, done)[rank]
+
+    def shots_of(self, epoch: int, steps: int, done: Collection[int] = ()) -> set[int]:
+        """The shots of which any process has seen a frame after ``steps`` minibatches."""
+        plans = self._cut_all(epoch, done)
+        return {request.item for plan in plans for batch in plan[:steps] for request in batch}
+
+    def _cut_all(self, epoch: int, done: Collection[int]) -> list[Plan]:
+        order = np.random.default_rng([self.dataset.seed & 0xFFFFFFFF, epoch]).permutation(len(self.dataset))
+        left = [shot for shot in order.tolist() if shot not in done] if done else order.tolist()
+        size = self.block * self.layout.processes
+        plans: list[Plan] = [[] for _ in range(self.layout.processes)]
+        for at in range(0, len(left), size):
+            for plan, cut in zip(plans, self._cut(epoch, left[at : at + size]), strict=True):
+                plan += cut
+        return plans
+
+    def _cut(self, epoch: int, block: list[int]) -> list[Plan]:
+        """Every process's minibatches of one global block of shots."""
+        frames = {shot: self.dataset.draw(epoch, shot) for shot in block}
+        streams = [
+            [FrameRequest(epoch, shot, frame) for shot in self._share(block, rank) for frame in frames[shot]]
+            for rank in range(self.layout.processes)
+        ]
+        steps = max(self._steps(len(stream)) for stream in streams)
+        return [[self._minibatch(stream, step) for step in range(steps)] for stream in streams]
+
+    def _share(self, block: list[int], rank: int) -> list[int]:
+        """A process's shots: its part of each run of shots that makes one global minibatch.
+
+        The union over processes is what one process with the global batch size would take. A run that is too
+        short for the processes is left out (``drop_small``, unless it is the block's first) or repeated from
+        its start, by ``fill_small`` up to full minibatches.
+        """
+        processes = self.layout.processes
+        run, share = self.unit * processes, []
+        for at in range(0, len(block), run):
+            shots = block[at : at + run]
+            wanted = run if self.layout.fill_small else processes
+            if processes > 1 and len(shots) < run and self.layout.drop_small and at > 0:
+                break
+            if processes > 1 and len(shots) < wanted:
+                shots = [shots[i % len(shots)] for i in range(wanted)]
+            bounds = [part * len(shots) // processes for part in (rank, rank + 1)]
+            share += shots[bounds[0] : bounds[1]]
+        return share
+
+    def _steps(self, frames: int) -> int:
+        whole, rest = divmod(frames, self.layout.batch_size)
+        return max(1, whole + (rest > 0 and not self.layout.drop_small))
+
+    def _minibatch(self, stream: list[FrameRequest], step: int) -> list[FrameRequest]:
+        """Minibatch ``step`` of a block; where the block has no more frames, its first ones again."""
+        size = self.layout.batch_size
+        batch = stream[step * size : (step + 1) * size] or stream[:size]
+        if not self.layout.fill_small:
+            return batch
+        return [batch[i % len(batch)] for i in range(size)]

@@ -1,0 +1,157 @@
+"""Calls to the operating system that some file systems and systems do not have: what is done without them.
+
+Network file systems, shared folders of virtual machines and sticks lack locks, links, flushing of folders or
+permissions. A run goes on without such a call, and says so once where its loss can matter.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN}
+_LOST = FULL | {errno.EIO}  # a flush that fails so has lost what was written
+_said: set[str] = set()
+
+
+def warn_once(what: str, message: str) -> None:
+    """Log ``message``, the first time in this process that there is something to say about ``what``."""
+    if what not in _said:
+        _said.add(what)
+        log.warning(message)
+
+
+def try_lock(descriptor: int, place: Path, shared: bool = False) -> bool:
+    """Lock an open file for as long as it is open, without waiting; False when another holder is in the way.
+
+    Where the file system or the system has no locks, it counts as locked, and a warning says so once. A lock that
+    this descriptor holds becomes the new kind.
+    """
+    if fcntl is None:
+        reason = "this system has none"
+    else:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            return True
+        except OSError as error:
+            if error.errno in _HELD:
+                return False
+            reason = error.strerror or str(error)
+    warn_once(
+        f"lock {place.parent}",
+        f"{place} cannot be locked ({reason}): nothing keeps two runs from writing there at the same time",
+    )
+    return True
+
+
+def flush(descriptor: int, place: Path) -> None:
+    """Flush an open file or folder to the disk. Raises OSError when the disk is full or has failed.
+
+    Where the file system cannot do that, a warning says so once: files may then be lost in a power cut.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _LOST:
+            raise
+        _no_flush(place, error)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's list of names, so that a rename in it survives a power cut; see ``flush``."""
+    if os.name == "nt":  # does so by itself, and cannot open folders
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        _no_flush(folder, error)
+        return
+    try:
+        flush(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def _no_flush(place: Path, error: OSError) -> None:
+    warn_once(
+        "flush",
+        f"{place} cannot be flushed to the disk ({error.strerror}): files may be lost if the power is cut",
+    )
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` a hard link to ``source``, a copy of it where that is not possible; replaces ``target``.
+
+    The copy has the time of ``source`` if the file system lets it. Raises OSError when neither can be had.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno in {*FULL, errno.ENOENT}:
+            raise
+        copy(source, target)
+
+
+def link_folder(source: Path, target: Path) -> None:
+    """Make ``target`` a symbolic link to the folder ``source``, or a copy of it; replaces ``target``."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    try:
+        target.symlink_to(source.resolve(), target_is_directory=True)
+    except (OSError, NotImplementedError):  # Windows lets only some users make links
+        shutil.copytree(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's content and, if the file system lets us, its time; ``target`` is whole or absent."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copyfile(source, part)
+        keep_time(part, source.stat().st_mtime_ns)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def keep_time(path: Path, nanoseconds: float) -> None:
+    """Give a file a time of modification, where the file system allows it and a clock can show it."""
+    with suppress(OSError, OverflowError, ValueError):
+        os.utime(path, ns=(int(nanoseconds), int(nanoseconds)))
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Free space where ``folder`` lies; None where the file system does not say."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    return None if usage.free == 0 and usage.total == 0 else usage.free
+
+
+def reason(error: BaseException) -> str:
+    """What the system said, with what a user can do about it: "No space left on device; free some space"."""
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
+        # Behind a library's own complaint stands what the disk said.
+        cause = cause.__cause__ or cause.__context__
+    if not isinstance(cause, OSError):
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    if cause.errno in FULL:
+        return f"{cause.strerror}; free some space"
+    if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{cause.strerror}; check its permissions"
+    return str(cause.strerror)
