@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlib.configure.constants import SEED_IGNORE
-from dlib.crf import Backend, DenseCRFLoss, joint_color_crf
+from dlib.crf import IMAGE_RANGE, Backend, DenseCRFLoss, joint_color_crf
 from dlib.losses.base import LossInputs, Term
 from dlib.losses.elb import ELB
 from dlib.utils.distributed import mean_over_processes
@@ -111,7 +111,7 @@ class ConRanField(Term):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.loss = DenseCRFLoss(1.0, sigma_rgb, sigma_xy, scale_factor, backend=backend)
+        self.loss = DenseCRFLoss(1.0, sigma_rgb, sigma_xy, scale_factor, backend, IMAGE_RANGE)
 
     def compute(self, inputs: LossInputs) -> Tensor:
         local = self.loss(inputs.images, inputs.probabilities)  # [] mean over this process's samples
@@ -195,7 +195,8 @@ class RgbJointConRanField(Term):
         if self.scale_factor != 1:
             planes = F.interpolate(planes, scale_factor=self.scale_factor, mode="nearest")
             p = F.interpolate(p, scale_factor=self.scale_factor, mode="bilinear", align_corners=False)
-        return joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend)
+        value_range = IMAGE_RANGE if self.input_data == "image" else None
+        return joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend, value_range)
 
     def _agree(self, inputs: LossInputs) -> Tensor:
         """Mean over both labels of the share of seeds that the maps give their label, from chance = 0 to 1."""
