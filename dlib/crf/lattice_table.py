@@ -21,6 +21,7 @@ from torch import Tensor
 from dlib.crf.lattice_plan import Plan, plan_table
 
 _MOST_NUMBERS = 2**24  # cells times channels of one group's table
+_MOST_ON_CPU = 2**20  # the same where there is no wait to save and sorting a small image costs less
 _NUMBERS_AT_ONCE = 2**24  # of the tables of one pass, unless a single one is larger
 _PIXELS_AT_ONCE = 2**21  # of one pass, unless a single group has more
 _PIXELS_OF_A_PIECE = 2**18  # whose simplices plain PyTorch finds at once
@@ -42,7 +43,7 @@ def plan_filter(
 ) -> Plan | None:
     """The table's plan for images [N, P, H, W] and values [N, K, H, W]; None where it would be too large."""
     _, planes, height, width = images.shape
-    most = _MOST_NUMBERS // values.shape[1]
+    most = (_MOST_ON_CPU if values.device.type == "cpu" else _MOST_NUMBERS) // values.shape[1]
     return plan_table(planes, height, width, sigma_rgb, sigma_xy, value_range, most)
 
 
