@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -305,21 +305,71 @@ def test_value_and_gradient_never_wait(name: str) -> None:
 
 
 @contextmanager
-def fake_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Tensors without data on a card that need not be there: mixed devices and shapes by data are errors."""
-    monkeypatch.setattr(table, "triton_works", lambda device: False)
+def fake_card(monkeypatch: pytest.MonkeyPatch, triton: bool) -> Iterator[list[str]]:
+    """Tensors without data on a card that need not be there: mixed devices and shapes by data are errors.
+
+    Yields the devices of the tensors that Triton's kernels were given; the kernels themselves do nothing.
+    """
+    seen: list[str] = []
+
+    class Kernel:
+        def __getitem__(self, grid: Any) -> Callable[..., None]:
+            return lambda *args, **_: seen.extend(x.device.type for x in args if isinstance(x, Tensor))
+
+    if triton:
+        pytest.importorskip("triton")
+        for name in ("_splat", "_blur", "_slice"):
+            monkeypatch.setattr(f"dlib.crf.lattice_triton.{name}", Kernel())
+    monkeypatch.setattr(table, "triton_works", lambda device: triton)
+    monkeypatch.setattr(torch.cuda, "device_of", lambda tensor: nullcontext())
     with FakeTensorMode():
-        yield
+        yield seen
 
 
+@pytest.mark.parametrize("triton", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
-def test_runs_on_a_card_without_its_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with fake_card(monkeypatch):
+def test_runs_on_a_card_without_its_data(name: str, triton: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_card(monkeypatch, triton) as given:
         images, p = torch.empty(3, 3, 18, 22, device="cuda"), torch.empty(3, 2, 18, 22, device="cuda")
         loss = LOSSES[name](images, p, IMAGE_RANGE)
         assert (loss.device.type, loss.shape) == ("cuda", ())
+        axes = 6 if "dense" in name else 4
+        assert given == ["cuda"] * ((6 + 4 * axes + 4) if triton else 0)
         with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
             LOSSES[name](images, p, None)
+
+
+class BlockingCopies(TorchDispatchMode):
+    """Names of operations that bring a tensor of the CPU to the card and wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        devices = {x.device.type for x in tree_leaves((args, kwargs, found)) if isinstance(x, Tensor)}
+        name = func.overloadpacket.__name__
+        # where copies a number on the CPU; other operations hand it to their kernel.
+        if devices == {"cpu", "cuda"} and (
+            name == "where" or ("copy" in name and not (kwargs or {}).get("non_blocking"))
+        ):
+            self.names.append(name)
+        return found
+
+
+@pytest.mark.parametrize("triton", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_copy_to_the_card_is_waited_for(name: str, triton: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_card(monkeypatch, triton):
+        images, p = torch.empty(3, 3, 18, 22, device="cuda"), torch.empty(3, 2, 18, 22, device="cuda")
+        with BlockingCopies() as seen:
+            LOSSES[name](images, p, IMAGE_RANGE)
+        assert seen.names == []
+        with BlockingCopies() as seen:
+            torch.where(images > 0, images, torch.ones(()))
+            torch.ones(3).to(images.device)
+        assert seen.names == ["where", "_to_copy"]
 
 
 class Peak(TorchDispatchMode):
@@ -353,10 +403,12 @@ def test_peak_counts_what_lives_at_once() -> None:
     assert peak.most == 8000
 
 
-@pytest.mark.parametrize(("name", "most"), [("dense", 700), ("joint", 400)])
-def test_memory_of_a_batch(name: str, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "triton", "most"), [("dense", False, 500), ("dense", True, 350), ("joint", False, 200)]
+)
+def test_memory_of_a_batch(name: str, triton: bool, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """MiB beside the images and maps of 32 frames of 224²."""
-    with fake_card(monkeypatch):
+    with fake_card(monkeypatch, triton):
         images, p = torch.empty(32, 3, 224, 224, device="cuda"), torch.empty(32, 2, 224, 224, device="cuda")
         with Peak() as peak:
             if name == "dense":

@@ -18,7 +18,7 @@ from torch import Tensor
 from dlib.crf.lattice_plan import Plan
 
 _BITS = 60  # of the largest sum that is possible
-_BLOCK = 256  # pixels or cells of a program
+_PIXELS, _NUMBERS = 256, 1024  # of an image and of a table, for a program
 # Multiplications and additions stay separate: with them fused, pixels on a border of simplices could touch other
 # vertices than in the C++ core.
 _OPTIONS: dict[str, Any] = {"num_warps": 4, "enable_fp_fusion": False}
@@ -40,15 +40,17 @@ def _run(images: Tensor, values: Tensor, owner: Tensor, count: int, plan: Plan) 
     sums = values.new_zeros((count, numbers), dtype=torch.int64)
     touched = values.new_zeros((count, plan.cells), dtype=torch.uint8)
     shape = (owner, pixels, width, plan.cells)
-    lattice = (channels, plan.d, plan.spatial, plan.origin, plan.scales, plan.steps, _BLOCK)
-    grid = (triton.cdiv(pixels, _BLOCK), f)
+    lattice = (channels, plan.d, plan.spatial, plan.origin, plan.scales, plan.steps, _PIXELS)
+    grid = (triton.cdiv(pixels, _PIXELS), f)
     _splat[grid](images, values, size, sums, touched, *shape, *lattice, **_OPTIONS)
     tables = values.new_zeros((2, count, numbers))
     source, factor = sums, unit
-    cells = (triton.cdiv(numbers, _BLOCK), count)
+    cells = (triton.cdiv(numbers, _NUMBERS), count)
     for axis, step in enumerate(map(abs, plan.steps)):
         target = tables[axis % 2]
-        _blur[cells](source, target, touched, factor, numbers, step * channels, channels, _BLOCK, **_OPTIONS)
+        _blur[cells](
+            source, target, touched, factor, numbers, step * channels, channels, _NUMBERS, **_OPTIONS
+        )
         source, factor = target, torch.ones_like(unit) if axis == 0 else factor
     out = torch.empty_like(values)
     _slice[grid](images, source, out, 1 / (1 + 2.0**-plan.d), *shape, *lattice, **_OPTIONS)
@@ -60,11 +62,12 @@ def _units(values: Tensor, owner: Tensor, count: int) -> tuple[Tensor, Tensor]:
     height, width = values.shape[2:]
     largest = values.abs().flatten(1).amax(1)  # [F]
     mine = owner[None] == torch.arange(count, device=owner.device)[:, None]  # [G, F]
-    bound = torch.where(mine, largest, 0.0).amax(1)  # [G]
+    bound = largest.expand_as(mine).masked_fill(~mine, 0.0).amax(1)  # [G]
     members = mine.sum(1)
     exponent = (_BITS - bound.log2() - (members * (height * width)).log2()).floor().clamp(-120, 120)
-    finite = bound.isfinite()
-    return torch.where(finite, (-exponent).exp2(), torch.nan), torch.where(finite, exponent.exp2(), 0.0)
+    # The factors stay within float32, for which maps that are below 1e-20 everywhere lose digits.
+    odd = ~bound.isfinite()
+    return (-exponent).exp2().masked_fill_(odd, torch.nan), exponent.exp2().masked_fill_(odd, 0.0)
 
 
 @triton.jit

@@ -32,7 +32,7 @@ class _Energy(torch.autograd.Function):
             filtered = torch.full_like(p, math.nan)
         ctx.save_for_backward(filtered)
         energy = -(p.detach() * filtered).sum((1, 2, 3))  # [N]
-        return torch.where(energy.isfinite(), energy, math.nan)
+        return energy.masked_fill_(~energy.isfinite(), math.nan)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
@@ -157,5 +157,5 @@ class ColorDenseCRFLoss(nn.Module):
         loss = crf_energy(images, segmentations, None, self.kernel).sum() / n
         if self.weight_style == "adaptive":
             size = loss.detach().abs()
-            loss = loss / torch.where(size > 0, size, 1.0)
+            loss = loss / size.masked_fill(~(size > 0), 1.0)
         return self.weight * loss
