@@ -13,7 +13,13 @@ from torch import Tensor
 from benchmarks import Row, Times, alternate, compare
 from benchmarks.pictures import images, maps
 from benchmarks.reference import plain_filter
-from dlib.crf import DenseCRFLoss, bilateral_filter, color_bilateral_filter, joint_color_crf
+from dlib.crf import (
+    IMAGE_RANGE,
+    DenseCRFLoss,
+    bilateral_filter,
+    color_bilateral_filter,
+    joint_color_crf,
+)
 
 RGB, XY = 15.0, 100.0
 
@@ -119,9 +125,22 @@ def run(rounds: int = 15) -> Iterator[Row]:
     few = max(2, rounds // 3)
     yield from _losses(pictures, p, few)
     yield from _growth(pictures, p, few)
-    by_torch, by_cpp = alternate(
-        _on(1, partial(bilateral_filter, pictures[:1], p[:1], RGB, XY, backend="torch")),
-        _on(1, partial(bilateral_filter, pictures[:1], p[:1], RGB, XY, backend="cpp")),
-        rounds=few,
-    )
-    yield compare("dense, PyTorch lattice on the CPU against C++, one thread", by_torch, by_cpp)
+    yield from _devices(pictures[:8], p[:8], few)
+
+
+def _devices(pictures: Tensor, p: Tensor, rounds: int) -> Iterator[Row]:
+    """The filters for devices, on this CPU: table of all vertices and sorted ones, against C++; [8, ·, H, W] each."""
+    for name, call in (
+        ("dense", partial(bilateral_filter, pictures, p, RGB, XY)),
+        ("colour", partial(color_bilateral_filter, pictures, p, RGB)),
+    ):
+        by_table, by_sort, by_cpp = alternate(
+            _on(1, partial(call, backend="torch", value_range=IMAGE_RANGE)),
+            _on(1, partial(call, backend="torch")),
+            _on(1, partial(call, backend="cpp")),
+            rounds=rounds,
+        )
+        what = f"{name}, 8 frames, PyTorch on the CPU, one thread"
+        yield compare(f"{what}, sorted against table", by_sort, by_table)
+        yield compare(f"{what}, table against C++", by_table, by_cpp)
+        yield compare(f"{what}, sorted against C++", by_sort, by_cpp)

@@ -25,7 +25,7 @@ def features_of(image: NDArray[np.float32], sigma_rgb: float, sigma_xy: float | 
     return np.concatenate([np.stack([x.ravel(), y.ravel()], 1) / sigma_xy, colour], axis=1)
 
 
-def _enclosing_simplex(point: Floats) -> tuple[list[tuple[int, ...]], list[float]]:
+def enclosing_simplex(point: Floats) -> tuple[list[tuple[int, ...]], list[float]]:
     """Corners by remainder and barycentric weights of a point [d+1] of the plane of zero sum."""
     n = len(point)  # d + 1
     low, high = np.floor(point / n) * n, np.ceil(point / n) * n
@@ -57,7 +57,7 @@ def lattice_filter(features: Floats, values: Floats) -> Floats:
         elevated[:, i] = tail - i * scaled[:, i - 1]
         tail = tail + scaled[:, i - 1]
     elevated[:, 0] = tail
-    simplices = [_enclosing_simplex(point) for point in elevated]
+    simplices = [enclosing_simplex(point) for point in elevated]
     lattice: dict[tuple[int, ...], Floats] = {}
     for (corners, weights), value in zip(simplices, values, strict=True):
         for corner, weight in zip(corners, weights, strict=True):

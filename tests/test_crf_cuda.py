@@ -15,7 +15,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dlib.crf import DenseCRFLoss, bilateral_filter, color_bilateral_filter, joint_color_crf
+from dlib.crf import (
+    IMAGE_RANGE,
+    ColorDenseCRFLoss,
+    DenseCRFLoss,
+    bilateral_filter,
+    color_bilateral_filter,
+    joint_color_crf,
+    lattice_table,
+)
+from dlib.crf.filters import Kernel, filter_values
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card here")
 
@@ -43,6 +52,7 @@ class ToHost(TorchDispatchMode):
         return found
 
 
+PAIR = [torch.tensor([0, 1])]
 CALLS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "dense": (
         lambda i, v: bilateral_filter(i, v, 15, 100),
@@ -53,13 +63,26 @@ CALLS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Ten
         lambda i, v: color_bilateral_filter(i, v, 15, backend="cpp"),
     ),
     "joint": (
-        lambda i, v: joint_color_crf(i, v, [torch.tensor([0, 1])], 15),
-        lambda i, v: joint_color_crf(i, v, [torch.tensor([0, 1])], 15, "cpp"),
+        lambda i, v: joint_color_crf(i, v, PAIR, 15),
+        lambda i, v: joint_color_crf(i, v, PAIR, 15, "cpp"),
     ),
     "loss": (
         lambda i, v: DenseCRFLoss(1, 15, 100)(i, v),
         lambda i, v: DenseCRFLoss(1, 15, 100, backend="cpp")(i, v),
     ),
+    "dense, range known": (
+        lambda i, v: bilateral_filter(i, v, 15, 100, value_range=IMAGE_RANGE),
+        lambda i, v: bilateral_filter(i, v, 15, 100, backend="cpp"),
+    ),
+    "joint, range known": (
+        lambda i, v: joint_color_crf(i, v, PAIR, 15, value_range=IMAGE_RANGE),
+        lambda i, v: joint_color_crf(i, v, PAIR, 15, "cpp"),
+    ),
+}
+KNOWN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "dense": lambda i, v: DenseCRFLoss(1, 15, 100, value_range=IMAGE_RANGE)(i, v),
+    "colour": lambda i, v: ColorDenseCRFLoss(1, 15, value_range=IMAGE_RANGE)(i, v),
+    "joint": lambda i, v: joint_color_crf(i, v, PAIR, 15, value_range=IMAGE_RANGE).sum(),
 }
 
 
@@ -74,7 +97,7 @@ def test_equals_the_cpu_and_stays_on_the_card(name: str) -> None:
         found = on_card(images, p)
     assert found.device.type == "cuda"
     # The ranges of the five features and the like, but no map, no image and no vertex table.
-    assert sum(seen.sizes) <= 16, seen.sizes
+    assert sum(seen.sizes) <= (0 if "known" in name else 16), seen.sizes
     error = (found.cpu() - wanted).abs().amax() / wanted.abs().amax()
     assert float(error) < 1e-4
     torch.testing.assert_close(found.cpu(), wanted, rtol=5e-4, atol=float(1e-4 * wanted.abs().amax()))
@@ -108,11 +131,95 @@ def test_waits_do_not_grow_with_the_batch_and_the_gradient_has_none() -> None:
 
 
 @CUDA
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("name", KNOWN)
+def test_where_the_range_is_known_the_host_never_waits(
+    name: str, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if plain:
+        monkeypatch.setattr(lattice_table, "triton_works", lambda device: False)
+    images, p = (x.cuda() for x in batch(3))
+    p.requires_grad_()
+    KNOWN[name](images, p).backward()  # the first call also compiles
+    torch.cuda.synchronize()
+    with sync_mode("error"):
+        KNOWN[name](images, p).backward()
+
+
+@CUDA
+def test_triton_works_here() -> None:
+    assert lattice_table.triton_works(torch.device("cuda", torch.cuda.current_device()))
+
+
+@CUDA
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("sigma_xy", [100.0, None])
+def test_the_table_equals_the_cpu_and_repeats_its_bits(
+    sigma_xy: float | None, plain: bool, deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if plain:
+        monkeypatch.setattr(lattice_table, "triton_works", lambda device: False)
+    images, p = batch(4, 224, 224)
+    wanted = filter_values(images, p, None, Kernel(15, sigma_xy, "cpp"))
+    images, p = images.cuda(), p.cuda()
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(deterministic, warn_only=False)
+    try:
+        found = [filter_values(images, p, None, Kernel(15, sigma_xy, "torch", IMAGE_RANGE)) for _ in range(3)]
+    finally:
+        torch.use_deterministic_algorithms(before)
+    torch.testing.assert_close(found[0].cpu(), wanted, rtol=1e-4, atol=float(1e-6 * wanted.amax()))
+    if deterministic or not plain:  # Triton's sums are the same bits always
+        assert all(torch.equal(found[0], other) for other in found)
+
+
+@CUDA
+def test_times_and_memory_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Value and gradient for 32 frames of 224²: prints milliseconds; memory within 1 GiB."""
+    images, p = (x.cuda() for x in batch(32, 224, 224))
+    p.requires_grad_()
+    groups = list(torch.arange(32).split(2))
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def measure(value_range: tuple[float, float] | None) -> tuple[list[float], float]:
+        times, most = [], 0.0
+        for loss in (
+            lambda: DenseCRFLoss(1, 15, 100, value_range=value_range)(images, p),
+            lambda: joint_color_crf(images, p, groups, 15, value_range=value_range).sum(),
+        ):
+            loss().backward()
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            held = torch.cuda.memory_allocated()
+            start.record()
+            for _ in range(10):
+                loss().backward()
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end) / 10)
+            most = max(most, (torch.cuda.max_memory_allocated() - held) / 2**20)
+        return times, most
+
+    found = {"Triton": measure(IMAGE_RANGE)}
+    monkeypatch.setattr(lattice_table, "triton_works", lambda device: False)
+    found |= {"plain PyTorch": measure(IMAGE_RANGE), "sorted": measure(None)}
+    with capsys.disabled():
+        for name, ((dense, joint), most) in found.items():
+            print(f"\n{name}: dense {dense:.2f} ms, joint {joint:.2f} ms, peak {most:.0f} MiB")
+    assert max(found["Triton"][1], found["plain PyTorch"][1]) < 1024
+
+
+@CUDA
+@pytest.mark.parametrize("value_range", [None, IMAGE_RANGE])
 @pytest.mark.parametrize("where", ["maps", "images"])
-def test_what_is_not_finite_gives_a_nan(where: str) -> None:
+def test_what_is_not_finite_gives_a_nan(where: str, value_range: tuple[float, float] | None) -> None:
     images, p = batch(2)
     (p if where == "maps" else images)[1, 0, 3, 3] = math.nan
-    assert math.isnan(DenseCRFLoss(1, 15, 100)(images.cuda(), p.cuda()).item())
+    loss = DenseCRFLoss(1, 15, 100, value_range=value_range)
+    assert math.isnan(loss(images.cuda(), p.cuda()).item())
 
 
 def test_the_recorder_sees_what_leaves_a_device() -> None:

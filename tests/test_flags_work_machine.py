@@ -148,12 +148,12 @@ def losses(backend: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("backend", "used"), [("auto", "_filter_cpp"), ("cpp", "_filter_cpp"), ("torch", "filter_groups")]
+    ("backend", "used"), [("auto", "_filter_cpp"), ("cpp", "_filter_cpp"), ("torch", "filter_table")]
 )
 def test_crf_backend(backend: str, used: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = losses("cpp")
     seen: list[str] = []
-    for name in ("_filter_cpp", "filter_groups"):
+    for name in ("_filter_cpp", "filter_table", "filter_groups"):
         real = getattr(filters, name)
         monkeypatch.setattr(
             filters, name, lambda *args, name=name, real=real: seen.append(name) or real(*args)

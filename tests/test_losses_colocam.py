@@ -72,8 +72,16 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Replaces the lattice by the exact sum; the list holds what every call was given."""
     calls: list[dict[str, Any]] = []
 
-    def joint(images: Tensor, p: Tensor, groups: list[Tensor], sigma_rgb: float, backend: str) -> Tensor:
-        calls.append({"images": images, "p": p, "groups": groups, "sigma": sigma_rgb, "backend": backend})
+    def joint(
+        images: Tensor,
+        p: Tensor,
+        groups: list[Tensor],
+        sigma_rgb: float,
+        backend: str,
+        value_range: tuple[float, float] | None,
+    ) -> Tensor:
+        call = {"images": images, "p": p, "groups": groups, "sigma": sigma_rgb, "backend": backend}
+        calls.append(call | {"range": value_range})
         return exact_joint(images, p, groups, sigma_rgb)
 
     monkeypatch.setattr(colocam, "joint_color_crf", joint)
@@ -258,7 +266,7 @@ def test_planes_of_the_joint_term(exact: list[dict[str, Any]]) -> None:
     colocam.RgbJointConRanField(input_data="cam_logits", backend="torch", sigma_rgb=2.0)(inputs)
     assert torch.equal(exact[-1]["images"], logits)
     assert not exact[-1]["images"].requires_grad
-    assert (exact[-1]["backend"], exact[-1]["sigma"]) == ("torch", 2.0)
+    assert (exact[-1]["backend"], exact[-1]["sigma"], exact[-1]["range"]) == ("torch", 2.0, None)
     colocam.RgbJointConRanField(input_data="deep_features")(inputs)
     doubled = inputs.deep_features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     assert torch.equal(exact[-1]["images"], doubled)  # 3×4 features on a 6×8 map
@@ -267,6 +275,7 @@ def test_planes_of_the_joint_term(exact: list[dict[str, Any]]) -> None:
     torch.testing.assert_close(exact[-1]["images"], groups)
     colocam.RgbJointConRanField(scale_factor=0.5)(inputs)
     assert exact[-1]["p"].shape == (B, 2, H // 2, W // 2)
+    assert exact[-1]["range"] == (0, 255)  # that of images is known
     assert torch.equal(exact[-1]["images"], inputs.images[:, :, ::2, ::2])
     by_hand = inputs.probabilities.reshape(B, 2, H // 2, 2, W // 2, 2).mean(dim=(3, 5))
     torch.testing.assert_close(exact[-1]["p"], by_hand)

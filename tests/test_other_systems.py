@@ -39,7 +39,7 @@ import signal, sys
 for name in ("fcntl", "resource"):
     sys.modules[name] = None  # importing it raises ImportError, as on Windows
 del signal.SIGUSR1
-import dlib.learning.experiment, dlib.learning.plan, dlib.localize, dlib.export
+import dlib.learning.experiment, dlib.learning.dry_run, dlib.localize, dlib.export
 import dlib.datasets.build, dlib.study.__main__
 from dlib.utils.environment import peak_memory
 from dlib.utils.signals import STOP_SIGNALS

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dlib.cams.maps import normalize_cams
-from dlib.crf import Backend, bilateral_filter
+from dlib.crf import IMAGE_RANGE, Backend, bilateral_filter
 
 
 def refine_cams(
@@ -27,7 +27,8 @@ def refine_cams(
     Raises ValueError for shapes that do not fit, sigmas that are no widths and maps that are not finite.
     """
     values = torch.stack((cams.float(), torch.ones_like(cams, dtype=torch.float32)), dim=1)  # [B, 2, H, W]
-    sums, mass = bilateral_filter(images, values, sigma_rgb, sigma_xy, backend=backend).unbind(dim=1)
+    filtered = bilateral_filter(images, values, sigma_rgb, sigma_xy, backend=backend, value_range=IMAGE_RANGE)
+    sums, mass = filtered.unbind(dim=1)
     # The average of a constant map is constant but for rounding, which normalization would blow up.
     alive = cams.amax(dim=(1, 2), keepdim=True) > cams.amin(dim=(1, 2), keepdim=True)  # [B, 1, 1]
     return normalize_cams(sums / mass) * alive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
@@ -12,14 +13,33 @@ import torch
 from torch import Tensor
 
 from dlib.configure.literals import Backend
+from dlib.crf.lattice_table import filter_table, plan_filter
 from dlib.crf.lattice_torch import filter_groups
 from dlib.utils.filesystem import warn_once
 
 Groups = Sequence[Sequence[int]]
+Range = tuple[float, float]
+IMAGE_RANGE: Range = (0.0, 255.0)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Which filter, and how it is computed: the arguments of `bilateral_filter`; sigma_xy None: colour filter."""
+
+    sigma_rgb: float
+    sigma_xy: float | None
+    backend: Backend = "auto"
+    value_range: Range | None = None
 
 
 def bilateral_filter(
-    images: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float, *, backend: Backend = "auto"
+    images: Tensor,
+    values: Tensor,
+    sigma_rgb: float,
+    sigma_xy: float,
+    *,
+    backend: Backend = "auto",
+    value_range: Range | None = None,
 ) -> Tensor:
     """out_i = sum_j exp(-|f_i - f_j|^2 / 2) v_j with f = (x, y)/sigma_xy, (R, G, B)/sigma_rgb, j = i included.
 
@@ -32,16 +52,24 @@ def bilateral_filter(
         sigma_rgb, sigma_xy: standard deviations in colour levels and pixels, > 0.
         backend: "cpp" (CPU), "torch" (any device), or "auto": the first for CPU
             tensors where it is built, else the second.
+        value_range: least and greatest plane value where they are known, (0, 255) for images. The host then does not
+            wait for the device with "torch", unless the table of all possible vertices were too large; images with
+            a value outside, NaN too, give NaN instead of an error.
     Returns: [N, K, H, W], float32, on the device of `values`.
     Raises ValueError or TypeError for wrong shapes, sizes, types, devices and, with "cpp", non-finite numbers.
     """
     if images.ndim == 4 and images.shape[1] != 3:
         raise ValueError(f"images must have 3 planes, not {images.shape[1]}")
-    return _filter(images, values, None, sigma_rgb, sigma_xy, backend)
+    return _filter(images, values, Kernel(sigma_rgb, sigma_xy, backend, value_range))
 
 
 def color_bilateral_filter(
-    images: Tensor, values: Tensor, sigma_rgb: float, *, backend: Backend = "auto"
+    images: Tensor,
+    values: Tensor,
+    sigma_rgb: float,
+    *,
+    backend: Backend = "auto",
+    value_range: Range | None = None,
 ) -> Tensor:
     """The same with the P image planes as the only features, f = planes/sigma_rgb, wherever pixels are.
 
@@ -49,36 +77,33 @@ def color_bilateral_filter(
         images: [N, P, H, W], P from 1 to 256 planes of any meaning.
         values: [N, K, H, W].
         sigma_rgb: standard deviation in plane units, > 0.
-        backend: as in `bilateral_filter`.
+        backend, value_range: as in `bilateral_filter`.
     Returns and raises: as `bilateral_filter`.
     """
-    return _filter(images, values, None, sigma_rgb, None, backend)
+    return _filter(images, values, Kernel(sigma_rgb, None, backend, value_range))
 
 
-def filter_values(
-    images: Tensor,
-    values: Tensor,
-    groups: Groups | None,
-    sigma_rgb: float,
-    sigma_xy: float | None,
-    backend: Backend,
-) -> Tensor:
+def filter_values(images: Tensor, values: Tensor, groups: Groups | None, kernel: Kernel) -> Tensor:
     """Filter without autograd; checks its arguments.
 
     Args:
         images: [N, P, H, W]; values: [N, K, H, W].
         groups: images whose pixels are filtered together, for the colour filter; None: each image alone.
-        sigma_rgb, sigma_xy: > 0; sigma_xy None: colour filter.
-        backend: as in `bilateral_filter`.
     Returns: [N, K, H, W] float32, zero for images in no group.
     Raises OutOfRange, a ValueError, where the images' values are too far apart for sigma.
     """
-    images, values = _checked(images, values, sigma_rgb, sigma_xy)
+    images, values = _checked(images, values, kernel)
+    sigma_rgb, sigma_xy = kernel.sigma_rgb, kernel.sigma_xy
     if groups is not None:
         _check_groups(groups, images.shape[0])
-    run = filter_groups if choose_backend(backend, values) == "torch" else _filter_cpp
     try:
-        return run(images, values, groups, sigma_rgb, sigma_xy)
+        if choose_backend(kernel.backend, values) == "cpp":
+            return _filter_cpp(images, values, groups, sigma_rgb, sigma_xy)
+        if kernel.value_range is not None:
+            plan = plan_filter(images, values, sigma_rgb, sigma_xy, kernel.value_range)
+            if plan is not None:
+                return filter_table(images, values, groups, plan)
+        return filter_groups(images, values, groups, sigma_rgb, sigma_xy)
     except ValueError as error:
         if "sigma is too small" in str(error):  # both backends say so
             raise OutOfRange(str(error)) from error
@@ -121,16 +146,9 @@ class _Filter(torch.autograd.Function):
         return ctx.run(grads[0]), None
 
 
-def _filter(
-    images: Tensor,
-    values: Tensor,
-    groups: Groups | None,
-    sigma_rgb: float,
-    sigma_xy: float | None,
-    backend: Backend,
-) -> Tensor:
+def _filter(images: Tensor, values: Tensor, kernel: Kernel) -> Tensor:
     def run(v: Tensor) -> Tensor:
-        return filter_values(images, v, groups, sigma_rgb, sigma_xy, backend)
+        return filter_values(images, v, None, kernel)
 
     return _Filter.apply(values, run)
 
@@ -162,9 +180,7 @@ def _filter_cpp(
     return out
 
 
-def _checked(
-    images: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float | None
-) -> tuple[Tensor, Tensor]:
+def _checked(images: Tensor, values: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
     """Both as contiguous float32 without gradient; raises ValueError or TypeError."""
     for name, tensor in (("images", images), ("values", values)):
         if not isinstance(tensor, Tensor):
@@ -181,9 +197,13 @@ def _checked(
         )
     if images.device != values.device:
         raise ValueError(f"images are on {images.device}, values on {values.device}")
-    for name, sigma in (("sigma_rgb", sigma_rgb), ("sigma_xy", sigma_xy)):
+    for name, sigma in (("sigma_rgb", kernel.sigma_rgb), ("sigma_xy", kernel.sigma_xy)):
         if sigma is not None and not (math.isfinite(sigma) and sigma > 0):
             raise ValueError(f"{name} must be finite and > 0, not {sigma}")
+    if kernel.value_range is not None:
+        least, most = kernel.value_range
+        if not -math.inf < least <= most < math.inf:
+            raise ValueError(f"value_range must be two finite numbers in order, not {kernel.value_range}")
     return images.detach().float().contiguous(), values.detach().float().contiguous()
 
 

@@ -1,6 +1,7 @@
-"""The permutohedral lattice (Adams, Baek & Davis 2010) in plain PyTorch, for any device.
+"""The permutohedral lattice (Adams, Baek & Davis 2010) in plain PyTorch, for any device and planes of any range.
 
-The same numbers as the C++ core (crfwrapper/core) to float32 accuracy. All images or groups of a call share one
+The vertices are found by sorting, for which the host waits; lattice_table does without where the range is known. The
+same numbers as the C++ core (crfwrapper/core) to float32 accuracy. All images or groups of a call share one
 vertex table, in which the group is one more digit of the integer key; the only loops run over dimensions.
 """
 
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from dlib.crf.lattice_plan import feature_scales
 
 _HASH = (0x9E3779B97F4A7C15, 0xD1342543DE82EF95)  # odd starting value and factor of the hash multipliers
 
@@ -56,15 +59,11 @@ def _features(images: Tensor, sigma_rgb: float, sigma_xy: float | None) -> Tenso
     """[N, P, H, W] -> [N*H*W, d] features in elevated units: x, y (unless sigma_xy is None), planes."""
     n, planes, height, width = images.shape
     columns = list(images.transpose(0, 1).reshape(planes, -1))
-    sigmas = [sigma_rgb] * planes
     if sigma_xy is not None:
         x = torch.arange(width, device=images.device, dtype=images.dtype)
         y = torch.arange(height, device=images.device, dtype=images.dtype)
         columns = [x.repeat(n * height), y.repeat_interleave(width).repeat(n)] + columns
-        sigmas = [sigma_xy, sigma_xy] + sigmas
-    d = len(columns)
-    deviation = math.sqrt(2 / 3) * (d + 1)
-    scales = [deviation / math.sqrt((i + 1) * (i + 2)) / sigma for i, sigma in enumerate(sigmas)]
+    scales = feature_scales(planes, sigma_rgb, sigma_xy)
     return torch.stack([column * scale for column, scale in zip(columns, scales, strict=True)], dim=1)
 
 

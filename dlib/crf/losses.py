@@ -15,53 +15,38 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dlib.configure.literals import Backend, LambdaStyle
-from dlib.crf.filters import Groups, filter_values
+from dlib.crf.filters import Groups, Kernel, Range, filter_values
 
 
 class _Energy(torch.autograd.Function):
     """-sum p . F(p) per image [N], its gradient taken as -2 F(p): F is symmetric up to the lattice's 0.2 %."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        p: Tensor,
-        images: Tensor,
-        groups: Groups | None,
-        sigma_rgb: float,
-        sigma_xy: float | None,
-        backend: Backend,
-    ) -> Tensor:
+    def forward(ctx: Any, p: Tensor, images: Tensor, groups: Groups | None, kernel: Kernel) -> Tensor:
         try:
-            filtered = filter_values(images, p, groups, sigma_rgb, sigma_xy, backend)
+            filtered = filter_values(images, p, groups, kernel)
         except ValueError:
-            # The filters refuse what is not finite; the training loop skips a step whose loss is NaN. Looking only
-            # after a refusal costs a good step no wait for the device.
+            # C++ and the sorted lattice refuse what is not finite (the table makes it NaN by itself); the training
+            # loop skips a step whose loss is NaN. Looking only after a refusal costs a good step no wait.
             if images.isfinite().all() and p.isfinite().all():
                 raise
             filtered = torch.full_like(p, math.nan)
         ctx.save_for_backward(filtered)
         energy = -(p.detach() * filtered).sum((1, 2, 3))  # [N]
-        return torch.where(energy.isfinite(), energy, math.nan)
+        return energy.masked_fill_(~energy.isfinite(), math.nan)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (filtered,) = ctx.saved_tensors
-        return filtered * (-2.0 * grads[0])[:, None, None, None], None, None, None, None, None
+        return filtered * (-2.0 * grads[0])[:, None, None, None], None, None, None
 
 
-def crf_energy(
-    images: Tensor,
-    segmentations: Tensor,
-    groups: Groups | None,
-    sigma_rgb: float,
-    sigma_xy: float | None,
-    backend: Backend,
-) -> Tensor:
+def crf_energy(images: Tensor, segmentations: Tensor, groups: Groups | None, kernel: Kernel) -> Tensor:
     """-sum_k p_k . F(p_k) per image: [N] float32, differentiable in `segmentations` [N, K, H, W].
 
     Images or segmentations that hold NaN or infinity give NaN, not an error.
     """
-    return _Energy.apply(segmentations.float(), images, groups, sigma_rgb, sigma_xy, backend)
+    return _Energy.apply(segmentations.float(), images, groups, kernel)
 
 
 def joint_color_crf(
@@ -70,6 +55,7 @@ def joint_color_crf(
     groups: Sequence[Tensor],
     sigma_rgb: float,
     backend: Backend = "auto",
+    value_range: Range | None = None,
 ) -> Tensor:
     """Colour CRF over the joined frames of each group: L_s = -sum_k p_k . F3(p_k) on the union of their pixels.
 
@@ -77,12 +63,13 @@ def joint_color_crf(
         images: [B, P, H, W]; segmentations: [B, K, H, W], probabilities.
         groups: S tensors int64 of indices into the batch; lengths may differ; no frame may stand twice.
         sigma_rgb: > 0.
-        backend: as in `color_bilateral_filter`.
+        backend, value_range: as in `color_bilateral_filter`.
     Returns: [S] float32, differentiable in `segmentations`; NaN where images or segmentations are not finite.
     Raises ValueError for empty or overlapping groups, and as `color_bilateral_filter`.
     """
     members = [group.tolist() for group in groups]
-    energy = crf_energy(images, segmentations, members, sigma_rgb, None, backend)  # [B]
+    kernel = Kernel(sigma_rgb, None, backend, value_range)
+    energy = crf_energy(images, segmentations, members, kernel)  # [B]
     owner = torch.tensor([s for s, group in enumerate(members) for _ in group], dtype=torch.int64)
     frames = torch.tensor([i for group in members for i in group], dtype=torch.int64)
     owner, frames = (t.to(energy.device, non_blocking=True) for t in (owner, frames))
@@ -112,7 +99,7 @@ class DenseCRFLoss(nn.Module):
         weight: factor of the loss.
         sigma_rgb, sigma_xy: standard deviations in colour levels and full-size pixels, > 0.
         scale_factor: scales image (nearest), segmentations (bilinear) and sigma_xy, > 0.
-        backend: as in `bilateral_filter`.
+        backend, value_range: as in `bilateral_filter`.
     """
 
     def __init__(
@@ -122,18 +109,18 @@ class DenseCRFLoss(nn.Module):
         sigma_xy: float,
         scale_factor: float = 1.0,
         backend: Backend = "auto",
+        value_range: Range | None = None,
     ) -> None:
         super().__init__()
         _check_scale(scale_factor)
-        self.weight, self.sigma_rgb, self.sigma_xy = weight, sigma_rgb, sigma_xy
-        self.scale_factor, self.backend = scale_factor, backend
+        self.weight, self.scale_factor = weight, scale_factor
+        self.kernel = Kernel(sigma_rgb, sigma_xy * scale_factor, backend, value_range)
 
     def forward(self, images: Tensor, segmentations: Tensor) -> Tensor:
         """images [N, 3, H, W] 0..255 and segmentations [N, K, H, W] probabilities -> scalar."""
         n = max(1, images.shape[0])
         images, segmentations = _scaled(images, segmentations, self.scale_factor)
-        sigma_xy = self.sigma_xy * self.scale_factor
-        energy = crf_energy(images, segmentations, None, self.sigma_rgb, sigma_xy, self.backend)  # [N]
+        energy = crf_energy(images, segmentations, None, self.kernel)  # [N]
         return self.weight * energy.sum() / n
 
 
@@ -145,7 +132,7 @@ class ColorDenseCRFLoss(nn.Module):
         sigma_rgb: standard deviation in plane units, > 0.
         scale_factor: scales image (nearest) and segmentations (bilinear), > 0.
         weight_style: "constant": weight * L; "adaptive": weight * L / |L| with |L| detached, 0 where L = 0.
-        backend: as in `bilateral_filter`.
+        backend, value_range: as in `bilateral_filter`.
     """
 
     def __init__(
@@ -155,20 +142,21 @@ class ColorDenseCRFLoss(nn.Module):
         scale_factor: float = 1.0,
         weight_style: LambdaStyle = "constant",
         backend: Backend = "auto",
+        value_range: Range | None = None,
     ) -> None:
         super().__init__()
         _check_scale(scale_factor)
         if weight_style not in get_args(LambdaStyle):
             raise ValueError(f"weight_style must be constant or adaptive, not {weight_style!r}")
-        self.weight, self.sigma_rgb, self.scale_factor = weight, sigma_rgb, scale_factor
-        self.weight_style, self.backend = weight_style, backend
+        self.weight, self.scale_factor, self.weight_style = weight, scale_factor, weight_style
+        self.kernel = Kernel(sigma_rgb, None, backend, value_range)
 
     def forward(self, images: Tensor, segmentations: Tensor) -> Tensor:
         """images [N, P, H, W] and segmentations [N, K, H, W] probabilities -> scalar."""
         n = max(1, images.shape[0])
         images, segmentations = _scaled(images, segmentations, self.scale_factor)
-        loss = crf_energy(images, segmentations, None, self.sigma_rgb, None, self.backend).sum() / n
+        loss = crf_energy(images, segmentations, None, self.kernel).sum() / n
         if self.weight_style == "adaptive":
             size = loss.detach().abs()
-            loss = loss / torch.where(size > 0, size, 1.0)
+            loss = loss / size.masked_fill(~(size > 0), 1.0)
         return self.weight * loss

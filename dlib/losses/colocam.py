@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dlib.configure.constants import SEED_IGNORE
 from dlib.configure.literals import Backend, JointInput, LambdaStyle
-from dlib.crf import DenseCRFLoss, OutOfRange, joint_color_crf
+from dlib.crf import IMAGE_RANGE, DenseCRFLoss, OutOfRange, joint_color_crf
 from dlib.losses.base import BarrierTerm, LossInputs, Term
 from dlib.losses.elb import ELB
 from dlib.utils.distributed import mean_over_processes
@@ -112,7 +112,7 @@ class ConRanField(Term):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.loss = DenseCRFLoss(1.0, sigma_rgb, sigma_xy, scale_factor, backend=backend)
+        self.loss = DenseCRFLoss(1.0, sigma_rgb, sigma_xy, scale_factor, backend, IMAGE_RANGE)
 
     def compute(self, inputs: LossInputs) -> Tensor:
         local = self.loss(inputs.images, inputs.probabilities)  # [] mean over this process's samples
@@ -196,8 +196,9 @@ class RgbJointConRanField(Term):
         if self.scale_factor != 1:
             planes = F.interpolate(planes, scale_factor=self.scale_factor, mode="nearest")
             p = F.interpolate(p, scale_factor=self.scale_factor, mode="bilinear", align_corners=False)
+        value_range = IMAGE_RANGE if self.input_data == "image" else None
         try:
-            return joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend)
+            return joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend, value_range)
         except OutOfRange:
             if self.input_data == "image":
                 raise
