@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from dlib.models import STDClassifier, UnetCoLoCAM
-from dlib.poolings import HeadOptions
 from dlib.models.unet import DecoderBlock
+from dlib.poolings import HeadOptions
 
 ENCODERS = ["resnet18", "resnet50", "mobilenet_v2", "vgg16", "inceptionv3"]
 
