@@ -155,9 +155,9 @@ def test_what_lies_in_a_class_is_taken_or_named(tmp_path: Path) -> None:
     ]
     assert sorted(note.replace(f"{folder}", "dog") for note in notes) == [
         "dog/frames/more: left out, since frames is a folder of frames; put it beside",
-        "dog/frames: left out 1 files .heic (no format of pictures)",
-        "dog/mixed: left out 1 pictures (the frames of a video need a folder of their own, without video files)",
-        "dog: left out 1 files .srt (no format of videos)",
+        "dog/frames: left out files .heic: 1 (no format of pictures)",
+        "dog/mixed: left out pictures: 1 (the frames of a video need a folder of their own, without video files)",
+        "dog: left out files .srt: 1 (no format of videos)",
     ]
 
 
@@ -182,7 +182,7 @@ def test_every_kind_is_said_by_the_command(tmp_path: Path) -> None:
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     said = [line.replace(str(tmp_path), "") for line in done.stdout.splitlines() if line.startswith("Note: ")]
     assert said == [
-        "Note: /src/cat: left out 2 pictures (the frames of a video need a folder of their own, without video files)",
+        "Note: /src/cat: left out pictures: 2 (the frames of a video need a folder of their own, without video files)",
         "Note: /src/cat: no video in it; left out",
         "Note: /src/lost.mp4: left out; put it into the folder of its class",
     ]
