@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import DATASET, ENCODER, ROOT, Workplace, start
-from dlib.tasks.pretrained import cam_store_folder, classifier_folder
 from saved_experiment import save_experiment
 from test_study_runs import Place
 
@@ -24,6 +23,7 @@ from dlib.learning.checkpoints import load_tensors, save_tensors
 from dlib.localizer import read_saved_model
 from dlib.models import STDClassifier
 from dlib.study.plan import read_study
+from dlib.tasks.colocam.classifier import cam_store_folder, classifier_folder
 from dlib.utils.errors import UserError
 
 # Spelled as in the published program's dlib/configure/constants.py.

@@ -1,4 +1,4 @@
-"""A new encoder, head, CAM method and loss term need their class and one entry, from the flags to the saved model."""
+"""A new task, encoder, head, CAM method or loss term is its class and one entry, from the flags to the report."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from dlib.encoders import Encoder
 from dlib.poolings import Head
 
 # A process of its own: flags are made from the tables when they are imported.
-_PROGRAM = "import sys, toy_entries; from main import main; sys.exit(main())"
+_PROGRAM = "import sys, toy_entries; from dlib.commands.__main__ import main; sys.exit(main())"
 TOY = {"encoder_name": "toy", "method": "ToyCAM", "max_epochs": 2}
 
 
-def run(*flags: str) -> str:
+def run(*flags: str, command: str = "train") -> str:
     paths = f"{ROOT}:{ROOT / 'tests'}"
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *flags],
+        [sys.executable, "-c", _PROGRAM, command, *flags],
         capture_output=True,
         text=True,
         timeout=300,
@@ -81,6 +81,44 @@ def test_new_parts_train_and_localize(workplace: Workplace) -> None:
     assert (settings["encoder_name"], settings["spatial_pooling"]) == ("toy", "ToyHead")
     (file,) = weights.glob("*_best_model.pth")
     assert "second.0.weight" in torch.load(file, weights_only=True)["encoder"]
+
+
+def test_a_new_task_trains_resumes_and_serves_every_command(workplace: Workplace, tmp_path: Path) -> None:
+    """One epoch, then the second as a resumed run; then measured, localized, exported, compared and reported."""
+    from saved_experiment import write_clip
+
+    flags = {**TOY, "method": "LayerCAM", "report": True, "vizu_n": 2, "opt__lr": 0.01}
+    run(*workplace.flags("Toy", **{**flags, "max_epochs": 1}))
+    (folder,) = (workplace.folder / "exps" / DATASET / "toy" / "Toy" / "LayerCAM").iterdir()
+    (folder / "passed.txt").unlink()
+    run(*workplace.flags("Toy", **flags))
+    assert [e["at_step"] for e in events(folder, "resume")] == [3]
+    assert [e["epoch"] for e in events(folder, "validation")] == [0, 1, 2]
+    assert all(e["diagnostics"]["shots"] == 12 for e in events(folder, "epoch"))
+    results = json.loads((folder / "results.json").read_text())
+    assert results["classifier_test"]["headline"] is not None
+    report = (folder / "report.html").read_text()
+    assert "Toy" in report
+    run("--eval_only", "True", "--fd_exp", str(folder), "--split", "test", "--device", "cpu")
+    (measured,) = folder.glob("eval_*.json")
+    headline = results["test"]["best_localization"]["headline"]
+    assert json.loads(measured.read_text())["headline"] == pytest.approx(headline)
+    write_clip(tmp_path / "clip.mp4", 3)
+    run(
+        "--fd_exp",
+        str(folder),
+        "--input",
+        str(tmp_path / "clip.mp4"),
+        "--out",
+        str(tmp_path / "found"),
+        command="localize",
+    )
+    assert any((tmp_path / "found").glob("*.json"))
+    exported = tmp_path / "model.pt"
+    run("--fd_exp", str(folder), "--format", "torchscript", "--out", str(exported), command="export")
+    logits, maps = torch.jit.load(exported)(torch.zeros(1, 3, 32, 32))
+    assert (logits.shape, maps.shape) == ((1, 3), (1, 32, 32))
+    assert "Toy" in run(str(folder), "--out", str(tmp_path / "compare.html"), command="compare")
 
 
 def load(path: str) -> type:

@@ -1,10 +1,11 @@
-"""The entries of the classes in toy_parts.py: import this before anything makes flags of the tables."""
+"""The entries of the classes in toy_parts.py and toy_task.py: import this before anything makes flags of the tables."""
 
 from __future__ import annotations
 
-from dlib.configure.constants import ENCODERS, METHODS, POOLINGS, CamMethod
+from dlib.configure.constants import ENCODERS, METHODS, POOLINGS, TASKS, CamMethod, TaskEntry
 from dlib.configure.terms import TERMS, TermRow
 
+TASKS["Toy"] = TaskEntry("toy_task:ToyTask", "UnetCoLoCAM")
 ENCODERS["toy"] = "toy_parts:ToyEncoder"
 POOLINGS["ToyHead"] = "toy_parts:ToyHead"
 METHODS["ToyCAM"] = CamMethod("toy_parts:ToyCam", "ToyHead")

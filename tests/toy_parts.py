@@ -44,9 +44,8 @@ class ToyCam(CamExtractor):
     """Sum of the features, whatever the class."""
 
     @torch.no_grad()
-    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> Tensor:
-        self._classify(features, class_idx)
-        return features.sum(dim=1)
+    def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
+        return features.sum(dim=1), self._classify(features, class_idx)
 
 
 class ToyTerm(Term):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -137,14 +136,6 @@ class CamClassifier(nn.Module):
             for name, module in self.get_submodule(part).named_modules():
                 if module.training:
                     raise RuntimeError(f"{part} is frozen, yet {name or 'it'} is in training mode")
-
-    def frozen_checksum(self) -> str:
-        """Digest of every bit of the frozen parts: it must not change while training."""
-        digest = hashlib.sha256()
-        for part in self._frozen:
-            for tensor in self.get_submodule(part).state_dict().values():
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
 
 
 class STDClassifier(CamClassifier):
