@@ -43,7 +43,7 @@ def run(rounds: int = 3) -> Iterator[Row]:
 def _epoch_ms_per_frame(batches: Iterator) -> float:
     start, frames = time.perf_counter(), 0
     for batch in batches:
-        frames += len(batch.raw)
+        frames += len(batch.frames)
     return 1e3 * (time.perf_counter() - start) / frames
 
 

@@ -107,12 +107,12 @@ def compiled(rounds: int) -> Row:
 
 def _batch(cfg: Config) -> Batch:
     """Frames of natural or drawn pictures, two of each shot, with smooth CAMs."""
-    raw = frames(_BATCH, _SIDE)[0].to(torch.uint8)  # [B, 3, H, W]
+    pixels = frames(_BATCH, _SIDE)[0].to(torch.uint8)  # [B, 3, H, W]
     coarse = torch.rand(_BATCH, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     cams = torch.nn.functional.interpolate(coarse, size=(_SIDE, _SIDE), mode="bilinear")[:, 0]
     numbers = torch.arange(_BATCH)
     return Batch(
-        raw=raw,
+        frames=pixels,
         labels=numbers % 10,
         ids=[str(n) for n in range(_BATCH)],
         indices=numbers,

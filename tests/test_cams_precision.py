@@ -113,7 +113,7 @@ def test_amp_eval_reaches_evaluation_and_the_cam_store(
     if call == "store":
         cams, logits = maker.low_resolution(batch.images, batch.labels)
     else:
-        cams, logits = maker(batch.images, batch.raw, batch.labels)
+        cams, logits = maker(batch.images, batch.frames, batch.labels)
     handle.remove()
     assert set(seen) == {torch.bfloat16 if amp else torch.float32}
     assert len(seen) > 1 or call == "classifier"  # ScoreCAM's masked passes

@@ -68,7 +68,7 @@ def dataset(root: Path, split: str = "train", **options) -> VideoDataset:
 
 
 def same(a: Batch, b: Batch) -> bool:
-    tensors = ("raw", "labels", "indices", "sequence", "order", "keys")
+    tensors = ("frames", "labels", "indices", "sequence", "order", "keys")
     return a.ids == b.ids and all(torch.equal(getattr(a, t), getattr(b, t)) for t in tensors)
 
 
@@ -81,8 +81,8 @@ def test_an_item_is_the_frames_of_one_shot(root: Path) -> None:
         assert batch.order.max() < count
         assert batch.labels.tolist() == [int(shot[0] == "b")] * len(batch)
         assert set(batch.sequence.tolist()) == set(batch.indices.tolist()) == {item}
-        assert batch.raw.shape == (len(batch), 3, 8, 8)
-        assert batch.raw.dtype == torch.uint8
+        assert batch.frames.shape == (len(batch), 3, 8, 8)
+        assert batch.frames.dtype == torch.uint8
         assert (batch.keys >= 0).all()
 
 
@@ -106,14 +106,14 @@ def test_cam_has_the_crop_and_flip_of_its_frame(root: Path) -> None:
         for item in range(len(data)):
             batch = data[item]
             assert batch.cams is not None
-            assert torch.allclose(batch.cams * 255, batch.raw[:, 0].float(), atol=1e-3)
+            assert torch.allclose(batch.cams * 255, batch.frames[:, 0].float(), atol=1e-3)
 
 
 def test_evaluation_shows_the_whole_frame(root: Path) -> None:
     data = dataset(root, "val")
     batch = data[2]
     image = Image.open(root / "data" / batch.ids[0]).resize((8, 8), Image.Resampling.BILINEAR)
-    assert np.array_equal(batch.raw[0].permute(1, 2, 0).numpy(), np.asarray(image))
+    assert np.array_equal(batch.frames[0].permute(1, 2, 0).numpy(), np.asarray(image))
     truth = (np.asarray(image, dtype=np.float64) / 255 - IMAGENET_MEAN) / IMAGENET_STD
     assert np.allclose(batch.images[0].permute(1, 2, 0).numpy(), truth, atol=1e-5)
 
@@ -123,7 +123,7 @@ def test_batches_join(root: Path) -> None:
     whole = Batch.cat([data[i] for i in range(5)])
     assert len(whole) == 5
     assert whole.ids == [data[i].ids[0] for i in range(5)]
-    assert torch.equal(whole.raw, torch.stack([data[i].raw[0] for i in range(5)]))
+    assert torch.equal(whole.frames, torch.stack([data[i].frames[0] for i in range(5)]))
     assert same(whole.to("cpu"), whole)
 
 
@@ -223,7 +223,7 @@ def test_frames_for_the_cam_store(root: Path) -> None:
     assert found.ids == ids
     frames = dataset(root, "val")
     positions = [frames.metadata.ids.index(i) for i in ids]
-    assert torch.equal(found.raw, torch.cat([frames[i].raw for i in positions]))
+    assert torch.equal(found.frames, torch.cat([frames[i].frames for i in positions]))
     assert torch.equal(found.labels, torch.from_numpy(frames.metadata.labels[positions]))
     with pytest.raises(KeyError):
         frame_loader(data, ["a/s0/none.jpg"], 4)

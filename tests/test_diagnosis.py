@@ -92,9 +92,11 @@ def test_balanced_seeds_by_hand() -> None:
     for balance, value in ((False, (ln2 + 2 * ln2 + ln2) / 3), (True, (ln2 + (2 * ln2 + ln2) / 2) / 2)):
         cfg = Config.from_values({"task": "CoLo-CAM", "sl_clc": True, "sl_clc_balance": balance})
         (term,) = (term for term in build_losses(cfg) if term.name == "sl_clc")
-        assert float(term(inputs_of(maps, seeds)).raw) == pytest.approx(value, rel=1e-6)
+        assert float(term(inputs_of(maps, seeds)).frames) == pytest.approx(value, rel=1e-6)
     one_kind = SelfLearning(IGNORE, balance=True)(inputs_of(maps, [[IGNORE, 0, 0, IGNORE]]))
-    assert float(one_kind.raw) == pytest.approx((2 * ln2 + ln2) / 2 / 2, rel=1e-6)  # the empty set counts 0
+    assert float(one_kind.frames) == pytest.approx(
+        (2 * ln2 + ln2) / 2 / 2, rel=1e-6
+    )  # the empty set counts 0
 
 
 def test_purity_by_hand() -> None:

@@ -157,7 +157,7 @@ class RedCams:
 
 def test_defaults_draw_nothing_new(place: Path) -> None:
     plain, zero = loaded(place), loaded(place, aug_color=0.0, aug_scale_min=1.0)
-    assert torch.equal(plain.raw, zero.raw)
+    assert torch.equal(plain.frames, zero.frames)
     after, twin = np.random.default_rng(3), np.random.default_rng(3)
     window = draw_crop_flip(20, 16, after)
     assert window == CropFlip(*twin.integers(5, size=2).tolist(), 16, bool(twin.random() < 0.5))
@@ -177,16 +177,16 @@ def test_scale_takes_the_named_share_of_the_area() -> None:
 
 def test_scale_moves_frames_and_cams_alike(place: Path) -> None:
     batch, again, plain = loaded(place, aug_scale_min=0.2), loaded(place, aug_scale_min=0.2), loaded(place)
-    assert torch.equal(batch.raw, again.raw)
-    assert batch.raw.shape == plain.raw.shape
+    assert torch.equal(batch.frames, again.frames)
+    assert batch.frames.shape == plain.frames.shape
     assert batch.cams is not None
     assert torch.equal(batch.keys, plain.keys)
-    assert not torch.equal(batch.raw, plain.raw)
+    assert not torch.equal(batch.frames, plain.frames)
     # JPEG and antialiasing cost a few grey levels; a wrong window or flip would cost dozens.
-    difference = (batch.cams * 255 - batch.raw[:, 0].float()).abs()
+    difference = (batch.cams * 255 - batch.frames[:, 0].float()).abs()
     assert difference.amax(dim=(1, 2)).max() < 16
     # Red rises over the whole frame from 0 to 234: a window shows its own share of that.
-    spans = (batch.raw[:, 0].float().amax((1, 2)) - batch.raw[:, 0].float().amin((1, 2))) / 234
+    spans = (batch.frames[:, 0].float().amax((1, 2)) - batch.frames[:, 0].float().amin((1, 2))) / 234
     assert spans.max() - spans.min() > 0.15
     assert spans.min() > 0.2**0.5 - 0.15
 
@@ -205,14 +205,14 @@ def test_colours(place: Path) -> None:
     batch, plain = loaded(place, aug_color=0.5), loaded(place)
     assert torch.equal(batch.cams, plain.cams)  # type: ignore[arg-type]
     assert torch.equal(batch.keys, plain.keys)
-    mean = batch.raw.float().mean(dim=(1, 2, 3)) / plain.raw.float().mean(dim=(1, 2, 3))
+    mean = batch.frames.float().mean(dim=(1, 2, 3)) / plain.frames.float().mean(dim=(1, 2, 3))
     assert mean.max() - mean.min() > 0.1
-    assert torch.equal(loaded(place, "val", aug_color=0.5).raw, loaded(place, "val").raw)
+    assert torch.equal(loaded(place, "val", aug_color=0.5).frames, loaded(place, "val").frames)
     # Frames of one shot and epoch change by the same factors, those of other shots and epochs by others.
     dataset = read_frames(config(place, aug_color=0.5), "train")
     factors = [draw_colors(0.5, dataset.rng(epoch, item, 0, 2)) for epoch in (1, 2, 3) for item in range(3)]
-    truth = torch.cat([factors[i // 3].apply(frame)[None] for i, frame in enumerate(plain.raw)])
-    assert torch.equal(batch.raw, truth)
+    truth = torch.cat([factors[i // 3].apply(frame)[None] for i, frame in enumerate(plain.frames)])
+    assert torch.equal(batch.frames, truth)
     assert len(set(factors)) == 9
 
 
@@ -234,5 +234,5 @@ def test_impossible_augmentations_are_refused(place: Path) -> None:
 
 
 def test_crop_size(place: Path) -> None:
-    assert loaded(place, crop_size=12).raw.shape[-2:] == (12, 12)
-    assert loaded(place, "val", crop_size=12).raw.shape[-2:] == (12, 12)
+    assert loaded(place, crop_size=12).frames.shape[-2:] == (12, 12)
+    assert loaded(place, "val", crop_size=12).frames.shape[-2:] == (12, 12)

@@ -256,7 +256,7 @@ def test_self_learning_starts_at_its_epoch_from_the_best_model(cams: torch.Tenso
     later = CoLoCam(config(sl_clc_epoch_switch_to_sl=3), ["a", "b"], CPU, initialize=False)
     later.model.eval()
     later.on_new_best()
-    best, _ = later.maps(given.images, given.raw)
+    best, _ = later.maps(given.images, given.frames)
     with torch.no_grad():
         for parameter in later.model.segmentation_head.parameters():
             parameter.add_(1.0)  # training goes on, the best model stays
@@ -272,7 +272,7 @@ def test_the_empty_outside_term_takes_the_best_models_maps_from_its_start_on(cam
     term.model.eval()
     assert torch.equal(term.source_cams(given, 2), cams.repeat(2, 1, 1))  # nothing was validated yet
     term.on_new_best()
-    own, _ = term.maps(given.images, given.raw)
+    own, _ = term.maps(given.images, given.frames)
     assert torch.equal(term.source_cams(given, 1), cams.repeat(2, 1, 1))
     assert torch.allclose(term.source_cams(given, 2), own, atol=1e-6)
 
@@ -297,7 +297,7 @@ def test_mixed_precision_changes_nothing_on_the_cpu() -> None:
         task.model.eval()
         result = task.training_step(batch(), 1, StepClock(), False)
         given = batch()
-        found.append((*task.maps(given.images, given.raw, given.labels), result.loss.detach()))
+        found.append((*task.maps(given.images, given.frames, given.labels), result.loss.detach()))
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
     assert not math.isnan(float(found[0][2]))
 
@@ -314,7 +314,9 @@ class FakeTrain:
     def load(self, requests: list[Any]) -> Batch:
         at = [request.item % 2 for request in requests]
         numbers = torch.tensor(at)
-        return Batch(batch().raw[at], numbers, [f"f{i}" for i in at], numbers, 0 * numbers, numbers, numbers)
+        return Batch(
+            batch().frames[at], numbers, [f"f{i}" for i in at], numbers, 0 * numbers, numbers, numbers
+        )
 
 
 @pytest.mark.parametrize(("number", "drawn"), [(0, 3), (2, 2), (9, 3)])

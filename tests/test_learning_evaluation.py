@@ -71,9 +71,9 @@ def test_numbers_that_group_frames_stay_on_the_cpu() -> None:
     assert there.sequence.tolist() == there.order.tolist() == [0, 1, 2]
     assert {
         t.device.type
-        for t in (there.raw, there.labels, there.indices, there.keys, there.cams)
+        for t in (there.frames, there.labels, there.indices, there.keys, there.cams)
         if t is not None
     } == {"meta"}
     both = Batch.cat([there, there])
     assert both.order.device.type == "cpu"
-    assert both.raw.device.type == "meta"
+    assert both.frames.device.type == "meta"

@@ -116,7 +116,7 @@ def test_self_learning_is_the_mean_over_seed_pixels() -> None:
     assert 0 < len(values) < B * H * W
     term = colocam.SelfLearning(weight=0.5)(inputs)
     assert term.value.item() == pytest.approx(0.5 * sum(values) / len(values))
-    assert term.raw.item() == pytest.approx(sum(values) / len(values))
+    assert term.unweighted.item() == pytest.approx(sum(values) / len(values))
 
 
 def test_no_seed_in_the_batch_is_zero_with_zero_gradient() -> None:
@@ -140,7 +140,7 @@ def test_soft_cam_is_the_cross_entropy_of_every_pixel() -> None:
         for x in range(W)
     ]
     term = colocam.SoftCam(weight=0.25)(inputs)
-    assert term.raw.item() == pytest.approx(sum(values) / len(values))
+    assert term.unweighted.item() == pytest.approx(sum(values) / len(values))
     assert term.value.item() == pytest.approx(0.25 * sum(values) / len(values))
 
 
@@ -173,16 +173,16 @@ def test_dense_crf_on_the_real_filter() -> None:
     p = inputs.probabilities.flatten(2)
     sum_exact = -(p * (p @ kernel)).sum() / B
     # the lattice lies below the exact sum, but on random colours every pixel is nearly alone
-    assert 0.2 < (term.raw / sum_exact).item() < 1.5
-    torch.testing.assert_close(term.value, 2e-3 * term.raw)
+    assert 0.2 < (term.unweighted / sum_exact).item() < 1.5
+    torch.testing.assert_close(term.value, 2e-3 * term.unweighted)
 
 
 def test_joint_term_on_the_real_filter() -> None:
     images = torch.zeros(B, 3, H, W)  # one colour: every pixel sees every other
     inputs = make_inputs(logits=torch.zeros(B, 2, H, W), images=images)
-    raw = colocam.RgbJointConRanField()(inputs).raw
+    unweighted = colocam.RgbJointConRanField()(inputs).unweighted
     n = 2 * H * W
-    ratio = raw.item() / (-2 * n * (n / 2) * 0.5)  # Σ_k Σ_ij ½·½ over the pixels of both frames
+    ratio = unweighted.item() / (-2 * n * (n / 2) * 0.5)  # Σ_k Σ_ij ½·½ over the pixels of both frames
     assert 0.4 < ratio < 1.1
 
 
@@ -213,19 +213,19 @@ def test_no_sequence_of_two_frames_is_zero(style: Any, exact: list[dict[str, Any
 
 
 def _joint(style: str, logits: Tensor, **changes: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Value, raw value and gradient at the map logits of the joint term with λ = 9."""
+    """Value, unweighted value and gradient at the map logits of the joint term with λ = 9."""
     logits = logits.detach().clone().requires_grad_()
     term = colocam.RgbJointConRanField(sigma_rgb=60.0, lambda_style=style, weight=9.0)(  # type: ignore[arg-type]
         make_inputs(logits=logits, **changes)
     )
     (gradient,) = torch.autograd.grad(term.value, logits)
-    return term.value, term.raw, gradient
+    return term.value, term.unweighted, gradient
 
 
 def test_adaptive_weight_normalizes_every_sequence_by_its_own_loss(exact: list[dict[str, Any]]) -> None:
     logits, images = make_inputs().map_logits, make_inputs().images
     images[[0, 2]] *= 0.3  # darker frames are more alike: the first sequence's loss is larger
-    _, raw, together = _joint("constant", logits, images=images)
+    _, unweighted, together = _joint("constant", logits, images=images)
     value, logged, gradient = _joint("adaptive", logits, images=images)
     # Each of the two sequences alone: the other one's frames get numbers of their own.
     _, first, g1 = _joint("constant", logits, images=images, sequence=torch.tensor([5, 1, 5, 2]))
@@ -233,9 +233,9 @@ def test_adaptive_weight_normalizes_every_sequence_by_its_own_loss(exact: list[d
     assert first / second > 1.5
     expected = (g1 / first.abs() + g2 / second.abs()) / 2  # g1 and g2 hold λ already
     torch.testing.assert_close(gradient, expected)
-    assert (gradient - together / raw.abs()).abs().max() > 0.1 * gradient.abs().max()
+    assert (gradient - together / unweighted.abs()).abs().max() > 0.1 * gradient.abs().max()
     assert value.item() == pytest.approx(-9.0)
-    torch.testing.assert_close(logged, raw)
+    torch.testing.assert_close(logged, unweighted)
 
 
 def test_adaptive_weight_of_two_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_adaptive_weight_of_two_losses_by_hand(monkeypatch: pytest.MonkeyPatch) 
     term.value.backward()
     assert losses.grad is not None
     assert losses.grad.tolist() == [9 / 2 / 1, 9 / 2 / 3]
-    assert (term.value.item(), term.raw.item()) == (-9.0, -2.0)
+    assert (term.value.item(), term.unweighted.item()) == (-9.0, -2.0)
 
 
 def test_adaptive_weight_leaves_out_a_sequence_without_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,11 +380,11 @@ def test_epochs_are_inclusive() -> None:
 def test_total_sums_the_active_terms() -> None:
     inputs = make_inputs(logits=torch.randn(B, 2, H, W, requires_grad=True))
     total = TotalLoss([colocam.Entropy(weight=2.0, end_epoch=1), colocam.SelfLearning(weight=0.5)])
-    value, values, raw = total(inputs, epoch=1)
-    assert set(values) == set(raw) == {"min_entropy_clc", "sl_clc"}
+    value, values, unweighted = total(inputs, epoch=1)
+    assert set(values) == set(unweighted) == {"min_entropy_clc", "sl_clc"}
     torch.testing.assert_close(value, values["min_entropy_clc"] + values["sl_clc"])
-    torch.testing.assert_close(values["min_entropy_clc"], 2 * raw["min_entropy_clc"])
-    assert not raw["sl_clc"].requires_grad
+    torch.testing.assert_close(values["min_entropy_clc"], 2 * unweighted["min_entropy_clc"])
+    assert not unweighted["sl_clc"].requires_grad
     assert set(total(inputs, epoch=2)[1]) == {"sl_clc"}
     nothing, values, _ = TotalLoss([colocam.Entropy(start_epoch=9)])(inputs, epoch=1)
     nothing.backward()
@@ -397,9 +397,9 @@ def test_total_sums_the_active_terms() -> None:
 
 def test_one_class_serves_several_terms_by_name() -> None:
     total = TotalLoss([colocam.Entropy(weight=2.0), colocam.Entropy(name="entropy_fc", weight=3.0)])
-    _, values, raw = total(make_inputs(), epoch=1)
+    _, values, unweighted = total(make_inputs(), epoch=1)
     assert list(values) == ["min_entropy_clc", "entropy_fc"]
-    torch.testing.assert_close(values["entropy_fc"], 3 * raw["min_entropy_clc"])
+    torch.testing.assert_close(values["entropy_fc"], 3 * unweighted["min_entropy_clc"])
 
 
 def test_a_shared_barrier_hardens_once_per_epoch() -> None:

@@ -32,8 +32,8 @@ def maps_of(folder: Path, **changes: object) -> tuple[torch.Tensor, torch.Tensor
     assert metadata_dir(cfg).is_dir()
     root = Path(str(cfg.data_root)) / cfg.dataset
     return (
-        task.maps(batch.images, batch.raw, batch.labels)[0],
-        batch.raw,
+        task.maps(batch.images, batch.frames, batch.labels)[0],
+        batch.frames,
         [root / frame for frame in batch.ids],
     )
 

@@ -55,7 +55,7 @@ def loader_of(
 
 
 def same(a: Batch, b: Batch) -> bool:
-    tensors = ("raw", "labels", "indices", "sequence", "order", "keys")
+    tensors = ("frames", "labels", "indices", "sequence", "order", "keys")
     return a.ids == b.ids and all(torch.equal(getattr(a, t), getattr(b, t)) for t in tensors)
 
 
@@ -98,7 +98,7 @@ def test_batches_come_without_shared_memory(tiny_data: Path, monkeypatch: pytest
     monkeypatch.setattr(workers, "fits_shared_memory", lambda *_: False)
     loader = loader_of(tiny_data)
     found = list(loader.iterate(1))
-    assert not any(batch.raw.is_shared() for batch in found)
+    assert not any(batch.frames.is_shared() for batch in found)
     assert len(found) == len(truth)
     assert all(map(same, found, truth))
     loader.close()

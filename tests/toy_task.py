@@ -35,7 +35,7 @@ class ToyTask(Task):
 
     def training_step(self, batch: Batch, epoch: int, clock: StepClock, diagnose: bool) -> StepResult:
         output = self.network(self.images(batch))
-        grey = batch.raw.float().mean(dim=1)  # [B, H, W]
+        grey = batch.frames.float().mean(dim=1)  # [B, H, W]
         bright = (grey > grey.flatten(1).median(dim=1).values[:, None, None]).long()
         maps = F.cross_entropy(output.maps, bright)
         classes = F.cross_entropy(output.logits, batch.labels)

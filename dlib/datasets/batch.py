@@ -12,11 +12,11 @@ from torch import Tensor
 from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
 
 
-def normalize(raw: Tensor) -> Tensor:
+def normalize(frames: Tensor) -> Tensor:
     """RGB [B, 3, H, W] in 0..255 -> float32 with ImageNet's mean and standard deviation, same device."""
-    mean = torch.tensor(IMAGENET_MEAN, device=raw.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=raw.device).view(1, 3, 1, 1)
-    return (raw.to(torch.float32) / 255 - mean) / std
+    mean = torch.tensor(IMAGENET_MEAN, device=frames.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=frames.device).view(1, 3, 1, 1)
+    return (frames.to(torch.float32) / 255 - mean) / std
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Batch:
     """B frames.
 
     Attributes:
-        raw: uint8 [B, 3, H, W], the un-normalized RGB crop.
+        frames: uint8 [B, 3, H, W], the un-normalized RGB crop.
         labels: int64 [B], class of the frame.
         ids: frame ids, paths relative to the dataset's folder.
         indices: int64 [B], item of the split that the frame comes from (evaluation: the frame itself).
@@ -35,7 +35,7 @@ class Batch:
         bad_frames: ids of unreadable frames that other frames stand in for, or that were left out.
     """
 
-    raw: Tensor
+    frames: Tensor
     labels: Tensor
     ids: list[str]
     indices: Tensor
@@ -51,10 +51,10 @@ class Batch:
     @property
     def images(self) -> Tensor:
         """float32 [B, 3, H, W], normalized for the network."""
-        return normalize(self.raw)
+        return normalize(self.frames)
 
     def _tensors(self) -> dict[str, Tensor]:
-        names = ("raw", "labels", "indices", "sequence", "order", "keys", "cams")
+        names = ("frames", "labels", "indices", "sequence", "order", "keys", "cams")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def _map(self, change: Callable[[Tensor], Tensor], leave: Collection[str] = ()) -> Batch:

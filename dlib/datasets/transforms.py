@@ -33,9 +33,9 @@ class Colors(NamedTuple):
     contrast: float
     saturation: float
 
-    def apply(self, raw: Tensor) -> Tensor:
+    def apply(self, image: Tensor) -> Tensor:
         """uint8 [3, H, W] -> uint8 [3, H, W]: brightness, then contrast around the mean grey, then saturation."""
-        pixels = raw.float() * self.brightness
+        pixels = image.float() * self.brightness
         mean = _grey(pixels).mean()
         pixels = mean + (pixels - mean) * self.contrast
         grey = _grey(pixels)

@@ -32,7 +32,7 @@ class FrameRequest(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    raw: Tensor  # uint8 [3, H, W]
+    pixels: Tensor  # uint8 [3, H, W]
     cam: Tensor | None  # float32 [H, W]
     frame_id: str
     item: int
@@ -168,11 +168,13 @@ class VideoDataset:
         bad: list[str] = []
         samples = [sample for request in requests if (sample := self._sample(request, bad)) is not None]
         shape = (len(samples), 3, self.crop_size, self.crop_size)
-        raw = torch.stack([s.raw for s in samples]) if samples else torch.empty(shape, dtype=torch.uint8)
+        frames = (
+            torch.stack([s.pixels for s in samples]) if samples else torch.empty(shape, dtype=torch.uint8)
+        )
         cams = [s.cam for s in samples if s.cam is not None]
         items = torch.tensor([s.item for s in samples], dtype=torch.int64)  # [B]
         return Batch(
-            raw=raw,  # [B, 3, H, W]
+            frames=frames,  # [B, 3, H, W]
             labels=torch.from_numpy(self.metadata.labels[items.numpy()]),  # [B]
             ids=[s.frame_id for s in samples],
             indices=items,
@@ -193,17 +195,17 @@ class VideoDataset:
         rng = self.rng(request.epoch, request.item, request.frame, 1)
         key = int(rng.integers(2**63))
         if not self.train or request.whole:
-            raw = resize_image(image, self.crop_size)
-            return _Sample(raw, None, frame_id, request.item, frame, key)
+            pixels = resize_image(image, self.crop_size)
+            return _Sample(pixels, None, frame_id, request.item, frame, key)
         window = draw_crop_flip(self.resize_size, self.crop_size, rng, self.scale_min)
-        raw = window.apply(resize_image(image, self.resize_size), self.crop_size)
+        pixels = window.apply(resize_image(image, self.resize_size), self.crop_size)
         if self.color > 0:
             # The frames of a shot change alike: terms over several frames compare their colours.
-            raw = draw_colors(self.color, self.rng(request.epoch, request.item, 0, 2)).apply(raw)
+            pixels = draw_colors(self.color, self.rng(request.epoch, request.item, 0, 2)).apply(pixels)
         cam = None
         if self.cams is not None:
             cam = window.apply(resize_cam(self.cams.read(frame_id), self.resize_size), self.crop_size)
-        return _Sample(raw, cam, frame_id, request.item, frame, key)
+        return _Sample(pixels, cam, frame_id, request.item, frame, key)
 
     def _read(self, request: FrameRequest, bad: list[str]) -> tuple[int, Image] | None:
         """(frame, picture) of the request or of its stand-in; None if a whole frame is left out."""

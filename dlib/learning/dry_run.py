@@ -87,7 +87,7 @@ def _measure(cfg: Config, data: Data, task: Task, loader: TrainLoader) -> Costs:
     task.model.eval()
     count = min(cfg.eval_batch_size or cfg.batch_size, len(data.val))
     frames = whole_frames(data.val, range(count)).to(task.device)
-    frame = _per_frame(task, frames, lambda: task.maps(frames.images, frames.raw, frames.labels))
+    frame = _per_frame(task, frames, lambda: task.maps(frames.images, frames.frames, frames.labels))
     return Costs(min(seconds), frame, _of_extra_work(task, task.extra_work(data), frames))
 
 

@@ -74,7 +74,7 @@ def evaluate(
     maker.model.eval()
     for batch in stop.watch(progress(loader, label, total=len(loader))):
         batch = batch.to(maker.device)
-        cams, logits = maker(batch.images, batch.raw, batch.labels)
+        cams, logits = maker(batch.images, batch.frames, batch.labels)
         if not bool(cams.isfinite().all() & logits.isfinite().all()):
             raise Diverged(f"{label}: the network's maps or scores are not finite (NaN or infinity)")
         boxes = [scaled_boxes(dataset.metadata, frame_id, dataset.crop_size) for frame_id in batch.ids]
@@ -95,7 +95,7 @@ def cams_of(
     found: dict[int, CamArray] = {}
     for start in range(0, len(indices), batch_size):
         batch = whole_frames(dataset, indices[start : start + batch_size]).to(maker.device)
-        cams, _ = maker(batch.images, batch.raw, batch.labels)  # [B, H, W]
+        cams, _ = maker(batch.images, batch.frames, batch.labels)  # [B, H, W]
         found |= zip(batch.indices.tolist(), cams.cpu().numpy(), strict=True)
     return found
 

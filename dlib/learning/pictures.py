@@ -55,7 +55,7 @@ def draw_test(
     write_gallery(
         folder / GALLERY,
         samples,
-        lambda index: whole_frames(test, [index]).raw[0].permute(1, 2, 0).numpy(),
+        lambda index: whole_frames(test, [index]).frames[0].permute(1, 2, 0).numpy(),
         cams_of(task.maps, test, indices, batch_size),
         cams_of(reference, test, indices, batch_size) if reference else None,
         chosen=chosen,
@@ -70,11 +70,11 @@ def draw_train_progress(cfg: Config, task: Task, train: VideoDataset, epoch: int
     batch = train.load([FrameRequest(0, item, train.allowed(item)[0], whole=True) for item in items])
     task.model.eval()
     on_device = batch.to(task.device)
-    cams = task.maps(on_device.images, on_device.raw, on_device.labels)[0].cpu().numpy()  # [B, H, W]
-    for item, raw, cam in zip(items, batch.raw.permute(0, 2, 3, 1).numpy(), cams, strict=True):
+    cams = task.maps(on_device.images, on_device.frames, on_device.labels)[0].cpu().numpy()  # [B, H, W]
+    for item, frame, cam in zip(items, batch.frames.permute(0, 2, 3, 1).numpy(), cams, strict=True):
         path = folder / "train_cams" / f"{item:05d}" / f"{epoch:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        overlay(raw, cam, None, (), f"epoch {epoch}").save(path)
+        overlay(frame, cam, None, (), f"epoch {epoch}").save(path)
 
 
 def draw_examples(examples: Examples | None, folder: Path) -> None:
@@ -84,7 +84,7 @@ def draw_examples(examples: Examples | None, folder: Path) -> None:
     write_seed_examples(
         folder / "seeds",
         examples.batch.ids,
-        examples.batch.raw.permute(0, 2, 3, 1).numpy(),
+        examples.batch.frames.permute(0, 2, 3, 1).numpy(),
         examples.cams.cpu().numpy(),
         examples.seeds.cpu().numpy(),
         examples.boxes.cpu().numpy(),

@@ -236,7 +236,7 @@ class Trainer:
         seconds = clock.take()
         seconds["other"] = max(elapsed - sum(seconds.values()), 0.0) + seconds.get("other", 0.0)
         terms = {name: float(value.detach()) for name, value in result.terms.items()}
-        raw = {name: float(value.detach()) for name, value in result.raw.items()}
+        raw = {name: float(value.detach()) for name, value in result.unweighted.items()}
         loss = float(result.loss.detach())
         self._add("loss", loss)
         for kind, values in (("terms", terms), ("raw", raw), ("diagnostics", result.diagnostics)):

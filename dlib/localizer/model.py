@@ -39,14 +39,14 @@ class SavedModel:
     taus: dict[str, float]
     weights: Path
 
-    def maps_and_logits(self, raw: Tensor, label: int | None = None) -> tuple[Tensor, Tensor]:
+    def maps_and_logits(self, frames: Tensor, label: int | None = None) -> tuple[Tensor, Tensor]:
         """Maps [B, H, W] in 0..1 of class ``label`` (None: each image's predicted one) and logits [B, C].
 
         Args:
-            raw: uint8 [B, 3, H, W], RGB, on the model's device.
+            frames: uint8 [B, 3, H, W], RGB, on the model's device.
         """
-        labels = None if label is None else torch.full((len(raw),), label, device=raw.device)
-        return self.maps(normalize(raw), raw, labels)
+        labels = None if label is None else torch.full((len(frames),), label, device=frames.device)
+        return self.maps(normalize(frames), frames, labels)
 
 
 def find_weights(folder: Path, criterion: str) -> Path:

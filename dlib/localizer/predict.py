@@ -142,8 +142,8 @@ class Localizer:
 
     def _predict(self, batch: list[Frame]) -> list[Localization]:
         size = self.saved.crop_size
-        raw = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
-        maps, logits = self.saved.maps_and_logits(raw.to(self.device), self._label)
+        frames = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
+        maps, logits = self.saved.maps_and_logits(frames.to(self.device), self._label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
         return [
             self._localization(frame, cam, score)

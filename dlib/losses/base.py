@@ -90,7 +90,7 @@ class LossTerm(NamedTuple):
     """Result of a term."""
 
     value: Tensor  # [] weighted, differentiable
-    raw: Tensor  # [] before weighting, detached
+    unweighted: Tensor  # [] before weighting, detached
 
 
 class Term(nn.Module, ABC):
@@ -145,18 +145,18 @@ class Term(nn.Module, ABC):
         """The term before weighting, a differentiable scalar."""
 
     def objective(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        """What λ multiplies (differentiable) and what the log calls the raw term, both scalars.
+        """What λ multiplies (differentiable) and what the log calls the unweighted term, both scalars.
 
         They are the same thing unless the term scales what it computes by more than λ.
         """
-        raw = self.compute(inputs)
-        return raw, raw
+        unweighted = self.compute(inputs)
+        return unweighted, unweighted
 
     def forward(self, inputs: LossInputs) -> LossTerm:
         """Raises ValueError when ``inputs`` lacks what the term needs."""
         with torch.autocast(inputs.map_logits.device.type, enabled=False):
-            objective, raw = self.objective(inputs)
-            return LossTerm(self.weight * objective, raw.detach())
+            objective, unweighted = self.objective(inputs)
+            return LossTerm(self.weight * objective, unweighted.detach())
 
     def need(self, value: Tensor | None, what: str) -> Tensor:
         """``value``, or a ValueError that says which input this term misses."""
@@ -193,7 +193,7 @@ class TotalLoss(nn.Module):
     def forward(
         self, inputs: LossInputs, epoch: int, clock: StepClock | None = None
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """Total, weighted terms by name (differentiable) and raw terms by name (detached) in ``epoch``.
+        """Total, weighted terms by name (differentiable) and unweighted terms by name (detached) in ``epoch``.
 
         ``clock`` counts each term's seconds under the term's kind of work.
         """
@@ -202,11 +202,11 @@ class TotalLoss(nn.Module):
         for term in self:
             if term.active(epoch):
                 with clock.measure(term.work):
-                    value, raw = term(inputs)
-                    results[term.name] = LossTerm(term.warmup(epoch) * value, raw)
+                    value, unweighted = term(inputs)
+                    results[term.name] = LossTerm(term.warmup(epoch) * value, unweighted)
         values = {name: result.value for name, result in results.items()}
         total = sum(values.values(), start=inputs.zero)
-        return total, values, {name: result.raw for name, result in results.items()}
+        return total, values, {name: result.unweighted for name, result in results.items()}
 
     def update_t(self) -> None:
         """After every epoch: the barriers of all terms harden, one that several terms share only once."""

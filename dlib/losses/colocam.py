@@ -181,12 +181,12 @@ class RgbJointConRanField(Term):
         if not groups:
             return inputs.zero, inputs.zero
         losses = self._energies(inputs, groups)  # [S]
-        raw = losses.sum() / count
+        unweighted = losses.sum() / count
         if self.lambda_style == "constant":
-            return raw * scale, raw
+            return unweighted * scale, unweighted
         sizes = losses.detach().abs()
         normalized = losses / torch.where(sizes > 0, sizes, 1.0)
-        return normalized.sum() / count * scale, raw
+        return normalized.sum() / count * scale, unweighted
 
     def _energies(self, inputs: LossInputs, groups: list[Tensor]) -> Tensor:
         """L of every video: [S]; NaN where the planes come from the network and are out of the filter's range."""

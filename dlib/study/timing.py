@@ -45,7 +45,7 @@ def frame_cost(folder: Path, method: str = "") -> dict[str, float]:
 
 def _seconds(task: Task, batch: Batch) -> float:
     start = time.perf_counter()
-    cams, _ = task.maps(batch.images, batch.raw, batch.labels)
+    cams, _ = task.maps(batch.images, batch.frames, batch.labels)
     if cams.is_cuda:
         torch.cuda.synchronize(cams.device)
     return time.perf_counter() - start

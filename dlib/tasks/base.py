@@ -26,7 +26,7 @@ class StepResult:
 
     loss: Tensor  # scalar, differentiable
     terms: dict[str, Tensor] = field(default_factory=dict)  # weighted value of each term
-    raw: dict[str, Tensor] = field(default_factory=dict)  # value of each term before its weight
+    unweighted: dict[str, Tensor] = field(default_factory=dict)  # value of each term before its weight
     correct: Tensor | None = None  # how many samples were classified right
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 

@@ -113,7 +113,7 @@ class SeedPurity:
         classifier, cfg = self._task.classifier, self._task.cfg
         if cfg.seed_refine_sigma_xy > 0:  # needs the frames too, which are too large to keep
             for batch in self._frames():
-                cams, _ = classifier(batch.images, batch.raw, batch.labels)
+                cams, _ = classifier(batch.images, batch.frames, batch.labels)
                 yield _Cams(self._task.refined(cams, batch), batch.keys, batch.ids)
             return
         if self._stored is None:

@@ -132,11 +132,11 @@ class CoLoCam(Task):
                 recipes.append(recipe)
 
         def read_out(maker: MapMaker, batch: Batch) -> Tensor:
-            return maker(batch.images, batch.raw, batch.labels)[0]
+            return maker(batch.images, batch.frames, batch.labels)[0]
 
         def draw(batch: Batch) -> PseudoLabels:
             return self.pseudo_labels(
-                torch.rand(batch.raw.shape[::2], device=self.device), batch.keys, epoch=1
+                torch.rand(batch.frames.shape[::2], device=self.device), batch.keys, epoch=1
             )
 
         purity = "seed purity"
@@ -169,7 +169,7 @@ class CoLoCam(Task):
         inputs = LossInputs(
             map_logits=map_logits,
             probabilities=map_logits.softmax(dim=1),
-            images=batch.raw.float(),
+            images=batch.frames.float(),
             sequence=batch.sequence,
             order=batch.order,
             deep_features=output.features,
@@ -177,11 +177,11 @@ class CoLoCam(Task):
             labels=batch.labels,
             **(vars(labels) if labels else {}),
         )
-        total, terms, raw = self.losses(inputs, epoch, clock)
+        total, terms, unweighted = self.losses(inputs, epoch, clock)
         correct = (output.logits.argmax(dim=1) == batch.labels).sum()
         with clock.measure("other"):
             diagnostics = diagnose_maps(inputs, terms, norms=diagnose)
-        return StepResult(total, terms, raw, correct, diagnostics)
+        return StepResult(total, terms, unweighted, correct, diagnostics)
 
     def start_epoch(self, epoch: int) -> None:
         if self.cfg.freeze_decoder_bn and epoch > 1:
@@ -220,14 +220,14 @@ class CoLoCam(Task):
         """CAMs [B, H, W] that seeds are drawn from: the classifier's, which come with the batch, or its own."""
         own = self.own_maps(epoch)
         if own is not None:
-            return self.refined(own(batch.images, batch.raw)[0], batch)
+            return self.refined(own(batch.images, batch.frames)[0], batch)
         if batch.cams is None:
             raise RuntimeError("this batch was loaded without CAMs: Task.prepare was not called")
         return self.refined(batch.cams, batch)
 
     def refined(self, cams: Tensor, batch: Batch) -> Tensor:
         """CAMs [B, H, W] with the edges of the batch's frames, where the flags ask for it."""
-        return edge_maps(cams, batch.raw, self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
+        return edge_maps(cams, batch.frames, self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
 
     def pseudo_labels(self, cams: Tensor, keys: Tensor, epoch: int) -> PseudoLabels:
         """What training takes from source CAMs [B, H, W] in ``epoch``; ``keys`` as in ``pseudo_labels``."""
