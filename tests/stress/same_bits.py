@@ -20,13 +20,13 @@ import torch
 
 HERE = Path(__file__).parents[2]
 SMALL = shlex.split(
-    "--dataset synthetic --encoder_name resnet18 --encoder_weights None --method LayerCAM --crop_size 48 --resize_size 56 "
-    "--batch_size 8 --num_workers 0 --max_epochs 2 --exp_id same --vizu_n 0 --report False --log_every 1 --device cpu"
+    "--dataset synthetic --encoder_name resnet18 --encoder_weights None --method LayerCAM --crop_size 48 "
+    "--resize_size 56 --batch_size 8 --num_workers 0 --max_epochs 2 --exp_id same --vizu_n 0 --report False --log_every 1 --device cpu"
 )
 COLOCAM = shlex.split(
-    "--task CoLo-CAM --freeze_cl True --opt__lr 0.01 --sample_n_from_seq 3 --sample_n_from_seq_style before --sl_clc True "
-    "--sl_clc_min 40 --sl_clc_max 40 --sl_clc_seed_tech seed_weighted --sl_clc_use_roi True --sl_clc_roi_method largest "
-    "--soft_cam_clc True --crf_clc True --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 3 "
+    "--task CoLo-CAM --freeze_cl True --opt__lr 0.01 --sample_n_from_seq 3 --sample_n_from_seq_style before "
+    "--sl_clc True --sl_clc_min 40 --sl_clc_max 40 --sl_clc_seed_tech seed_weighted --sl_clc_use_roi True "
+    "--sl_clc_roi_method largest --soft_cam_clc True --crf_clc True --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 3 "
     "--rgb_jcrf_clc_lambda_style adaptive --max_sizepos_clc True --min_entropy_clc True --size_bg_g_fg_clc True "
     "--sizefg_tmp_clc True --sl_clc_epoch_switch_to_sl 2 --map_refine_sigma_xy 4"
 )
