@@ -51,9 +51,12 @@ def test_batches_for_a_card_are_page_locked(workplace: Workplace, monkeypatch: p
 
     asked: list[bool] = []
 
+    class NoBatches(list[Batch]):
+        while_waiting: Any = None
+
     def loader(*_: Any, pin_memory: bool, **__: Any) -> list[Batch]:
         asked.append(pin_memory)
-        return []
+        return NoBatches()
 
     monkeypatch.setattr(classifier, "frame_loader", loader)
     monkeypatch.setattr(classifier, "_fingerprint", lambda *_: {})

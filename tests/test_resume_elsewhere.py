@@ -54,7 +54,7 @@ def test_every_shot_is_shown_once(
         done, change = loader.go_on(first[0].state(), 1, steps)
         assert done == steps
         assert change.endswith(f"its other {12 - len(shown)} of 12 shots are planned anew")
-        assert (f"{after[0]} processes (was {before[0]})" in change) == (before[0] != after[0])
+        assert (f"processes: {after[0]} (was {before[0]})" in change) == (before[0] != after[0])
         assert (f"--batch_size {after[1]} (was {before[1]})" in change) == (before[1] != after[1])
     rest = seen(second, 0, None)
     assert shown | rest == set(range(12))

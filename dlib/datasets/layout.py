@@ -46,10 +46,10 @@ class Layout:
         return asdict(self)
 
     def changes_from(self, before: Layout) -> str:
-        """What differs, for people: "--batch_size 8 (was 4), 1 process (was 2)"."""
+        """What differs, for people: "--batch_size 8 (was 4), processes: 1 (was 2)"."""
         names = {
             "batch_size": "--batch_size {}",
-            "processes": "{} processes",
+            "processes": "processes: {}",
             "min_shots": "--min_tr_batch_sz {}",
             "drop_small": "--drop_small_tr_batch {}",
             "fill_small": "--fill_small_tr_batch {}",
