@@ -252,6 +252,16 @@ def test_ranges_that_are_none(value_range: tuple[float, float]) -> None:
         color_bilateral_filter(*batch(1, 4, 4), 15, value_range=value_range)
 
 
+@pytest.mark.usefixtures("no_other_way")
+def test_autocast_leaves_the_filter_in_float32() -> None:
+    images, p = batch(2, 12, 15)
+    want = DenseCRFLoss(1, 30, 100, 1, "cpp")(images, p)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = DenseCRFLoss(1, 30, 100, 1, "torch", IMAGE_RANGE)(images, p)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(want.item(), rel=1e-5)
+
+
 # Waits, devices and memory
 
 WAITS = (
