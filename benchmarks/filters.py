@@ -129,7 +129,7 @@ def run(rounds: int = 15) -> Iterator[Row]:
 
 
 def _devices(pictures: Tensor, p: Tensor, rounds: int) -> Iterator[Row]:
-    """The filters for devices, on this CPU: table of all vertices and sorted ones, against C++; [8, ·, H, W] each."""
+    """The filters for devices, on this CPU: the table and the sorted vertices against C++. [8, ·, H, W] each."""
     for name, call in (
         ("dense", partial(bilateral_filter, pictures, p, RGB, XY)),
         ("colour", partial(color_bilateral_filter, pictures, p, RGB)),

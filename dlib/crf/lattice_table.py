@@ -120,9 +120,12 @@ def triton_works(device: torch.device) -> bool:
         from dlib.crf import lattice_triton
 
         lattice_triton.filter_pass(pixel, pixel, owner, 1, plan)
-    except Exception as error:
+    except (
+        Exception
+    ) as error:  # a missing package, compiler or feature of the card, each with errors of its own
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
         warnings.warn(
-            f"Triton does not work here ({type(error).__name__}: {error}): the CRF filters use plain PyTorch, slower",
+            f"Triton does not work here: the CRF filters use plain PyTorch, which is slower ({reason})",
             stacklevel=2,
         )
         return False
