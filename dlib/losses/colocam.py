@@ -176,7 +176,7 @@ class RgbJointConRanField(Term):
     def objective(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         groups = joint_groups(inputs.sequence, inputs.order)
         # Called even when this process has no group: the mean over processes is a collective call.
-        count = _at_least_one(torch.tensor(float(len(groups))), inputs.probabilities)
+        count = _at_least_one(inputs.probabilities.new_full((), float(len(groups))), inputs.probabilities)
         scale = self._agree(inputs) if self.seed_agreement else 1.0
         if not groups:
             return inputs.zero, inputs.zero

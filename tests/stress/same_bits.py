@@ -21,7 +21,8 @@ import torch
 HERE = Path(__file__).parents[2]
 SMALL = shlex.split(
     "--dataset synthetic --encoder_name resnet18 --encoder_weights None --method LayerCAM --crop_size 48 "
-    "--resize_size 56 --batch_size 8 --num_workers 0 --max_epochs 2 --exp_id same --vizu_n 0 --report False --log_every 1 --device cpu"
+    "--resize_size 56 --batch_size 8 --num_workers 0 --max_epochs 2 --exp_id same "
+    "--vizu_n 0 --report False --log_every 1 --device cpu"
 )
 COLOCAM = shlex.split(
     "--task CoLo-CAM --freeze_cl True --opt__lr 0.01 --sample_n_from_seq 3 --sample_n_from_seq_style before "
