@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -152,14 +151,19 @@ def test_both_forms_are_the_same(tmp_path: Path) -> None:
     assert forms[0].stderr.startswith("error: --exps_root ")
 
 
+def interrupt(*given: object, **more: object) -> None:
+    """What Python makes of Ctrl-C, whether or not this process was started to ignore it."""
+    raise KeyboardInterrupt
+
+
 def test_ctrl_c_is_one_line_and_130(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(dlib.status, "status_rows", lambda *given: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(dlib.status, "status_rows", interrupt)
     assert colocam(["status", "--exps_root", str(tmp_path)]) == 130
     assert one_line(capsys) == "stopped by Ctrl-C"
     module = COMMANDS["import"].load()
-    monkeypatch.setattr(module, "import_videos", lambda *given: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(module, "import_videos", interrupt)
     assert colocam(["import", "--src", str(tmp_path), "--dst", str(tmp_path.parent / "d")]) == 130
     assert one_line(capsys) == "stopped by Ctrl-C; run the same command again to continue"
 

@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import shutil
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def link_folder(source: Path, target: Path) -> None:
 
 def copy(source: Path, target: Path) -> None:
     """Copy a file's content and, if the file system lets us, its time; ``target`` is whole or absent."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    part = target.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         shutil.copyfile(source, part)
         keep_time(part, source.stat().st_mtime_ns)
