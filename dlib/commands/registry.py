@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 
@@ -29,6 +30,13 @@ class Command:
         return importlib.import_module(f"{self.module}.__main__") if hasattr(package, "__path__") else package
 
 
+_SYNTHETIC = "dlib.datasets.synthetic"
+
+
+def _has_synthetic() -> bool:
+    return Path(__file__).parents[2].joinpath(*_SYNTHETIC.split(".")).is_dir()
+
+
 COMMANDS = {
     "train": Command(
         "dlib.train", "train a classifier or CoLo-CAM, or measure a trained one", "[torchrun ...] main.py"
@@ -45,6 +53,7 @@ COMMANDS = {
     "download": Command("dlib.datasets.download", "download YouTube-Objects and make its dataset"),
     "build-v1": Command("dlib.datasets._video_ds_ytov1_0", "make the dataset of YouTube-Objects v1.0"),
     "build-v2": Command("dlib.datasets._video_ds_ytov2_2", "make the dataset of YouTube-Objects v2.2"),
-    "synthetic": Command("dlib.datasets.synthetic", "draw the synthetic videos"),
+    # The generator belongs to the checkout, whose demo uses it; an installed program does not have it.
+    **({"synthetic": Command(_SYNTHETIC, "draw the synthetic videos")} if _has_synthetic() else {}),
     "completion": Command("dlib.commands.completion", "print the completion for bash"),
 }
