@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a study: every variant of a YAML file with every seed, then one table chosen on validation. doc/studies.md
-# describes the file. Started again, it goes on where it was.
+# Runs a study: every variant of a YAML file with every seed. At the end it writes one table; choose by validation.
+# doc/studies.md describes the file. If you start it again, it resumes.
 #
 #   bash cmds/ablation.sh STUDY.yaml [--out DIR] [--jobs N] [--only NAME ...] [-- more flags of main.py for every run]
 #

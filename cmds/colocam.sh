@@ -3,8 +3,8 @@
 #
 #   bash cmds/colocam.sh ENCODER DATASET [more flags of main.py]
 #
-# The classifier must be in pretrained/ (bash cmds/promote.sh EXPERIMENT_FOLDER), trained with LayerCAM; give
-# --method to build on another. Counts of seeds belong to a crop of 224: scale them with the crop's area.
+# The classifier must be in pretrained/ (bash cmds/promote.sh EXPERIMENT_FOLDER). It must be trained with LayerCAM; for
+# another method give --method. Counts of seeds are for a crop of 224: scale them with the crop's area.
 # NPROC     processes on this machine, one per card (default 1)
 # SETTINGS  published: 2 frames of a shot, λ 9 (default); best: 4 frames, λ 4, as the paper's best run on v1.0
 set -euo pipefail

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The recipe for ten to a hundred videos: trains a classifier, promotes it, and trains CoLo-CAM on it. doc/small_data.md
-# says where the settings come from. Started again, it goes on where it was.
+# says where the settings come from. If you start it again, it resumes.
 #
 #   bash cmds/colocam_small.sh ENCODER DATASET [SEED] [-- more flags of main.py for both runs]
 #
 #   bash cmds/colocam_small.sh mobilenet_v2 my-videos 0 -- --data_root DIR --metadata_root DIR
 #
-# Widths of filters are in pixels and belong to the crop of 112 that the script trains with.
+# Widths of filters are in pixels, for the crop of 112 that the script uses.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ $# -lt 2 ]; then

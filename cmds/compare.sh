@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Compares CAM methods, and CoLo-CAM seeded by LayerCAM at the end, in one table (Markdown and CSV).
+# Compares CAM methods, and CoLo-CAM with seeds from LayerCAM, in one table (Markdown and CSV).
 #
 #   bash cmds/compare.sh DATASET ENCODER [METHOD ...] [-- more flags of main.py for every run]
 #
 # METHOD    CAM GradCam GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp
 #           CoLo-CAM (default: all of them)
-# OUT, JOBS folder of the comparison (exps/compare/DATASET-ENCODER), runs at a time (1)
-# STUDY     another study file than cmds/studies/compare.yaml, which holds lengths, rates and seeds
+# OUT, JOBS folder of the comparison (exps/compare/DATASET-ENCODER), number of runs at the same time (1)
+# STUDY     a study file instead of cmds/studies/compare.yaml, which sets lengths, rates and seeds
 #
-# One classifier is trained for each pooling head; the methods that share a head only read it out differently
-# (cmds/std_cl.sh METHOD trains one for each method). Started again, it goes on where it was.
+# It trains one classifier for each pooling head. Methods with the same head read maps out of the same classifier
+# (cmds/std_cl.sh METHOD trains one for each method). If you start it again, it resumes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ $# -lt 2 ]; then

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The main job from end to end on the project's own data, on a CPU, in about ten minutes: makes videos, trains a
-# classifier, trains CoLo-CAM on it, and ends with a table of test CorLoc.
+# The whole method on the project's own data, on a CPU, in about ten minutes: makes videos, trains a classifier, trains
+# CoLo-CAM on it, and ends with a table of test CorLoc.
 #
 #   bash cmds/demo.sh [SEED]
 #
-# Everything lands in exps/demo/seed_<SEED>/; started again, it goes on where it was.
+# All results are in exps/demo/seed_<SEED>/. If you start it again, it resumes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash cmds/setup.sh
@@ -25,9 +25,9 @@ if [ ! -f exps/demo/folds/synthetic/test/localization.txt ]; then
     --metadata exps/demo/folds/synthetic
 fi
 
-# Sizes, lengths and seeds are those of a small network on a CPU and 200 short videos; the paper's own settings are in
-# std_cl.sh and colocam.sh. The classifier that classifies best seeds CoLo-CAM: the one that localizes best is here the
-# one that has learned least (doc/demo.md).
+# Sizes, lengths and seeds are for a small network on a CPU and 200 short train videos. The paper's own settings are in
+# std_cl.sh and colocam.sh. The seeds come from the weights that classify best: here the weights that localize best are
+# those that have learned least (doc/demo.md).
 common=(--dataset synthetic --data_root exps/demo/data --metadata_root exps/demo/folds --num_workers 1
   --encoder_name resnet18 --encoder_weights None --method LayerCAM --crop_size 96 --resize_size 110
   --exp_id demo --MYSEED "$seed" --exps_root "$root" --pretrained_root "$root/pretrained"

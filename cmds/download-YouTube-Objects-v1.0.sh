@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Download YouTube-Objects v1.0, unpack it and write its folds; run it again to go on after an interruption.
+# Downloads YouTube-Objects v1.0, unpacks it and writes its folds. After an interruption, run it again: it resumes.
 #   bash cmds/download-YouTube-Objects-v1.0.sh [--data_root DIR] [--classes cat,dog] [--delete_archives] [--help]
 set -euo pipefail
 cd "$(dirname "$0")/.."

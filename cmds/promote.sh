@@ -21,9 +21,9 @@ for folder in "$experiment"/*-cp_best_*-boxv2_*/; do
   [ -d "$folder" ] || continue
   found=1
   name=$(basename "$folder")
-  # An earlier version wrote GradCAM.
+  # An earlier version of the program wrote GradCAM.
   name=${name/-GradCAM-WGAP-cp_/-GradCam-WGAP-cp_}
-  # The new folder is complete before the old one goes.
+  # The new folder is complete before the old one is removed.
   rm -rf "$target/.$name.new"
   mkdir "$target/.$name.new"
   cp "$folder"*_best_model.pth "$folder"config_model.yaml "$target/.$name.new/"
@@ -31,4 +31,4 @@ for folder in "$experiment"/*-cp_best_*-boxv2_*/; do
   mv "$target/.$name.new" "$target/$name"
   echo "promoted $target/$name"
 done
-[ "$found" = 1 ] || fail "$experiment holds no best weights (folders named *-cp_best_*)"
+[ "$found" = 1 ] || fail "$experiment has no best weights (folders named *-cp_best_*)"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes .venv with the program, its packages and its two extensions; does nothing when nothing changed.
+# Makes .venv with the program, its packages and its two extensions. If nothing has changed, it does nothing.
 #
-#   bash cmds/setup.sh          for running
-#   bash cmds/setup.sh --test   for running the tests too
+#   bash cmds/setup.sh          to run the program
+#   bash cmds/setup.sh --test   to run the tests too
 #
-# PYTHON names another interpreter than python3.
+# PYTHON names an interpreter to use instead of python3.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -27,7 +27,7 @@ python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
 command -v "${CXX:-c++}" >/dev/null \
   || fail "no C++ compiler was found: install one (Debian and Ubuntu: apt install g++), or name it with CXX=..."
 
-# The extensions are built from these files; everything else of the program is used where it lies.
+# The extensions are built from these files. All other files of the program are used in their place.
 wanted=$(
   {
     "$python" -VV
@@ -41,7 +41,7 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
   exit 0
 fi
 
-echo "set-up: making .venv (once; several GB of PyTorch and its companions)"
+echo "set-up: making .venv (once; several GB of PyTorch and other packages)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" -c dependencies/constraints.txt
 PATH="$PWD/.venv/bin:$PATH" .venv/bin/python -m pip install --quiet --disable-pip-version-check \

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# One run over two machines (nodes), with as many processes on each as it has cards. Start it on both machines:
+# One run on two machines (nodes), with one process per card on each. Start it on both machines:
 #
 #   on the first:   bash cmds/two_nodes.sh 0 FIRST_MACHINE [flags of main.py]
 #   on the second:  bash cmds/two_nodes.sh 1 FIRST_MACHINE [flags of main.py]
 #
-# FIRST_MACHINE   host name or address of the first machine, reachable from the second at PORT (29500)
+# FIRST_MACHINE   host name or address of the first machine; the second machine must reach it at PORT (29500)
 # NPROC           processes on each machine, one per card (1)
 # BACKEND         nccl for CUDA, gloo for CPUs (nccl)
 #
-# Both machines need the same program, the same flags, and the same data at the same paths; --exps_root,
-# --pretrained_root and --cams_root must be on a disk that both share. --batch_size is per process.
+# Both machines need the same program, the same flags, and the same data at the same paths. --exps_root,
+# --pretrained_root and --cams_root must be on a disk that both machines share. --batch_size is per process.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ $# -lt 2 ]; then

@@ -212,7 +212,7 @@ def test_the_tutorial_from_the_videos_to_the_exported_model(
         if "--dry_run" in words:
             run_as_typed(words)
             assert not Path("exps/my-videos").exists()
-            # The page: "without --dry_run True it is done".
+            # The page: "Without `--dry_run True` the training starts".
             at = words.index("--dry_run")
             del words[at : at + 2]
         run_as_typed(words)
