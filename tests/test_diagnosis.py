@@ -92,9 +92,9 @@ def test_balanced_seeds_by_hand() -> None:
     for balance, value in ((False, (ln2 + 2 * ln2 + ln2) / 3), (True, (ln2 + (2 * ln2 + ln2) / 2) / 2)):
         cfg = Config.from_values({"task": "CoLo-CAM", "sl_clc": True, "sl_clc_balance": balance})
         (term,) = (term for term in build_losses(cfg) if term.name == "sl_clc")
-        assert float(term(inputs_of(maps, seeds)).frames) == pytest.approx(value, rel=1e-6)
+        assert float(term(inputs_of(maps, seeds)).unweighted) == pytest.approx(value, rel=1e-6)
     one_kind = SelfLearning(IGNORE, balance=True)(inputs_of(maps, [[IGNORE, 0, 0, IGNORE]]))
-    assert float(one_kind.frames) == pytest.approx(
+    assert float(one_kind.unweighted) == pytest.approx(
         (2 * ln2 + ln2) / 2 / 2, rel=1e-6
     )  # the empty set counts 0
 
@@ -160,7 +160,7 @@ def purity_of(place: Workplace, boxes: int, **flags: Any) -> tuple[Seeds, Callab
     val.metadata = replace(val.metadata, boxes=kept)
     seeds = Seeds()
     seeds.cfg = cfg
-    stop = SimpleNamespace(watch=lambda items: items, check=lambda: None)
+    stop = SimpleNamespace(watch=lambda items: items, check=lambda: None, while_waiting=lambda: None)
     return seeds, SeedPurity(seeds, val, stop)  # type: ignore[arg-type]
 
 

@@ -17,6 +17,7 @@ from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.norm_statistics import NormStatistics
 from dlib.losses.base import LossInputs
 from dlib.losses.colocam import RgbJointConRanField
+from dlib.models import MapMaker
 from dlib.models.weights import read_weights
 from dlib.tasks import StepResult
 from dlib.tasks.std_cl import StdCl
@@ -245,13 +246,13 @@ def test_a_diverged_run_is_repaired_by_a_lower_rate(
 def test_maps_that_are_not_finite_are_not_evaluated_in_silence(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cams = StdCl.cams
+    make = MapMaker.__call__
 
-    def broken(self: StdCl, batch: Any) -> Any:
-        maps, logits = cams(self, batch)
+    def broken(self: MapMaker, *batch: Any) -> Any:
+        maps, logits = make(self, *batch)
         return maps, logits * torch.nan
 
-    monkeypatch.setattr(StdCl, "cams", broken)
+    monkeypatch.setattr(MapMaker, "__call__", broken)
     code, _, error = start(workplace.flags(max_epochs=1))
     assert code == 1
     assert "validation: the network's maps or scores are not finite" in error.strip().splitlines()[-1]

@@ -80,7 +80,11 @@ def test_frames_of_what_the_classifier_does(
     place = Workplace(tmp_path, trained.datasets, trained.folds)
     pretrained = trained.folder / "pretrained"
     cfg = parse_args(
-        place.flags("CoLo-CAM", **colocam_flags(max_epochs=4, **flags), pretrained_root=pretrained)
+        place.flags(
+            "CoLo-CAM",
+            **colocam_flags(max_epochs=4, empty_out_bb_clc=False, **flags),
+            pretrained_root=pretrained,
+        )
     )
     data = load_data(cfg)
     task = build_task(cfg.replace(num_classes=3), data.classes, torch.device("cpu"))

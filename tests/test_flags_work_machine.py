@@ -105,6 +105,7 @@ def test_amp_dtype(name: str, dtype: torch.dtype, scaled: bool, monkeypatch: pyt
 
     cfg = config(amp=True, amp_dtype=name)
     task: Any = SimpleNamespace(cfg=cfg, device=CUDA, model=nn.Linear(1, 1))
+    task.amp_dtype = lambda wanted: Task.amp_dtype(task, wanted)
     task.parameter_groups = lambda: [{"params": list(task.model.parameters()), "lr": 0.1}]
     monkeypatch.setattr(torch, "autocast", autocast)
     monkeypatch.setattr(torch.amp, "GradScaler", lambda _, enabled: scalers.append(enabled))
@@ -114,7 +115,9 @@ def test_amp_dtype(name: str, dtype: torch.dtype, scaled: bool, monkeypatch: pyt
         with Task.autocast(task, wanted):
             pass
         trainer.Trainer(cfg, task, None, None)  # type: ignore[arg-type]
-    assert opened == [("cuda", dtype, True), ("cuda", dtype, False), ("cpu", dtype, False)]
+    # The type is of no account where mixed precision is off.
+    off = torch.bfloat16
+    assert opened == [("cuda", dtype, True), ("cuda", off, False), ("cpu", off, False)]
     assert scalers == [scaled, scaled, False]
 
 

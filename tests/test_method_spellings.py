@@ -142,7 +142,7 @@ def test_what_an_earlier_version_began_is_gone_on_with(workplace: Workplace) -> 
         code, out, _ = start(workplace.flags(method=typed, max_epochs=2))
         assert (code, "finished before" in out) == (0, True)
     assert [row[5] for row in status.status_rows(workplace.folder / "exps", 0.0)] == ["method", NEW]
-    assert Localizer(began, device="cpu").saved.method == NEW
+    assert Localizer(began, device="cpu").saved.maps.method == NEW
 
     promoted = promote(workplace, began)
     assert promoted == [TAG.format(NEW, f"best_{kind}") for kind in ("classification", "localization")]
@@ -174,7 +174,7 @@ def test_weights_of_either_are_read(tmp_path: Path) -> None:
     folder = save_experiment(tmp_path / "e", "STD_CL", NEW)
     settings = next(folder.glob("*-cp_*/config_model.yaml"))
     settings.write_text(settings.read_text().replace(NEW, OLD))
-    assert read_saved_model(folder, "best_localization", torch.device("cpu")).method == NEW
+    assert read_saved_model(folder, "best_localization", torch.device("cpu")).maps.method == NEW
 
 
 STUDY = """

@@ -83,13 +83,13 @@ def test_alias_keys_share_their_tensors(encoder):
     ("options", "message"),
     [
         ({"encoder_name": "resnet34"}, "resnet34"),
-        ({"head": HeadOptions("Max")}, "Max"),
+        ({"pooling": "Max"}, "Max"),
         ({"num_classes": 0}, "num_classes"),
         ({"in_channels": 1}, "in_channels"),
         ({"encoder_weights": "coco"}, "coco"),
-        ({"head": HeadOptions("LogSumExpPool", lse_r=0.0)}, "lse_r"),
-        ({"head": HeadOptions("WildCatCLHead", wc_kmax=0.0)}, "wc_kmax"),
-        ({"head": HeadOptions("WildCatCLHead", wc_modalities=0)}, "wc_modalities"),
+        ({"pooling": "LogSumExpPool", "lse_r": 0.0}, "lse_r"),
+        ({"pooling": HeadOptions("WildCatCLHead", wc_kmax=0.0)}, "wc_kmax"),
+        ({"pooling": HeadOptions("WildCatCLHead"), "wc_modalities": 0}, "wc_modalities"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

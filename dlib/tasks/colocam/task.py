@@ -135,9 +135,8 @@ class CoLoCam(Task):
             return maker(batch.images, batch.frames, batch.labels)[0]
 
         def draw(batch: Batch) -> PseudoLabels:
-            return self.pseudo_labels(
-                torch.rand(batch.frames.shape[::2], device=self.device), batch.keys, epoch=1
-            )
+            cams = torch.rand(len(batch), *batch.frames.shape[2:], device=self.device)
+            return self.pseudo_labels(cams, batch.keys, epoch=1)
 
         purity = "seed purity"
         return [
