@@ -267,6 +267,7 @@ with distributed.process_group("gloo", cfg.local_world_size, "", device):
     with locked(folder, cfg):
         experiment = Experiment(cfg, folder, data, device)
         task = experiment.task
+        task.prepare(data, experiment.stop)
         task.model.train()
         for module in task.model.modules():
             if isinstance(module, _BatchNorm):
