@@ -88,12 +88,12 @@ def _announce(url: str, names: list[str], root: Path, patience: Patience, say: C
     total = sum(size or 0 for size in sizes)
     root.mkdir(parents=True, exist_ok=True)
     free = free_bytes(root)
-    free_text = "not known" if free is None else f"{free / GIB:.1f} GiB"
+    room = "not known" if free is None else f"{free / GIB:.1f} GiB"
     unknown = sum(size is None for size in sizes)
     more = f" and {unknown} archives of unknown size" if unknown else ""
     say(
         f"{len(names)} archives from {url}: {total / GIB:.1f} GiB{more}, of which {there / GIB:.1f} GiB are here. "
-        f"Unpacked they take about as much again; free now: {free_text}. "
+        f"Unpacked they take about as much again; free now: {room}. "
         f"At 5 MiB/s the rest takes {max(total - there, 0) / _RATE / 60:.0f} minutes."
     )
     need = max(2 * total - there, 0) + _KEEP_FREE

@@ -64,7 +64,7 @@ def _pairs(path: Path, value: np.ndarray) -> Iterator[tuple[Any, Any]]:
         yield from value
     elif value.dtype == object:
         for cell in value.ravel():
-            if not isinstance(cell, np.ndarray):  # a sparse matrix is not an array; as an array it would be a cell again
+            if not isinstance(cell, np.ndarray):  # a sparse matrix, which would become a cell again
                 raise UserError(f"{path}: a cell holds neither frame names nor boxes; get it again")
             yield from _pairs(path, cell)
     else:
