@@ -39,7 +39,7 @@ class GradientCam(CamExtractor):
         return self._combine(features, gradients).relu_(), logits
 
     def _gradients(self, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
-        """∂S/∂A [B, K, h, w] and the logits [B, C]; the graph reaches only from the CAM layer's output to the logits."""
+        """∂S/∂A [B, K, h, w] and the logits [B, C]; the graph covers only the part from A to the logits."""
         with torch.enable_grad():
             leaf = features.detach().requires_grad_()
             logits = self.model.logits_from_features(leaf).float()

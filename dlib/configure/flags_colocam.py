@@ -77,7 +77,7 @@ class SeedFlags:
         -1, "from this epoch on, foreground seeds are drawn uniformly; -1: never", ge=-1
     )
     sl_clc_epoch_switch_to_sl: int = flag(
-        -1, "first epoch in which the best model so far makes the CAMs, not the classifier; -1: never", ge=-1
+        -1, "from this epoch on, the best model so far makes the CAMs, not the classifier; -1: never", ge=-1
     )
     sl_clc_block: int = flag(
         1, "block size of seeding", ge=1, no_effect="seeds are pixels; the authors' program ignores it too"
