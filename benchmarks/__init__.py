@@ -17,7 +17,7 @@ Row = dict[str, object]
 
 @dataclass
 class Times:
-    """Milliseconds of each round: by the clock, and of the processor (all threads), which is less disturbed by other load."""
+    """Milliseconds of each round: by the clock, and of the processor (all threads; other load disturbs it less)."""
 
     clock: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)

@@ -6,8 +6,9 @@ d + 1. The place of a vertex in the table is linear in them, place = origin + Σ
 
 Which steps give different vertices different places? M_i = (c_0 + … + c_i - (i + 1) · c_(i+1)) / (d + 1) is an
 integer, depends only on feature i, and M_0 … M_(d-1) identify a vertex. With g_i = M_i / (i + 1) the place is
-Σ_i weight_i · g_i, and g_i is an integer where g_0 … g_(i-1) are 0. So two vertices have different places if each weight is larger than the largest
-sum of the later features, as with the digits of a number. The features' ranges limit that sum.
+Σ_i weight_i · g_i, and g_i is an integer where g_0 … g_(i-1) are 0. So two vertices have different places if each
+weight is larger than the largest sum of the later features, as with the digits of a number. The features' ranges limit
+that sum.
 """
 
 from __future__ import annotations
