@@ -5,7 +5,7 @@
     python main.py …                            the same as one process
     python main.py --help                       all flags; doc/flags.md says the same
 
-Exit codes: 0 done, 1 something about data, paths or checkpoints to put right, 2 something about flags.
+Exit codes: 0 done; 1 data, paths or checkpoints need a fix; 2 flags need a fix.
 """
 
 from __future__ import annotations

@@ -16,12 +16,12 @@ UNIX = ["-std=c++17", "-O3", "-ffp-contract=off", "-Wall", "-Wextra"]
 
 
 class BuildExt(build_ext):
-    """Gives each compiler its flags, and finds the `swig` package's program also where it is not on PATH."""
+    """Gives each compiler its flags, and finds the program of the `swig` package also if it is not on PATH."""
 
     def build_extension(self, ext: Extension) -> None:
         if self.compiler.compiler_type == "msvc":
             print(
-                f"{ext.name} is not built: it needs the vector types of GCC or clang; PyTorch does its work"
+                f"{ext.name} is not built: it needs the vector types of GCC or clang; PyTorch is used instead"
             )
             ext.optional = True
             return
@@ -39,7 +39,7 @@ class BuildExt(build_ext):
 
 
 def extension(name: str) -> Extension:
-    """One filter as a single-file module: without SWIG's proxy the extension itself carries the name."""
+    """One filter as a module of one file: without SWIG's proxy the extension itself has the name."""
     return Extension(
         name,
         sources=[f"{CRF}/{name}/{name}.i", f"{CRF}/{name}/{name}.cpp"],

@@ -17,14 +17,14 @@ Row = dict[str, object]
 
 @dataclass
 class Times:
-    """Milliseconds of each round: by the clock, and of the processor (all threads), which other load disturbs less."""
+    """Milliseconds of each round: by the clock, and of the processor (all threads; other load disturbs it less)."""
 
     clock: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
 
 
 def alternate(*functions: Callable[[], object], rounds: int) -> list[Times]:
-    """Times of each function, the functions taking turns, after one warm-up each."""
+    """Times of each function: they run in turn, after one warm-up each."""
     times = [Times() for _ in functions]
     for function in functions:
         function()

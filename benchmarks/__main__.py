@@ -1,4 +1,4 @@
-"""Runs all benchmarks that are there, or the named ones, and prints one Markdown table for each.
+"""Runs all benchmarks, or the named ones, and prints one Markdown table for each.
 
 python -m benchmarks            everything
 python -m benchmarks filters    one of them

@@ -93,7 +93,7 @@ def _score_row(encoder: str, masks: int = 64) -> dict[str, object]:
 
 
 def plain_seeds(cam: np.ndarray, technique: str, random: np.random.Generator) -> np.ndarray:
-    """One map's region and seeds as one would write them first: [H, W] -> int64 [H, W]."""
+    """One map's region and seeds, written in the simplest way: [H, W] -> int64 [H, W]."""
     t = threshold_otsu(np.floor(255 * cam))
     _, _, stats, _ = cv2.connectedComponentsWithStats((255 * cam >= t).astype(np.uint8), connectivity=4)
     left, top, width, height = stats[1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]), :4]

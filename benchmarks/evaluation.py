@@ -1,6 +1,6 @@
 """Cost of the localization metric against the plain method and against the network's forward pass.
 
-Wall times on this machine; every pair of rivals runs alternately in this process and the medians are compared.
+Wall times on this machine; both methods of a pair run alternately in this process, and the medians are compared.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def example_maps(count: int, low_side: int, seed: int = 0) -> np.ndarray:
 def run(frames: int = 64, rounds: int = 5) -> list[dict[str, Any]]:
     """Rows {"what", "plain_ms", "ours_ms", "ratio"}, milliseconds per frame.
 
-    ratio: plain / ours; for whole evaluations ours / plain, the share on top of the forward passes.
+    ratio: plain / ours; for complete evaluations ours / plain, the cost relative to the forward passes.
     """
     return [*_against_plain(rounds), *_pools(frames, rounds), *_against_forward(frames, rounds)]
 

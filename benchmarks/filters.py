@@ -80,7 +80,7 @@ def _losses(pictures: Tensor, p: Tensor, rounds: int) -> Iterator[Row]:
         (loss + joint_color_crf(pictures, leaf, groups, RGB).mean()).backward()
 
     def plain(threads: int) -> None:
-        with ThreadPoolExecutor(threads) as pool:  # ctypes gives the interpreter free
+        with ThreadPoolExecutor(threads) as pool:  # ctypes releases the interpreter's lock
             list(pool.map(lambda case: plain_filter(case[0], case[1], RGB, XY), single))
             list(pool.map(lambda case: plain_filter(case[0], case[1], RGB, None), joined))
 

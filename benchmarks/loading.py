@@ -1,4 +1,4 @@
-"""What it costs to load a training batch: frames, and frames with their stored CAMs, in one process and in workers."""
+"""Time to load a training batch: frames, and frames with their stored CAMs, in one process and in workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORKERS = (0, 1, 2)
 
 
 def run(rounds: int = 3) -> Iterator[Row]:
-    """Milliseconds per frame of whole epochs, after one that starts the workers."""
+    """Milliseconds per frame of complete epochs, after one that starts the workers."""
     with tempfile.TemporaryDirectory() as folder:
         metadata, store = _shots(Path(folder))
         for what, cams in (("frames", None), ("frames and CAMs", store)):

@@ -1,4 +1,4 @@
-"""Input of the benchmarks: frames of the shared videos where they lie beside the project, else textured images."""
+"""Input of the benchmarks: frames of the shared videos if they are beside the project, else textured images."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ def _read(path: Path, size: int) -> np.ndarray:
     """[size, size, 3] uint8 RGB."""
     frame = cv2.imread(str(path))
     if frame is None:
-        raise OSError(f"{path} is no picture")
+        raise OSError(f"{path} is not a picture")
     return cv2.resize(frame, (size, size))[..., ::-1]

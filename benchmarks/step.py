@@ -1,4 +1,4 @@
-"""A CoLo-CAM training step: what part of it is the network, and what memory layout and fused optimizer give."""
+"""A CoLo-CAM training step: the network's share of its time, and the gain of memory layout and fused optimizer."""
 
 from __future__ import annotations
 

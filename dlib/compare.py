@@ -20,7 +20,7 @@ HEAD = ("test CorLoc", "at val τ", "classifier", "best val", "test accuracy", "
 
 
 def short_names(experiments: Sequence[Experiment]) -> list[str]:
-    """A name for each experiment: what tells it from the others, numbered where nothing does."""
+    """A name for each experiment: what differs from the others, with a number if nothing differs."""
     facts = [
         ("task", "task"),
         ("method", "method"),
@@ -42,7 +42,7 @@ def short_names(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def summary_values(experiment: Experiment) -> list[float | None]:
-    """Numbers below HEAD, all but the time in percent, of the best model by localization."""
+    """The numbers for the columns of HEAD, of the best model by localization; all except the time in percent."""
     test = experiment.report(BEST_LOCALIZATION) or {}
     best = experiment.best(BEST_LOCALIZATION)
     return [
@@ -56,7 +56,7 @@ def summary_values(experiment: Experiment) -> list[float | None]:
 
 
 def marked(values: Sequence[float | None]) -> list[dict[str, Any]]:
-    """Percentages as text, the highest of them marked where there are two or more."""
+    """Percentages as text; if there are two or more, the highest is marked."""
     known = [v for v in values if v is not None]
     top = max(known) if len(known) > 1 else None
     return [{"text": percent(v), "top": v is not None and v == top} for v in values]

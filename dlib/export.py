@@ -4,9 +4,9 @@
 
 Input ``images``: float32 [B, 3, H, W], RGB 0..255, of any batch size; H and W are the experiment's crop size.
 Outputs: ``logits`` [B, classes] and ``maps``: for CoLo-CAM the CAM [B, H, W] in 0..1; for a classifier one map per
-class [B, classes, h, w] before normalization: the head's own, or for WGAP the linear CAM of its weights, with
---method LayerCAM of the positive ones (LayerCAM's map of this head but for a factor). The file is checked against
-the model before the command ends.
+class [B, classes, h, w] before normalization. These are the head's own maps, or for WGAP the linear CAM of its weights
+(with --method LayerCAM, of the positive weights only: LayerCAM's map of this head up to a factor). The command checks
+the file against the model before it ends.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from dlib.localizer import SavedModel
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt"}
-_TOLERANCE = 1e-3  # of the largest absolute output; other kernels add up in another order
+_TOLERANCE = 1e-3  # of the largest absolute output; other kernels add in another order
 
 
 def portable(saved: SavedModel) -> nn.Module:
-    """A module from images [B, 3, H, W] in 0..255 to (logits, maps) as this page's head says."""
+    """A module from images [B, 3, H, W] in 0..255 to (logits, maps), as the text at the top of this file says."""
     import torch
     from torch import nn
 
@@ -76,7 +76,7 @@ def export(folder: Path, format_: str, out: Path | None, criterion: str = BEST_L
     path = out or saved.weights / f"model{FORMATS[format_]}"
     network = portable(saved)
     generator = torch.Generator().manual_seed(0)
-    # Two images: a batch of one would be taken for a fixed size.
+    # Two images: the exporter would take a batch of one for a fixed size.
     images = 255 * torch.rand(2, 3, saved.crop_size, saved.crop_size, generator=generator)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
 def _write_script(network: nn.Module, images: Tensor, path: Path) -> None:
     import torch
 
-    # Exporting first makes plain numbers of all sizes but the batch's, which some heads need.
+    # Exporting first makes all sizes except the batch's plain numbers, which some heads need.
     batch = {"images": {0: torch.export.Dim("batch", min=1)}}
     plain = torch.export.export(network, (images,), dynamic_shapes=batch).module()
     with path.open("wb") as file:
@@ -121,7 +121,7 @@ def _write_script(network: nn.Module, images: Tensor, path: Path) -> None:
 
 
 def _compare(network: nn.Module, images: Tensor, path: Path, format_: str) -> None:
-    """UserError where the file's outputs for ``images`` are not the model's."""
+    """UserError if the file's outputs for ``images`` are not the model's."""
     import torch
 
     with torch.no_grad(), warnings.catch_warnings():
@@ -135,7 +135,7 @@ def _compare(network: nn.Module, images: Tensor, path: Path, format_: str) -> No
 
 
 def _outputs(images: Tensor, path: Path, format_: str) -> list[Tensor]:
-    """What the file makes of ``images``; nothing where no program can run it here."""
+    """What the file computes from ``images``; nothing if no program can run it here."""
     import torch
 
     if format_ == "onnx":

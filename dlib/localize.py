@@ -2,7 +2,7 @@
 
     python -m dlib.localize --fd_exp EXPERIMENT --input VIDEO --out FOLDER
 
-Written to FOLDER: overlay.mp4 (overlay.png for a picture), boxes.json, boxes.csv and, if asked for, masks/*.png.
+FOLDER gets overlay.mp4 (overlay.png for a picture), boxes.json, boxes.csv and, with --masks True, masks/*.png.
 Boxes are x0, y0, x1, y1 in pixels of the original frame, both corners inside the box.
 """
 
@@ -29,10 +29,17 @@ def parser() -> CommandParser:
     p.add_argument("--input", required=True, help="video, folder of frames, picture, or number of a camera")
     p.add_argument("--out", type=Path, required=True, help="folder to write to")
     p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
-    p.add_argument("--label", help="class in the video, where it is known; else predicted frame by frame")
-    p.add_argument("--tau", type=float, help="threshold; else the class's own, as validation chose it")
+    p.add_argument("--label", help="class in the video, if it is known; else it is predicted for each frame")
+    p.add_argument(
+        "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
+    )
     p.add_argument("--masks", type=_truth, default=False, metavar="BOOL", help="write masks too (False)")
-    p.add_argument("--smooth", type=int, default=0, help="median of boxes over so many frames (0: off)")
+    p.add_argument(
+        "--smooth",
+        type=int,
+        default=0,
+        help="replace each box by the median of the boxes of so many frames (0: off)",
+    )
     p.add_argument("--fps", type=_rate, help="frames per second of a folder of frames (10)")
     p.add_argument("--max_frames", type=int, default=0, help="stop after so many frames (0: all)")
     p.add_argument("--batch_size", type=int, default=8, help="frames in one pass (8); 1 for a camera")
@@ -116,7 +123,7 @@ def _rate(text: str) -> Fraction:
     try:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames per second") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames per second") from error
     if not 0 < rate <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r}: expected above 0 and at most 1000")
     return rate

@@ -13,7 +13,7 @@ from dlib.configure.constants import BEST_LOCALIZATION
 from dlib.utils.errors import UserError
 from dlib.visualization.records import Experiment, duration, read_experiment
 
-QUIET_S = 600  # a log without news for so long belongs to a run that has stopped
+QUIET_S = 600  # a log without a new line for so many seconds belongs to a run that has stopped
 
 
 def find_experiments(root: Path) -> list[Path]:
@@ -63,7 +63,7 @@ def _cells(experiment: Experiment, now: float) -> list[str]:
 
 
 def text_table(rows: list[list[str]]) -> str:
-    """Rows as aligned text; the last column is left as long as it is."""
+    """Rows as aligned text; the last column is not padded."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

@@ -13,7 +13,7 @@ from dlib.configure.config import parse_args
 @command()
 def main(arguments: Sequence[str]) -> None:
     cfg = parse_args(arguments, called_as("train"))
-    # PyTorch is imported only once the flags are known to be right.
+    # PyTorch is imported only after the flags are checked.
     from dlib.learning.evaluate_only import evaluate_only
     from dlib.learning.experiment import run
     from dlib.utils.signals import Interrupted

@@ -101,8 +101,8 @@ def test_a_wrong_flag_is_one_line_and_2(name: str, capsys: pytest.CaptureFixture
 
 def test_misspelt_commands_and_flags(capsys: pytest.CaptureFixture[str]) -> None:
     for words, line in (
-        (["trian"], "'trian' is no command; did you mean train?"),
-        (["--task"], "'--task' is no command; colocam --help lists the commands"),
+        (["trian"], "'trian' is not a command; did you mean train?"),
+        (["--task"], "'--task' is not a command; colocam --help lists the commands"),
         (["status", "--exp_rot", "x"], "unknown flag --exp_rot; did you mean --exps_root?"),
         (["status", "now"], "unknown word now; colocam status --help lists what there is"),
         (["train", "--opt__lrr", "1"], "unknown flag --opt__lrr; did you mean --opt__lr?"),

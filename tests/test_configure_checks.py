@@ -27,7 +27,7 @@ CLC = "--task CoLo-CAM --sl_clc True"
     ("command", "words"),
     [
         ("--method LayerCAM --spatial_pooling GAP", "--spatial_pooling GAP: --method LayerCAM needs WGAP"),
-        ("--spatial_pooling GAP", "GAP goes with --method GAP"),
+        ("--spatial_pooling GAP", "GAP fits --method GAP"),
         ("--method WILDCAT --spatial_pooling WGAP", "needs WildCatCLHead"),
         ("--arch UnetCoLoCAM", "--task STD_CL needs --arch STDClassifier"),
         ("--task CoLo-CAM", "no loss term is on"),
@@ -48,7 +48,7 @@ CLC = "--task CoLo-CAM --sl_clc True"
         ("--debug_subfolder ../x", "must not hold /"),
         ("--dataset=", "must not be empty"),
         ("--exp_id " + "x" * 200, "not be longer than 60 bytes"),
-        ("--multi_label_flag True", "each video has one"),
+        ("--multi_label_flag True", "leave the flag out"),
         ("--freeze_cl True", "--freeze_encoder True trains the head only"),
         ("--eval_only True", "needs --fd_exp"),
         ("--cudaid gpu0", "card numbers separated by commas"),
@@ -62,7 +62,7 @@ CLC = "--task CoLo-CAM --sl_clc True"
         (CLC + " --sl_clc_fg_erode_k 2", "--sl_clc_fg_erode_k 2: expected an odd number"),
         (CLC + " --seg_ignore_idx 1", "0 and 1 are background and foreground"),
         (CLC + " --sl_clc_min_t 2", "must not be larger than --sl_clc_knn_t"),
-        (CLC + " --sl_clc_start_ep 5 --sl_clc_end_ep 4", "not before --sl_clc_start_ep 5"),
+        (CLC + " --sl_clc_start_ep 5 --sl_clc_end_ep 4", "not earlier than --sl_clc_start_ep 5"),
         (CLC + " --sl_clc_end_ep 0", "-1 (no end)"),
         (CLC + " --rgb_jcrf_clc_input_re_dim 0", "at least 1"),
         (CLC + " --seed_cam_method GAP", "needs the head GAP, but --method LayerCAM has WGAP"),
@@ -102,12 +102,12 @@ def test_accepted_combinations(command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("--task CoLo-CAM --rgb_jcrf_clc True", "never contributes with --sample_n_from_seq 1"),
+        ("--task CoLo-CAM --rgb_jcrf_clc True", "has no effect with --sample_n_from_seq 1"),
         (
             "--task CoLo-CAM --rgb_jcrf_clc True --sample_n_from_seq 9 --batch_size 8",
-            "cut into several minibatches",
+            "split over several minibatches",
         ),
-        (CLC + " --sl_clc_knn_t 2 --sl_clc_min_t 1", "no decay"),
+        (CLC + " --sl_clc_knn_t 2 --sl_clc_min_t 1", "then never falls"),
         (CLC + " --sl_clc_roi_method largest", "--sl_clc_use_roi is False"),
         ("--sl_clc True", "--sl_clc True has no effect: this loss term belongs to --task CoLo-CAM"),
         ("--std_label_smooth True", "no effect with --std_label_smooth_e 0"),

@@ -209,7 +209,7 @@ def test_missing_and_irregular_files(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no such frame"):
             read_image(path)
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"
-    with pytest.raises(UserError, match="no picture of the formats"):
+    with pytest.raises(UserError, match="not a picture of the formats"):
         read_image(write(tmp_path, eps))
 
 

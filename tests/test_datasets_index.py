@@ -77,7 +77,7 @@ def test_numbers_without_zeros_are_warned_of_once(data: Path, caplog: pytest.Log
     check_names(index)
     (record,) = caplog.records
     assert record.getMessage().startswith(
-        "shot x: frames go in name order (1, 10, 2), not by their numbers; 2 shots"
+        "shot x: frames are in name order (1, 10, 2), not in number order; 2 shots"
     )
     assert out_of_order(index) == ["x", "y"]
 

@@ -261,7 +261,7 @@ def test_skipped_frames_are_logged_counted_and_replaced(root: Path, workers: int
 
 def test_shot_without_readable_frame(root: Path) -> None:
     (root / "data" / "b" / "s2" / "frame0000.jpg").write_bytes(b"x")
-    with pytest.raises(UserError, match="'b/s2': not one readable frame"):
+    with pytest.raises(UserError, match="'b/s2': no readable frame"):
         list(train_loader(dataset(root, skip_bad_frames=True), 4).iterate(1))
 
 

@@ -80,7 +80,7 @@ def test_boxes_that_partly_leave_their_frame_are_kept(folds: Path, caplog: pytes
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
         f"{folds / 'val' / 'localization.txt'}: 2 of 4 boxes reach beyond their frame, by up to 4.9 pixels; "
-        "they count as they stand"
+        "they are kept as they are"
     )
     # -4.9·224/320 = -3.43, -0.25·224/240 = -0.23, 322.5·224/320 = 225.75, 244.75·224/240 = 228.43: int() truncates
     assert scaled_boxes(split, "a/1.jpg", 224)[0].tolist() == [-3, 0, 225, 228]
@@ -115,20 +115,20 @@ def test_train_ids_are_shots_and_need_no_sizes(folds: Path) -> None:
         ("image_ids.txt", "b/3.jpg", "../3.jpg", "line 3: id '../3.jpg' leaves the data folder"),
         ("image_ids.txt", "b/3.jpg", "b/../../3.jpg", "line 3: .*leaves the data folder"),
         ("image_ids.txt", "b/3.jpg", "/etc/passwd", "line 3: .*leaves the data folder"),
-        ("image_ids.txt", "b/3.jpg", "b//3.jpg", "line 3: .*no plain relative path"),
-        ("image_ids.txt", "b/3.jpg", "b/\x003.jpg", "line 3: .*no plain relative path"),
-        ("image_ids.txt", "b/3.jpg", "a/1.jpg", "line 3: 'a/1.jpg' stands already in line 1"),
+        ("image_ids.txt", "b/3.jpg", "b//3.jpg", "line 3: .*not a plain relative path"),
+        ("image_ids.txt", "b/3.jpg", "b/\x003.jpg", "line 3: .*not a plain relative path"),
+        ("image_ids.txt", "b/3.jpg", "a/1.jpg", "line 3: 'a/1.jpg' is already in line 1"),
         ("image_ids.txt", "b/3.jpg\n", "b/3.jpg\nb/4.jpg\n", "line 4: id 'b/4.jpg' has no label"),
         ("image_ids.txt", "b/3.jpg\n", "", "class_labels.txt, line 3: id 'b/3.jpg' is not listed"),
         ("image_ids.txt", "a/1.jpg\n", "a/1.jpg\n\n", "line 2: empty line"),
         ("image_ids.txt", FILES["image_ids.txt"], "\n", "image_ids.txt: the split is empty"),
         ("class_labels.txt", "b/3.jpg,1", "b/3.jpg,2", "line 3: class 2 is out of range: there are 2"),
-        ("class_labels.txt", "b/3.jpg,1", "b/3.jpg,-1", "line 3: class '-1' is no whole number"),
-        ("class_labels.txt", "b/3.jpg,1", "b/3.jpg,1.0", "line 3: class '1.0' is no whole number"),
-        ("class_labels.txt", "b/3.jpg,1", "b/3.jpg,dog", "line 3: class 'dog' is no whole number"),
+        ("class_labels.txt", "b/3.jpg,1", "b/3.jpg,-1", "line 3: class '-1' is not a whole number"),
+        ("class_labels.txt", "b/3.jpg,1", "b/3.jpg,1.0", "line 3: class '1.0' is not a whole number"),
+        ("class_labels.txt", "b/3.jpg,1", "b/3.jpg,dog", "line 3: class 'dog' is not a whole number"),
         ("class_labels.txt", "b/3.jpg,1", "b/3.jpg", "line 3: expected an id and 1 value"),
         ("class_labels.txt", "b/3.jpg,1", "a/1.jpg,1", "line 3: id 'a/1.jpg' has a label already"),
-        ("class_labels.txt", "b/3.jpg,1", "b/3.jpg,1_0", "line 3: class '1_0' is no whole number"),
+        ("class_labels.txt", "b/3.jpg,1", "b/3.jpg,1_0", "line 3: class '1_0' is not a whole number"),
         ("image_sizes.txt", "64,64", "64", "line 3: "),
         ("image_sizes.txt", "64,64", "0,64", "line 3: width and height"),
         ("image_sizes.txt", "64,64", "nan,64", "line 3: width and height"),
@@ -205,14 +205,14 @@ def test_links_inside_the_data_folder_and_a_linked_root_are_fine(folds: Path) ->
         ("cat: 0\ndog: 2\n", "1 is missing"),
         ("cat: 0\ndog: 0\n", "1 is missing"),
         ("cat: 1\ndog: 2\n", "0 is missing"),
-        ("cat: 0\ndog: one\n", "id of class 'dog' is no whole number"),
-        ("cat: 0\ndog: true\n", "id of class 'dog' is no whole number"),
-        ("cat: 0\nno: 1\n", "class name False is no plain text"),
+        ("cat: 0\ndog: one\n", "id of class 'dog' is not a whole number"),
+        ("cat: 0\ndog: true\n", "id of class 'dog' is not a whole number"),
+        ("cat: 0\nno: 1\n", "class name False is not plain text"),
         ("- cat\n- dog\n", "expected lines"),
         ("", "expected lines"),
         ("cat: [0\n", "line 2: not a YAML file"),
         ("!!python/object/apply:os.getcwd []", "line 1: not a YAML file"),
-        ("a: &a [1,2]\nb: &b [*a,*a]\nc: 0", "id of class 'a' is no whole number"),
+        ("a: &a [1,2]\nb: &b [*a,*a]\nc: 0", "id of class 'a' is not a whole number"),
     ],
 )
 def test_class_files(folds: Path, text: str, expected: str) -> None:

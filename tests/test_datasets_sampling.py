@@ -154,7 +154,7 @@ def test_every_draw_is_ascending_allowed_and_repeatable(n, count, limit, style, 
         ({"style": "both"}, "style must be one of"),
         ({"dist": "beta"}, "dist must be one of"),
         ({"dist": "gaussian", "std": 0.0}, "std must be > 0"),
-        ({"dist": "interval", "style": "before"}, "only goes with style random"),
+        ({"dist": "interval", "style": "before"}, "needs style random"),
     ],
 )
 def test_impossible_options_are_refused(change: dict, text: str) -> None:

@@ -230,7 +230,7 @@ def test_a_diverged_run_is_repaired_by_a_lower_rate(
     code, _, error = start(workplace.flags(opt__lr=0.02, **flags))
     assert code == 1
     line = error.strip().splitlines()[-1]
-    found = re.search(r"lower --opt__lr.*the same command then goes on from (\S+)", line)
+    found = re.search(r"lower --opt__lr.*the same command then resumes from (\S+)", line)
     assert found, line
     kept = Path(found.group(1))
     assert kept.name == "2_checkpoint.pth"

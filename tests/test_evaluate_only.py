@@ -185,7 +185,9 @@ def test_without_tensorboard_one_line_says_so(tmp_path: Path, monkeypatch) -> No
     said: list[str] = []
     monkeypatch.setattr("dlib.learning.tensorboard.logger.warning", said.append)
     log = open_event_log(tmp_path / "log.jsonl", tensorboard=True)
-    assert said == ["--tensorboard True: the package is not installed (pip install tensorboard); going on"]
+    assert said == [
+        "--tensorboard True: the package is not installed (pip install tensorboard); the run continues without it"
+    ]
     log.write("step", step=1)
     assert (tmp_path / "log.jsonl").exists()
     assert not (tmp_path / "tensorboard").exists()

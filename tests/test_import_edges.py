@@ -241,7 +241,7 @@ def test_coco_boxes_that_are_none(tmp_path: Path, box: object) -> None:
 def test_coco_that_is_nested_too_deeply(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     path.write_text("[" * 200_000)
-    with pytest.raises(UserError, match=r"b\.json: no COCO"):
+    with pytest.raises(UserError, match=r"b\.json: not a COCO"):
         read_annotations(path)
 
 

@@ -68,7 +68,7 @@ def test_time_goes_on_in_joined_files(tmp_path: Path) -> None:
     video = imported(path, tmp_path, Options(fps=25, short_side=0))
     assert [len(frames) for frames in video.shots.values()] == [25, 25]
     assert len(video.notes) == 1
-    assert "time stamps go backwards at frame 25; time goes on there" in video.notes[0]
+    assert "time stamps go backwards at frame 25; time continues there" in video.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_what_lies_in_a_class_is_taken_or_named(tmp_path: Path) -> None:
     ]
     assert sorted(note.replace(f"{folder}", "dog") for note in notes) == [
         "dog/frames/more: left out, since frames is a folder of frames; put it beside",
-        "dog/frames: left out files .heic: 1 (no format of pictures)",
+        "dog/frames: left out files .heic: 1 (not a picture format)",
         "dog/mixed: left out pictures: 1 (the frames of a video need a folder of their own, without video files)",
-        "dog: left out files .srt: 1 (no format of videos)",
+        "dog: left out files .srt: 1 (not a video format)",
     ]
 
 
@@ -325,13 +325,13 @@ def test_exports_of_labelling_programs(tmp_path: Path, kind: str, video: str) ->
             "<annotations><version>1.1</version></annotations>",
             "export it as COCO 1.0 or YOLO 1.1",
         ),
-        ("a.xml", "<svg/>", "no Pascal VOC file"),
-        ("x/a.xml", "<annotation>", "no readable XML"),
+        ("a.xml", "<svg/>", "not a Pascal VOC file"),
+        ("x/a.xml", "<annotation>", "not readable XML"),
         ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "DOCTYPE or ENTITY"),
         ("dog/a/1.xml", voc("", "1.png").replace("12", "x"), "object 1: expected four numbers"),
         ("export.zip", "PK", "unpack"),
         ("readme.txt", "Boxes of dogs", "a list of classes or files"),
-        ("other.json", '{"a": 1}', "no COCO file"),
+        ("other.json", '{"a": 1}', "not a COCO file"),
         ("other.csv", "a,b\n1,2\n", "lacks 'video'"),
     ],
 )
@@ -367,7 +367,7 @@ def test_videos_of_one_name_in_two_folders(tmp_path: Path) -> None:
     assert annotations.names_of("dog/trip/a.mp4") == ["dog/trip/a", "x/dog/trip/a.mp4"]
     assert annotations.names_of("dog/trip/b.mp4") == ["dog/b"]
     annotations.add("dog/a", "1", [1, 1, 2, 2], relative=False)
-    with pytest.raises(UserError, match=r"'dog/a': could be of dog/a\.mp4 or dog/trip/a\.mp4"):
+    with pytest.raises(UserError, match=r"'dog/a': could belong to dog/a\.mp4 or dog/trip/a\.mp4"):
         annotations.know_videos(["dog/a.mp4", "dog/trip/a.mp4"])
 
 

@@ -286,7 +286,7 @@ def test_the_three_box_formats_agree(tmp_path: Path) -> None:
         ("b.csv", "video,frame,x0,y0,x1,y1\ncat/a,0,1,2,three,4\n", "line 2"),
         ("b.csv", "video,frame,x0,y0,x1,y1\ncat/a,0,1,2,nan,4\n", "line 2"),
         ("b.csv", "video,frame,x0,y0,x1,y1\n", "no box"),
-        ("b.json", "[]", "no COCO"),
+        ("b.json", "[]", "not a COCO"),
         (
             "b.json",
             '{"images": [], "annotations": [{"id": 4, "image_id": 1, "bbox": [1, 2, 3, 4]}]}',

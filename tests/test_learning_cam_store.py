@@ -102,5 +102,5 @@ def test_a_store_in_use_is_not_cleared(promoted: Workplace) -> None:
         end(child)
     code, _, error = start(other)
     assert code == 0, error
-    assert "computed anew" in error
+    assert "computed again" in error
     assert json.loads((folder / "origin.json").read_text())["crop_size"] == "40"

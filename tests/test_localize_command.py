@@ -83,7 +83,7 @@ def test_a_folder_of_frames_with_odd_sides(experiments: dict, tmp_path: Path) ->
 def test_joined_files_keep_their_length_in_the_overlay(experiments: dict, tmp_path: Path, capsys) -> None:
     part = [scene(i, 48, 36) for i in range(12)]
     assert run(experiments[STD_CL], joined(tmp_path / "a.ts", part, part), tmp_path / "out") == 0
-    assert "a.ts: time stamps go backwards at frame 12; time goes on there" in capsys.readouterr().err
+    assert "a.ts: time stamps go backwards at frame 12; time continues there" in capsys.readouterr().err
     with av.open(str(tmp_path / "out" / "overlay.mp4")) as video:
         times = [frame.time for frame in video.decode(video=0)]
     assert times == pytest.approx(np.arange(24) / 25, abs=1e-4)

@@ -53,7 +53,7 @@ def test_every_shot_is_shown_once(
     for loader in second:
         done, change = loader.go_on(first[0].state(), 1, steps)
         assert done == steps
-        assert change.endswith(f"its other {12 - len(shown)} of 12 shots are planned anew")
+        assert change.endswith(f"its other {12 - len(shown)} of 12 shots are planned again")
         assert (f"processes: {after[0]} (was {before[0]})" in change) == (before[0] != after[0])
         assert (f"--batch_size {after[1]} (was {before[1]})" in change) == (before[1] != after[1])
     rest = seen(second, 0, None)
@@ -84,7 +84,7 @@ def test_an_epoch_of_other_frames_begins_again(tiny_data: Path, shots: VideoData
         loader = processes(split_of(tiny_data, **options), 1, 2)[0]
         steps, change = loader.go_on(processes(shots, 1, 2)[0].state(), 1, 3)
         assert steps == 0
-        assert change.endswith("it begins again")
+        assert change.endswith("the epoch starts again")
         assert seen([loader], 0, None) == set(range(12))
 
 
@@ -110,7 +110,7 @@ def test_a_run_goes_on_with_another_batch_size(workplace: Workplace, monkeypatch
     assert len(counts) == 4
     code, out, error = start(workplace.flags(batch_size=2, max_epochs=1))
     assert code == 0, error
-    assert "epoch 1: --batch_size 2 (was 4): its other 8 of 12 shots are planned anew" in error
+    assert "epoch 1: --batch_size 2 (was 4): its other 8 of 12 shots are planned again" in error
     assert counts == dict.fromkeys(range(12), 1)
     assert re.search(r"epoch 1/1: loss \d", out)
     log = (workplace.experiment() / "log.jsonl").read_text()

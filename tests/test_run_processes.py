@@ -93,7 +93,7 @@ def test_a_process_that_dies_ends_the_others(workplace: Workplace) -> None:
         launcher.kill()
         launcher.wait()
     assert launcher.returncode != 0
-    assert "SIGKILL" in error or "another process of the run did" in error
+    assert "SIGKILL" in error or "another process of the run ended" in error
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
@@ -244,7 +244,7 @@ def test_an_error_of_one_process_ends_the_others(workplace: Workplace, failing: 
     ended = launch(workplace.folder, STEP_FAILS, str(failing), *flags)
     assert [end.code for end in ended] == [1, 1], ended
     assert "a frame of this process cannot be read" in ended[failing].error
-    assert "another process of the run did" in ended[1 - failing].error
+    assert "another process of the run ended" in ended[1 - failing].error
     assert "Traceback" not in ended[0].error + ended[1].error
     assert abs(ended[0].at - ended[1].at) < 30
 

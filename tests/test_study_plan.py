@@ -86,7 +86,7 @@ def test_flags_of_the_command_line_win_everywhere(tmp_path: Path) -> None:
             "variants: {a: }\nseed: [1]",
             "line 2: key 'seed' is unknown; expected one of base, classifier, seeds",
         ),
-        ("variants:\n  a:\n  a:", "line 3: key 'a' stands here twice"),
+        ("variants:\n  a:\n  a:", "line 3: key 'a' is here twice"),
         ("variants: {a: }\nseeds: [1, 1]", "line 2: seeds: expected different integers"),
         ("variants: {a: }\nseeds: 2", "line 2: seeds: expected different integers"),
         ("grid:\n  batch_size: 2", "line 2: --batch_size: expected a list of values"),

@@ -107,7 +107,7 @@ def test_errors_stay_with_their_variant_and_unfinished_runs_go_on(place: Place, 
     runs = place.run(text)
     assert [run.error for run in runs] == [
         "error: the disk is full",
-        "stopped before its end; start the study again to go on",
+        "stopped before its end; start the study again to continue",
         "",
     ]
     assert "broken seed 0: failed: error: the disk is full\n" in capsys.readouterr().out

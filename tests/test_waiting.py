@@ -171,7 +171,7 @@ def test_too_little_shared_memory_for_the_cards_is_said(monkeypatch: pytest.Monk
     nccl = "NCCL error: Error while creating shared memory segment /dev/shm/nccl-x (size 9637888)"
     for said, text in (
         (nccl, "--shm-size=2g"),
-        ("Connection closed by peer", "another process of the run did"),
+        ("Connection closed by peer", "another process of the run ended"),
     ):
         with (
             pytest.raises(UserError, match=text),

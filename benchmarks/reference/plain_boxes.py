@@ -1,4 +1,4 @@
-"""Box extraction as the protocol states it: every threshold is applied and searched on its own."""
+"""Box extraction as the protocol defines it: every threshold is applied and searched separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// The published algorithm (Adams, Baek & Davis 2010) written down plainly, to measure against: a hash table of
+// The published algorithm (Adams, Baek & Davis 2010) in its simplest form, for comparison: a hash table of
 // short arrays, one pixel at a time, one value channel at a time. Same compiler flags as the extensions.
 
 #include <cmath>

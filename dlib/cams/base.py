@@ -13,17 +13,17 @@ from dlib.cams.maps import normalize_cams
 
 
 class CamExtractor:
-    """Class activation maps of a classifier, a whole batch at a time.
+    """Class activation maps of a classifier, one batch at a time.
 
     The model has ``cam_features(images) -> A [B, K, h, w]`` (output of the CAM layer) and
     ``logits_from_features(A) -> [B, C]``. The encoder always runs without a graph: a gradient method builds
-    one from A to the logits alone. The model is in evaluation mode during a call and gets its modes back; no
-    hook is set and nothing is kept. The encoder's forward passes, those of noisy and masked images too, obey an
-    autocast that the caller opened; everything after them is float32.
+    a graph from A to the logits only. The model is in evaluation mode during a call and gets its modes back. No
+    hook is set and nothing is kept. The encoder's forward passes, also of noisy and masked images, use an autocast
+    that the caller opened; everything after them is float32.
 
     Args:
-        seed: of the noise, in methods that have any.
-        chunk_size: masked images per forward pass, in methods that mask.
+        seed: of the noise, for methods with noise.
+        chunk_size: masked images per forward pass, for methods that mask.
     """
 
     def __init__(self, model: nn.Module, *, seed: int = 0, chunk_size: int = 32) -> None:
@@ -51,7 +51,7 @@ class CamExtractor:
         """Normalized maps [B, h, w] and the class logits [B, C], float32, detached, of the same forward pass.
 
         Args:
-            features: A [B, K, h, w] of the images, where the caller has it already.
+            features: A [B, K, h, w] of the images, if the caller has it already.
         """
         cams, logits = self._cams_and_logits(images, class_idx, features)
         return normalize_cams(cams), logits
@@ -69,7 +69,7 @@ class CamExtractor:
             "dtype": torch.get_autocast_dtype(kind),
         }
         with torch.inference_mode(False), _evaluating(self.model):
-            # A tensor made in inference mode can not enter a graph; its copy can.
+            # A tensor made in inference mode cannot be part of a graph; its copy can.
             images = images.clone() if images.is_inference() else images.detach()
             class_idx = class_idx.clone() if class_idx.is_inference() else class_idx
             with torch.autocast(kind, enabled=False):
@@ -81,7 +81,7 @@ class CamExtractor:
 
     def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         """The method's maps [B, h, w] before normalization, and the logits [B, C]."""
-        raise TypeError(f"{type(self).__name__} is no method by itself: use build_cam_extractor")
+        raise TypeError(f"{type(self).__name__} is not a method by itself: use build_cam_extractor")
 
     @torch.no_grad()
     def _encode(self, images: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class CamExtractor:
 
 def target_scores(logits: Tensor, class_idx: Tensor) -> Tensor:
     """The chosen class's logit of every image: [B, C], [B] -> [B]. Raises ValueError for an unknown class."""
-    # On other devices looking at the values would wait for the device.
+    # On other devices, reading the values would wait for the device.
     if class_idx.device.type == "cpu" and class_idx.numel():
         low, high = int(class_idx.min()), int(class_idx.max())
         if low < 0 or high >= logits.shape[1]:
@@ -117,7 +117,7 @@ def weighted_sum(weights: Tensor, features: Tensor) -> Tensor:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every module's own mode again outside."""
+    """Evaluation mode inside the context; afterwards every module has its own mode again."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

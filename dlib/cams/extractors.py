@@ -1,4 +1,4 @@
-"""The CAM method of a name."""
+"""CAM methods by their names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def build_cam_extractor(
 
     Args:
         model: has ``cam_features`` and ``logits_from_features``; the built-in methods need ``class_maps``.
-        generator: one seed is drawn from it now, for methods with noise; None: seed 0. The noise depends on this
-            seed and on the image alone, so that maps repeat and do not depend on the batch or its order.
+        generator: for methods with noise: one seed is drawn from it now; None: seed 0. The noise depends only on this
+            seed and on the image, so that maps are reproducible and do not depend on the batch or its order.
         chunk_size: masked images per forward pass of methods that mask.
     Raises ValueError for an unknown method or a head that it does not fit.
     """

@@ -32,14 +32,14 @@ class CAM(CamExtractor):
 
 
 class GradientCam(CamExtractor):
-    """Base of the methods that need ∂S/∂A; subclasses say what to make of it in ``_combine``."""
+    """Base of the methods that need ∂S/∂A; subclasses make the map from it in ``_combine``."""
 
     def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         gradients, logits = self._gradients(features, class_idx)
         return self._combine(features, gradients).relu_(), logits
 
     def _gradients(self, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
-        """∂S/∂A [B, K, h, w] and the logits [B, C]; the graph reaches from the CAM layer's output to them only."""
+        """∂S/∂A [B, K, h, w] and the logits [B, C]; the graph covers only the part from A to the logits."""
         with torch.enable_grad():
             leaf = features.detach().requires_grad_()
             logits = self.model.logits_from_features(leaf).float()
@@ -49,7 +49,7 @@ class GradientCam(CamExtractor):
 
     def _combine(self, features: Tensor, gradients: Tensor) -> Tensor:
         """The map before the final ReLU: [B, K, h, w], [B, K, h, w] -> [B, h, w]."""
-        raise TypeError(f"{type(self).__name__} is no method by itself: use build_cam_extractor")
+        raise TypeError(f"{type(self).__name__} is not a method by itself: use build_cam_extractor")
 
 
 class GradCAM(GradientCam):
@@ -63,7 +63,7 @@ class GradCAMpp(GradientCam):
     """Grad-CAM++ (Chattopadhyay et al. 2018, eq. 5, 19): ReLU Σ_k w_k A_k, w_k = Σ_ij α_ij ReLU(∂Y/∂A_ij),
     α = g² / (2 g² + g³ Σ_ab A_ab), Y = exp(S).
 
-    The factor exp(S) of ∂Y/∂A is the same for the whole image, so it is left out. Only pixels with g > 0
+    The factor exp(S) of ∂Y/∂A is the same for all pixels of an image, so it is left out. Only pixels with g > 0
     count, where α·g = g / (2 + g Σ_ab A_ab): this form has no g³ that would underflow and needs no ε.
     """
 
@@ -82,7 +82,7 @@ class SmoothGradCAMpp(GradCAMpp):
 
     For a head that is linear in A (pooling WGAP) g does not depend on the image: the noise has no effect, and
     the map is that of Grad-CAM++, which is then computed at its cost. Otherwise the noise of an image depends
-    on the seed and on its pixels alone.
+    only on the seed and on its pixels.
 
     Args:
         samples: noisy copies. std: their standard deviation in units of the normalized image.
@@ -109,7 +109,7 @@ class SmoothGradCAMpp(GradCAMpp):
         return weighted_sum((alpha * first.relu()).sum(dim=(2, 3)), features).relu_(), logits
 
     def _is_linear(self, features: Tensor, class_idx: Tensor) -> bool:
-        """Whether ∂S/∂A does not depend on A, read off the graph of one image."""
+        """Whether ∂S/∂A does not depend on A, found from the graph of one image."""
         with torch.enable_grad():
             leaf = features[:1].detach().requires_grad_()
             score = target_scores(self.model.logits_from_features(leaf), class_idx[:1]).sum()
@@ -154,5 +154,5 @@ class BuiltInMaps(CamExtractor):
 
 
 def _divide_(a: Tensor, b: Tensor) -> Tensor:
-    """a / b in the place of a, and 0 where b is 0; b is used up. Each pass saved counts: the layer is large."""
+    """a / b, and 0 where b is 0. Overwrites a and b: the layer is large, and each pass over it costs time."""
     return a.div_(b.masked_fill_(b == 0, torch.inf))

@@ -1,4 +1,4 @@
-"""What every class activation map goes through: normalization, resizing, tempering."""
+"""Operations on every class activation map: normalization, resizing, temperature."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def temper_cams(cams: Tensor, t: float) -> Tensor:
 
 
 def temper_at(epoch: int, start: float, end: float, switch_epoch: int) -> float:
-    """The tempering parameter of an epoch (the first is 1), as the published program has it.
+    """The temperature t of an epoch (the first is 1), as in the published program.
 
-    It falls by (start - end) / switch_epoch every epoch, in epoch 1 already, and is ``end`` from ``switch_epoch`` on;
+    It falls by (start - end) / switch_epoch every epoch, also in epoch 1, and is ``end`` from ``switch_epoch`` on;
     ``switch_epoch`` -1 or 0: always ``start``.
     """
     if switch_epoch <= 0:

@@ -1,4 +1,4 @@
-"""Whole batches of boolean masks on any device: counting, dilation and erosion by squares."""
+"""Batches of boolean masks on any device: counting, dilation and erosion by squares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BLOCK_PIXELS = 1 << 18
 
 
 def cache_blocks(maps: Tensor) -> list[slice]:
-    """Slices of a batch [B, H, W] whose temporaries stay in a CPU's cache; the whole batch on other devices."""
+    """Slices of a batch [B, H, W] whose temporaries fit into a CPU's cache; on other devices one slice, the batch."""
     batch = len(maps)
     step = max(1, _BLOCK_PIXELS // maps[0].numel() if batch and maps.device.type == "cpu" else batch)
     return [slice(start, start + step) for start in range(0, batch, step)]
@@ -25,7 +25,7 @@ def dilate(masks: Tensor, size: int, iterations: int = 1) -> Tensor:
     """Grow every True pixel into a square: bool [..., H, W] -> bool [..., H, W].
 
     A pixel (y, x) covers rows y - (size - 1) // 2 .. y + size // 2 and the same columns: for odd sizes the
-    centred square; an even one reaches one pixel further down and right. What falls outside the map is lost.
+    centred square; an even one reaches one pixel further down and right. Pixels outside the map are lost.
     ``iterations`` repeats it.
 
     Raises ValueError for size < 1 or iterations < 0.
@@ -49,5 +49,5 @@ def dilate(masks: Tensor, size: int, iterations: int = 1) -> Tensor:
 
 
 def erode(masks: Tensor, size: int, iterations: int = 1) -> Tensor:
-    """Shrink the True regions by a square, bool [..., H, W]; the map's border does not eat into them."""
+    """Shrink the True regions by a square, bool [..., H, W]; the map's border does not shrink them."""
     return ~dilate(~masks, size, iterations)

@@ -1,7 +1,6 @@
 """Counter-based random numbers: a value is a function of (key, counter) alone.
 
-A sample's noise therefore does not depend on the batch it stands in, on the process, on the device or on what
-was drawn before.
+So a sample's noise does not depend on its batch, on the process, on the device or on earlier draws.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _UNIT = 2.0**-52
 def combine(keys: Tensor, other: Tensor | int) -> Tensor:
     """A new int64 key from a key and a number (stream, index); shapes broadcast."""
     if isinstance(other, int):
-        other = signed(other * GOLDEN)  # wrapped like the tensors' products
+        other = signed(other * GOLDEN)  # wraps modulo 2^64, as products of tensors do
     else:
         other = other * GOLDEN
     return finalize_tensor(finalize_tensor(keys + GOLDEN) + other)
@@ -43,8 +42,7 @@ def hash_normal(keys: Tensor, count: int) -> Tensor:
 def content_keys(images: Tensor) -> Tensor:
     """One key per image made from its pixels' bits: float32 [B, ...] -> int64 [B].
 
-    The same picture has the same key in every batch; addition modulo 2^64 does not depend on the order of
-    summing.
+    The same picture has the same key in every batch: a sum modulo 2^64 does not depend on the order of its terms.
     """
     bits = images.float().flatten(1).contiguous().view(torch.int32).long()  # [B, n]
     places = torch.arange(1, bits.shape[1] + 1, device=bits.device) * GOLDEN

@@ -1,8 +1,8 @@
 """Maps whose channel weights come from the class score of masked images.
 
 Notation: M_k = s(Up(A_k)), the k-th activation map resized to the image (bilinear) and min-max normalized to
-[0, 1]; X the image; f the class logit. All methods: ReLU Σ_k α_k A_k, α = softmax over k of a mean score. A
-common baseline f(X_b) that the papers subtract cancels in the softmax.
+[0, 1]; X the image; f the class logit. All methods: ReLU Σ_k α_k A_k, α = softmax over k of a mean score. The
+papers subtract a common baseline f(X_b), which cancels in the softmax.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dlib.cams.noise import combine, content_keys, hash_normal
 class ScoreCAM(CamExtractor):
     """Score-CAM (Wang et al. 2020, algorithm 1): α = softmax_k f(X ⊙ M_k).
 
-    A chunk takes ``chunk_size`` masks, of several images where they fit, so memory does not grow with the
-    batch or the channels. A constant A_k has M_k = 0: its masked image is black, and one forward pass serves
-    all of these.
+    A chunk has ``chunk_size`` masks, of several images if they fit, so memory does not grow with the batch or the
+    channels. A constant A_k has M_k = 0: its masked image is black, and one forward pass gives the score of all
+    such channels.
 
     Raises ValueError for a ``chunk_size`` below 1.
     """
@@ -48,7 +48,7 @@ class ScoreCAM(CamExtractor):
         return weighted_sum(torch.nan_to_num(scores.softmax(dim=1)), features).relu_(), logits
 
     def _start(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
-        """Which channels need forward passes of their own, and the scores of the others."""
+        """Which channels need their own forward passes, and the scores of the others."""
         black = self._logits(torch.zeros_like(images[:1]))  # [1, C]
         scores = black[0, class_idx].unsqueeze(1).repeat(1, features.shape[1])
         return features.amax(dim=(2, 3)) > features.amin(dim=(2, 3)), scores
@@ -58,7 +58,7 @@ class ScoreCAM(CamExtractor):
         return torch.zeros(len(images), dtype=torch.int64, device=images.device)
 
     def _mean_scores(self, images: Tensor, masks: Tensor, keys: Tensor, class_idx: Tensor) -> Tensor:
-        """What the softmax takes: images [n, 3, H, W], masks [n, H, W], int64 [n], int64 [n] -> float32
+        """The scores for the softmax: images [n, 3, H, W], masks [n, H, W], int64 [n], int64 [n] -> float32
         [n]."""
         return target_scores(self._logits(images * masks.unsqueeze(1)), class_idx)
 
@@ -70,10 +70,9 @@ class SSCAM(ScoreCAM):
     """SS-CAM (Wang et al. 2020, smoothing of the activation map): α = softmax_k mean_i f(X ⊙ (M_k + δ_i)),
     δ_i ~ N(0, std²) for every pixel.
 
-    The noise depends on the seed, the image's pixels, the channel and i alone. A channel that is 0 everywhere
-    adds
-    nothing to the map whatever its weight, so it is left out of the softmax: that scales the map, and the
-    normalization takes the scale away.
+    The noise depends only on the seed, the image's pixels, the channel and i. A channel that is 0 everywhere adds
+    nothing to the map with any weight, so it is left out of the softmax: this only scales the map, and the
+    normalization removes the scale.
 
     Args:
         samples: number of noisy masks i. std: their standard deviation (a mask's range is 1).

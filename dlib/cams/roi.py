@@ -1,4 +1,4 @@
-"""Regions of interest: where in a CAM the foreground seeds are drawn."""
+"""Regions of interest: the part of a CAM in which foreground seeds are drawn."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Roi:
     Attributes:
         masks: bool [B, H, W], where foreground is drawn, after erosion.
         regions: bool [B, H, W], the chosen region's own pixels, before erosion.
-        boxes: int64 [B, 4], x0, y0, x1, y1 inclusive, of the chosen region before erosion; the whole map for
-        roi_all.
+        boxes: int64 [B, 4], x0, y0, x1, y1 inclusive, of the chosen region before erosion; for roi_all the full
+            map.
         thresholds: float32 [B], Otsu's thresholds on floor(255·C).
     """
 
@@ -42,16 +42,15 @@ def region_of_interest(
 ) -> Roi:
     """The region of each CAM that holds the object.
 
-    Blobs are the pixels with 255·C >= Otsu's threshold, their 4-connected components the candidates:
-    ``largest`` takes the one of most pixels, ``roi_high_density`` the one of the highest mean CAM, unless
-    that has fewer than ``min_size``·H·W pixels, then the largest; ``roi_all`` takes all. On a tie the
-    component whose first pixel comes first (row by row) is taken. One labelling serves the whole batch;
-    components are found on the CPU.
+    The pixels with 255·C >= Otsu's threshold form 4-connected components, the candidates. ``largest`` uses the
+    component with the most pixels. ``roi_high_density`` uses the one with the highest mean CAM, or the largest if
+    that one has fewer than ``min_size``·H·W pixels. ``roi_all`` uses all. On a tie the component whose first pixel
+    comes first (row by row) is used. One call labels the components of all images, on the CPU.
 
     Args:
         cams: float [B, H, W] in [0, 1], any device.
         erode_k, erode_iter: the mask is eroded ``erode_iter`` times by a square of this side (it may vanish).
-        mask: ``box``: the region's filled bounding box (roi_all: the whole map); ``region``: its pixels.
+        mask: ``box``: the region's filled bounding box (roi_all: the full map); ``region``: its pixels.
     Raises ValueError for an unknown method or mask and for shapes other than [B, H, W].
     """
     if method not in get_args(RoiMethod) or mask not in get_args(RoiMask):
@@ -83,8 +82,9 @@ def _regions(cams: Tensor, method: str, min_size: float) -> tuple[Tensor, Tensor
 def otsu_thresholds(levels: Tensor) -> Tensor:
     """Otsu's threshold of each image, equal to that of skimage's `threshold_otsu` for the levels as float32.
 
-    256 bins lie between the image's own lowest and highest level, and the threshold is a bin's centre: it is
-    never one of the levels, so an image of two levels is split between them. Of equally good bins the lowest.
+    There are 256 bins between the image's own lowest and highest level, and the threshold is the centre of a bin.
+    It is never one of the levels, so an image of two levels is split between them. Of equally good bins the lowest
+    is used.
 
     Args:
         levels: uint8 [B, H, W], any device.
@@ -100,20 +100,22 @@ def otsu_thresholds(levels: Tensor) -> Tensor:
 def _thresholds_of_histograms(counts: np.ndarray) -> np.ndarray:
     """Pixels of each level, int64 [B, 256] -> thresholds float32 [B].
 
-    Everything is summed in float32 and in skimage's order, since rounding decides between bins that are equally good.
+    All sums are float32 and in skimage's order, since rounding decides between bins that are equally good.
     """
     batch, levels = counts.shape
     present = counts > 0
     low, high = present.argmax(axis=1), levels - 1 - present[:, ::-1].argmax(axis=1)  # [B]
     span = np.maximum(high - low, 1)
     of_level = np.arange(levels) - low[:, None]  # [B, 256]
-    bins = np.clip(256 * of_level // span[:, None], 0, 255)  # a level on an edge belongs to the bin above
+    bins = np.clip(
+        256 * of_level // span[:, None], 0, 255
+    )  # a level on the edge of two bins belongs to the upper one
     sizes = np.zeros((batch, 256), np.float32)
     np.add.at(sizes, (np.arange(batch)[:, None], bins), counts.astype(np.float32))
     centers = (low[:, None] + (np.arange(256) + 0.5) * (span[:, None] / 256)).astype(np.float32)  # exact
     moments = sizes * centers
     below, above = sizes.cumsum(axis=1), sizes[:, ::-1].cumsum(axis=1)[:, ::-1]  # [B, 256]
-    with np.errstate(invalid="ignore"):  # 0/0 in a constant image, whose threshold is 0 whatever comes out
+    with np.errstate(invalid="ignore"):  # 0/0 in a constant image; its threshold is set to 0 in any case
         mean_below = moments.cumsum(axis=1) / below
         mean_above = (moments[:, ::-1].cumsum(axis=1) / above[:, ::-1])[:, ::-1]
     variance = below[:, :-1] * above[:, 1:] * (mean_below[:, :-1] - mean_above[:, 1:]) ** 2  # [B, 255]
@@ -137,7 +139,7 @@ def _best_components(blobs: Tensor, cams: Tensor, min_size: float | None) -> tup
     Returns: bool [B, H, W], inclusive boxes int64 [B, 4].
     """
     batch, height, width = blobs.shape
-    # The images stand below each other, an empty row between them: one call labels all.
+    # The images are put below each other, with an empty row between them: one call labels all.
     sheet = np.zeros((batch, height + 1, width), np.uint8)
     sheet[:, :height] = blobs.cpu().numpy()
     _, labels, stats, _ = cv2.connectedComponentsWithStats(sheet.reshape(-1, width), connectivity=4)

@@ -31,19 +31,19 @@ def sample_seeds(
 ) -> Tensor:
     """Target maps: 1 foreground, 0 background, ``ignore_index`` elsewhere.
 
-    Foreground candidates are the floor(max_p·|ROI|) highest pixels of the CAM inside the region of interest
-    (the whole map if ``roi`` is None), background candidates the floor(min_p·H·W) lowest pixels of the whole
-    map; of equal pixels at the limit the first ones, row by row, are candidates. From these min(max_n, n) and
-    min(min_n, n) are drawn without replacement. Every drawn pixel grows to a square of side ``ksz``
-    (morphology.dilate says where an even one lies); a pixel claimed by both is neither. A constant CAM, and
-    one with NaN, gives no seeds.
+    Foreground candidates are the floor(max_p·|ROI|) highest pixels of the CAM inside the region of interest (the
+    full map if ``roi`` is None). Background candidates are the floor(min_p·H·W) lowest pixels of the full map. Of
+    equal pixels at the limit the first ones, row by row, are candidates. From n candidates min(max_n, n) foreground
+    and min(min_n, n) background pixels are drawn without replacement. Every drawn pixel grows to a square of side
+    ``ksz`` (morphology.dilate says how an even one is placed). A pixel in squares of both kinds gets neither label.
+    A constant CAM, and a CAM with NaN, gives no seeds.
 
     Args:
         cams: float [B, H, W], any device.
         roi: bool [B, H, W] or None.
         technique: ``seed_uniform``, or ``seed_weighted``: foreground in proportion to C + 1e-8 (then C >= 0).
             Background is always drawn uniformly.
-        keys: int64 [B], one random key per image: its seeds depend on its key and its map alone.
+        keys: int64 [B], one random key per image: its seeds depend only on its key and its map.
         generator: draws the keys if ``keys`` is None.
     Returns: int64 [B, H, W].
     Raises ValueError for shapes, shares, counts or names that make no sense, and without keys and generator.
@@ -90,9 +90,10 @@ def _draw_both(
 def _draw(values: Tensor, counts: Tensor, size: int, keys: Tensor, weights: Tensor | None) -> Tensor:
     """Draw min(size, counts[b]) of the counts[b] highest pixels of every row without replacement.
 
-    Pixels are drawn one after the other in proportion to the weights, repetitions left out, until there are
-    enough: first 2·size draws with replacement, whose cost does not grow with the candidates; where
-    repetitions left too few, the rest by a race over what remains. Both follow the same law.
+    Pixels are drawn one after the other in proportion to the weights, without repetitions, until there are enough.
+    First come 2·size draws with replacement, whose cost does not grow with the number of candidates. If there are
+    too few different pixels among them, a race over the remaining candidates gives the rest. Both have the same
+    distribution.
 
     Args: values [B, P]; counts int64 [B]; keys int64 [B]; weights [B, P] or None for uniform.
     Returns: bool [B, P].
@@ -111,7 +112,7 @@ def _draw(values: Tensor, counts: Tensor, size: int, keys: Tensor, weights: Tens
     first = torch.full_like(values, 2 * size, dtype=torch.int32).scatter_reduce_(1, pixels, order, "amin")
     fresh = (first.gather(1, pixels) == order) & candidates.gather(1, pixels)
     taken = fresh & (fresh.cumsum(1) <= size)
-    # What is not taken lands in a spare column.
+    # Draws that are not used go to a spare column.
     drawn = torch.zeros((len(values), values.shape[1] + 1), dtype=torch.bool, device=values.device)
     drawn = drawn.scatter_(1, torch.where(taken, pixels, values.shape[1]), True)[:, :-1]
     drawn = torch.where(counts.unsqueeze(1) <= size, candidates, drawn)
@@ -152,7 +153,7 @@ def _ordered(values: Tensor) -> Tensor:
 
 
 def _kth_highest(ranks: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The counts[b]-th highest of every row, found digit by digit from histograms of all rows at once.
+    """The counts[b]-th highest of every row, found digit by digit from histograms of all rows together.
 
     Args: ranks int32 [B, P]; counts int64 [B] <= P.
     Returns, [B] each: the value (anything for a count of 0), how many of the pixels that have it belong to the

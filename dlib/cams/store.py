@@ -22,9 +22,9 @@ _SMALLEST = 256  # bytes; a map of one value is larger in every format of torch.
 
 
 class CamStore:
-    """A folder of low-resolution CAMs. Safe to use from several threads and processes at once.
+    """A folder of low-resolution CAMs. Several threads and processes may use it at the same time.
 
-    A file appears under its name only when it is complete: an interrupted run leaves whole files or none.
+    A file gets its name only when it is complete: an interrupted run leaves complete files or none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,21 +32,21 @@ class CamStore:
         self._lock: IO[bytes] | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        # Data loading processes read; the lock is this process's.
+        # Data loading processes only read; the lock belongs to this process.
         return {**vars(self), "_lock": None}
 
     def hold_alone(self) -> bool:
-        """Keep every other holder out; False when there is one. Released with this process, however it ends."""
+        """Lock the store for this process alone; False if another one uses it. The lock ends with the process."""
         return self._flock(shared=False)
 
     def hold(self, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Keep out who wants the store alone; waits for one who has it, calling ``while_waiting`` meanwhile."""
+        """Share the store, and wait if a process has it alone; ``while_waiting`` is called during the wait."""
         while not self._flock(shared=True):
             while_waiting()
             time.sleep(_POLL)
 
     def release(self) -> None:
-        """Hold the store no longer."""
+        """Release the store."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -67,7 +67,7 @@ class CamStore:
     def missing(self, ids: Iterable[str]) -> list[str]:
         """The ids without a file, in their order; the folder is listed once, no file is opened.
 
-        A file too small to be a map is what a power cut leaves of one that was not on the disk yet: missing.
+        A file that is too small for a map counts as missing: a power cut can leave such files.
 
         Raises UserError if two ids would share a file.
         """

@@ -1,4 +1,4 @@
-"""What all commands share: how they end, how they read their flags, and what they are called.
+"""What all commands share: how they end, how they read their flags, and their names.
 
 The list is ``registry.COMMANDS``. It names modules and imports none; nothing here imports torch.
 """

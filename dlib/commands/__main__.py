@@ -33,14 +33,14 @@ def help_text() -> str:
 @command()
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        with suppress(BrokenPipeError):  # the reader, such as head, had what it wanted before the end
+        with suppress(BrokenPipeError):  # the reader, such as head, stopped reading before the end
             print(help_text())
         return 0
     name, *words = arguments
     if name not in COMMANDS:
         guess = nearest(name, COMMANDS)
         hint = f"did you mean {guess}?" if guess else "colocam --help lists the commands"
-        raise UsageError(f"{shorten(name)!r} is no command; {hint}")
+        raise UsageError(f"{shorten(name)!r} is not a command; {hint}")
     before = by_colocam.set(True)
     try:
         code: int = COMMANDS[name].load().main(words)

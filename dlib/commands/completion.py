@@ -14,12 +14,12 @@ from dlib.commands.parsing import CommandParser
 from dlib.commands.registry import COMMANDS
 from dlib.configure.table import FLAGS
 
-# The values of each flag: None if it takes none, empty if any text will do.
+# The values of each flag: None if it takes none, empty if any text is allowed.
 Values = Mapping[str, tuple[str, ...] | None]
 
 
 def completion_text() -> str:
-    """The whole script; where it offers nothing, bash offers files."""
+    """The script; if it offers nothing, bash offers files."""
     cases = []
     for name, entry in COMMANDS.items():
         if name == "train":
@@ -76,7 +76,7 @@ def _cases(name: str, flags: Values, words: tuple[str, ...] | None) -> list[str]
     free = [f'"{name} {flag} "*' for flag, values in flags.items() if values == ()]
     if free:
         cases.append(f"        {' | '.join(free)}) return ;;")
-    # Where words are expected that are no flags, flags are offered once their first dash is there.
+    # Where words other than flags are expected, flags are offered only after their first dash.
     dash = "" if words is None else '" -"*'
     cases.append(f'        "{name} "*{dash}) words="{" ".join(flags)}" ;;')
     if words:

@@ -1,4 +1,4 @@
-"""How every command ends: its exit code, and one line on stderr for what its user can put right."""
+"""How every command ends: its exit code, and one line on stderr for what its user can fix."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from dlib.utils.screen import make_screen_safe
 
 STOPPED = "stopped by Ctrl-C"
 AGAIN = f"{STOPPED}; run the same command again to continue"
-# What shells say of a program that Ctrl-C ended, or that wrote to a pipe without a reader.
+# The exit codes that shells give for a program that Ctrl-C ended, or that wrote to a pipe without a reader.
 _BY_SIGINT, _BY_SIGPIPE = 130, 141
 
 Work = Callable[[Sequence[str]], int | None]
 
 
 class Main(Protocol):
-    """A whole command: words of its command line (None: this process's) to its exit code."""
+    """A command: words of its command line (None: this process's) to its exit code."""
 
     def __call__(self, arguments: Sequence[str] | None = None) -> int: ...
 
 
 def command(stopped: str = STOPPED) -> Callable[[Work], Main]:
-    """Decorator: makes a ``Main`` of a function from words to an exit code (None: 0), as ``run_command`` says."""
+    """Decorator: makes a ``Main`` from a function of words to an exit code (None: 0); see ``run_command``."""
 
     def decorate(work: Work) -> Main:
         @functools.wraps(work)
@@ -44,11 +44,11 @@ def command(stopped: str = STOPPED) -> Callable[[Work], Main]:
 def run_command(work: Work, arguments: Sequence[str], stopped: str = STOPPED) -> int:
     """Run ``work`` on the words of a command line.
 
-    Errors of the user and of the system (a full disk, a network file system that went away) are one line on stderr;
+    Errors of the user and of the system (a full disk, a network file system that is gone) become one line on stderr;
     other exceptions are faults of the program and keep their traceback.
 
     Args:
-        stopped: what is said after Ctrl-C.
+        stopped: the message after Ctrl-C.
     Returns: the exit code. 0 done, 1 UserError or OSError, 2 UsageError, 130 Ctrl-C, 141 the reader of the output
         (such as ``head``) closed it before the work was done.
     """
@@ -64,7 +64,7 @@ def _ended(work: Work, arguments: Sequence[str], stopped: str) -> int:
             raise
         return 0
     except UserError as error:
-        # Every process of a run sees the same flags; other faults may be this process's alone.
+        # Every process of a run sees the same flags; other errors may concern this process only.
         if _rank() == "0" or not isinstance(error, UsageError):
             _say_error(str(error))
         return error.exit_code
@@ -72,7 +72,7 @@ def _ended(work: Work, arguments: Sequence[str], stopped: str) -> int:
         _say(stopped)
         return _BY_SIGINT
     except OSError as error:
-        # Also between the processes of a run there are pipes: those are no reader that had enough.
+        # A closed pipe between the processes of a run is not a reader that stopped reading.
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return _BY_SIGPIPE
         _say_error(_of_system(error))
@@ -80,7 +80,7 @@ def _ended(work: Work, arguments: Sequence[str], stopped: str) -> int:
 
 
 def _flushed(code: int) -> int:
-    """``code``, once all output is out; Python itself would complain in lines of its own at its end."""
+    """``code``, after all output is written; otherwise Python would print its own error lines when it ends."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The parser of all commands but train: argparse, whose complaints are one line that names the remedy."""
+"""The parser of all commands except train: argparse, with errors of one line that names the remedy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ by_colocam = ContextVar("by_colocam", default=False)
 
 
 def called_as(name: str) -> str:
-    """How the user started the command ``name``: by ``colocam``, or without."""
+    """How the user started the command ``name``: with ``colocam``, or without it."""
     return f"colocam {name}" if by_colocam.get() else COMMANDS[name].without_colocam
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Parser of the command ``name`` of the registry; ``description`` is shown with its own line breaks.
+    """Parser of the command ``name`` of the registry; ``description`` keeps its line breaks.
 
     Its methods raise UsageError for a wrong command line.
     """
@@ -34,7 +34,7 @@ class CommandParser(argparse.ArgumentParser):
         )
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The values of a command line; a misspelt flag is answered with the nearest one."""
+        """The values of a command line; the error for a misspelled flag names the nearest flag."""
         found, unknown = self.parse_known_args(arguments)
         if unknown:
             flag = unknown[0].partition("=")[0]
@@ -49,7 +49,7 @@ class CommandParser(argparse.ArgumentParser):
 
     @property
     def flags(self) -> dict[str, tuple[str, ...] | None]:
-        """Each flag and the values that it can have: none if it takes none, empty if any text will do."""
+        """Each flag and the values that it can have: None if it takes none, empty if any text is allowed."""
         return {
             flag: None if action.nargs == 0 else tuple(map(str, action.choices or ()))
             for action in self._actions
@@ -59,6 +59,6 @@ class CommandParser(argparse.ArgumentParser):
 
     @property
     def words(self) -> tuple[str, ...] | None:
-        """Values of the words that are no flags: None if there are no such words, empty if any text will do."""
+        """Values of the words that are not flags: None if there are no such words, empty if any text is allowed."""
         found = [action for action in self._actions if not action.option_strings]
         return tuple(str(choice) for action in found for choice in action.choices or ()) if found else None

@@ -25,7 +25,7 @@ class Command:
         return self.script or f"python -m {self.module}"
 
     def load(self) -> ModuleType:
-        """The module in which ``main`` (and, for all but train, ``parser``) stands."""
+        """The module that has ``main`` (and ``parser``, for all commands except train)."""
         package = importlib.import_module(self.module)
         return importlib.import_module(f"{self.module}.__main__") if hasattr(package, "__path__") else package
 
@@ -48,8 +48,8 @@ COMMANDS = {
     "measure": Command("dlib.localizer.measure", "measure what smoothing does to the boxes"),
     "study": Command("dlib.study", "run all variants and seeds of a study file"),
     "gain": Command("dlib.study.gain", "say what CoLo-CAM adds to its classifier"),
-    "import": Command("dlib.datasets.import_videos", "make a dataset of your own videos"),
-    "inspect": Command("dlib.datasets.inspect", "look at a dataset before training"),
+    "import": Command("dlib.datasets.import_videos", "make a dataset from your own videos"),
+    "inspect": Command("dlib.datasets.inspect", "check a dataset before training"),
     "download": Command("dlib.datasets.download", "download YouTube-Objects and make its dataset"),
     "build-v1": Command("dlib.datasets._video_ds_ytov1_0", "make the dataset of YouTube-Objects v1.0"),
     "build-v2": Command("dlib.datasets._video_ds_ytov2_2", "make the dataset of YouTube-Objects v2.2"),

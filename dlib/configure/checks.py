@@ -1,4 +1,4 @@
-"""Checks across flags: combinations that cannot work are refused, probable slips are warned of."""
+"""Checks across flags: combinations that cannot work are errors, probable mistakes are warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlib.utils.errors import UsageError
 
 # Flags whose text becomes part of a folder's or file's name.
 _NAMES = ("exp_id", "dataset", "debug_subfolder")
-_NAME_BYTES = 60  # the longest folder's name, with two of these in it, stays below a file system's 255
+_NAME_BYTES = 60  # the longest folder name, with two of these in it, stays below a file system's limit of 255
 
 
 def check_config(cfg: Flags) -> None:
@@ -51,7 +51,7 @@ def _check_model(cfg: Flags) -> None:
         fits = ", ".join(method for method in METHODS if pooling_of_method(method) == cfg.spatial_pooling)
         raise UsageError(
             f"--spatial_pooling {cfg.spatial_pooling}: --method {cfg.method} needs {needed}"
-            f" ({cfg.spatial_pooling} goes with --method {fits})"
+            f" ({cfg.spatial_pooling} fits --method {fits})"
         )
     if cfg.seed_cam_method and pooling_of_method(cfg.seed_cam_method) != needed:
         raise UsageError(
@@ -66,11 +66,11 @@ def _check_model(cfg: Flags) -> None:
         raise UsageError(f"--scale_in {cfg.scale_in}: leaves no pixel of --crop_size {cfg.crop_size}")
     if cfg.multi_label_flag:
         raise UsageError(
-            "--multi_label_flag True: several classes per video are not supported, each video has one"
+            "--multi_label_flag True: several classes per video are not supported; leave the flag out"
         )
     if cfg.task == STD_CL and cfg.freeze_cl:
         raise UsageError(
-            "--freeze_cl True: with --task STD_CL nothing would be trained;"
+            "--freeze_cl True: --task STD_CL would then train nothing;"
             " --freeze_encoder True trains the head only"
         )
     if cfg.eval_only and not cfg.fd_exp:
@@ -97,7 +97,8 @@ def _check_data(cfg: Flags) -> None:
 def _check_training(cfg: Flags) -> None:
     if cfg.best_start_ep > cfg.max_epochs:
         raise UsageError(
-            f"--best_start_ep {cfg.best_start_ep}: no epoch of --max_epochs {cfg.max_epochs} could become the best"
+            f"--best_start_ep {cfg.best_start_ep}: no epoch can become the best;"
+            f" it must not be larger than --max_epochs {cfg.max_epochs}"
         )
     if (
         cfg.opt__name_optimizer == "sgd"
@@ -117,11 +118,11 @@ def _check_terms(cfg: Flags) -> None:
     active = cfg.active_terms()
     if not active and not cfg.eval_only:
         switches = ", ".join(f"--{row.name}" for row in terms_of(cfg.task))
-        raise UsageError(f"--task {cfg.task}: no loss term is on; set one to True at least: {switches}")
+        raise UsageError(f"--task {cfg.task}: no loss term is on; set at least one to True: {switches}")
     for term in active:
         if term.end_epoch != -1 and term.end_epoch < max(term.start_epoch, 1):
             raise UsageError(
-                f"--{term.row.end_flag} {term.end_epoch}: must be -1 (no end) or not before"
+                f"--{term.row.end_flag} {term.end_epoch}: must be -1 (no end), or not earlier than"
                 f" --{term.row.start_flag} {term.start_epoch}"
             )
     for name in ("crf_clc_scale", "rgb_jcrf_clc_scale"):
@@ -132,7 +133,7 @@ def _check_terms(cfg: Flags) -> None:
         raise UsageError(f"--{name} {getattr(cfg, name)}: expected an odd number")
     if cfg.seg_ignore_idx in (0, 1):
         raise UsageError(
-            f"--seg_ignore_idx {cfg.seg_ignore_idx}: 0 and 1 are background and foreground; take another"
+            f"--seg_ignore_idx {cfg.seg_ignore_idx}: 0 and 1 are background and foreground; give another number"
         )
     seeds, joint = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on
     if seeds and cfg.sl_clc_min_t > cfg.sl_clc_knn_t:
@@ -146,7 +147,7 @@ def _check_terms(cfg: Flags) -> None:
 
 
 def config_warnings(cfg: Flags) -> list[str]:
-    """One line for each given flag that changes nothing, and for combinations that are probably a slip."""
+    """One line for each given flag that changes nothing, and for each combination that is probably a mistake."""
     lines = [
         f"--{flag.name} {getattr(cfg, flag.name)} has no effect: {flag.no_effect}"
         for flag in FLAGS.values()
@@ -177,15 +178,17 @@ def _term_warnings(cfg: Flags) -> list[str]:
     seeds, joint = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on
     if joint and cfg.sample_n_from_seq < 2:
         lines.append(
-            "--rgb_jcrf_clc True never contributes with --sample_n_from_seq 1: it needs 2 or more frames"
+            "--rgb_jcrf_clc True has no effect with --sample_n_from_seq 1: it needs 2 or more frames of a shot"
         )
     if joint and cfg.sample_n_from_seq > cfg.batch_size:
         lines.append(
             f"--sample_n_from_seq {cfg.sample_n_from_seq} is more than --batch_size {cfg.batch_size}:"
-            " the frames of a shot are cut into several minibatches"
+            " the frames of a shot are split over several minibatches"
         )
     if seeds and cfg.sl_clc_min_t > 0 and cfg.sl_clc_seed_epoch_switch_uniform == -1:
-        lines.append("--sl_clc_min_t has no effect without --sl_clc_seed_epoch_switch_uniform: no decay")
+        lines.append(
+            "--sl_clc_min_t has no effect without --sl_clc_seed_epoch_switch_uniform: sl_clc_knn_t then never falls"
+        )
     if seeds and cfg.sl_clc_roi_method != "roi_all" and not cfg.sl_clc_use_roi:
         lines.append(
             f"--sl_clc_roi_method {cfg.sl_clc_roi_method} has no effect on seeds: --sl_clc_use_roi is False"

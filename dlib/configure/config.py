@@ -1,6 +1,6 @@
 """All flags as one object, how it is read from the command line and YAML, and the paths that follow from it.
 
-Nothing here imports torch: ``main.py --help`` must answer at once.
+Nothing here imports torch, so that ``main.py --help`` is fast.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Config(Flags):
     def from_values(cls, values: Mapping[str, Any], explicit: Iterable[str] | None = None) -> Config:
         """A checked configuration of typed values; flags not named keep their defaults.
 
-        ``arch``, ``spatial_pooling`` follow ``task``, ``method`` where they are not named. Raises UsageError.
+        ``arch`` follows ``task``, and ``spatial_pooling`` follows ``method``, if they are not named. Raises UsageError.
         """
         complete = {name: _known(name).check(value) for name, value in values.items()}
         complete["arch"] = complete.get("arch") or TASKS[complete.get("task", FLAGS["task"].default)].arch
@@ -71,7 +71,7 @@ class Config(Flags):
 
 
 class HasDataRoot(Protocol):
-    """The flags of a program that looks for datasets."""
+    """Flags for a program that looks for datasets."""
 
     @property
     def data_root(self) -> str | None: ...
@@ -87,7 +87,7 @@ def parse_args(argv: Sequence[str], program: str = "[torchrun ...] main.py") -> 
     Raises UsageError with one line; prints the help and raises SystemExit(0) for ``--help``.
     """
     if any(token in ("-h", "--help") for token in argv):
-        with suppress(BrokenPipeError):  # the reader, such as head, had what it wanted before the end
+        with suppress(BrokenPipeError):  # the reader, such as head, stopped reading before the end
             print(help_text(program))
         raise SystemExit(0)
     typed = _command_line_values(argv)
@@ -123,7 +123,7 @@ def _command_line_values(argv: Sequence[str]) -> dict[str, Any]:
     tokens = iter(argv)
     for token in tokens:
         if not token.startswith("--") or token == "--":
-            raise UsageError(f"{shorten(token)!r} is no flag: write --flag value or --flag=value")
+            raise UsageError(f"{shorten(token)!r} is not a flag: write --flag value or --flag=value")
         name, equals, text = token[2:].partition("=")
         name = _ALIASES.get(name, name)
         expected = _known(name).expected
@@ -137,7 +137,7 @@ def _command_line_values(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _known(name: str, source: str = "") -> Flag:
-    """The flag called ``name``; UsageError for another task's flag, or naming the flag probably meant."""
+    """The flag called ``name``; else UsageError, which names the most similar flag or the task of a foreign one."""
     if name in FLAGS:
         return FLAGS[name]
     refuse_foreign_flag(name, source)
@@ -155,15 +155,16 @@ def _convert(name: str, text: str, source: str = "") -> Any:
 
 
 def _override(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``new`` values; what follows a newly given flag is no longer taken from ``base``."""
+    """``base`` with ``new`` values; a value that follows from a newly given flag is not copied from ``base``."""
     stale = {follower for leader, follower in _FOLLOWERS if leader in new}
     return {**{name: value for name, value in base.items() if name not in stale}, **new}
 
 
 def get_root_wsol_dataset() -> str | Path:
-    """Folder in which datasets are looked for where ``--data_root`` names none: $DATASETSH, else ./datasets.
+    """Folder of the datasets when ``--data_root`` is not given: $DATASETSH, else ./datasets.
 
-    Yours to edit: with or without a parameter, which then gets the flags (``args.dataset``), returning str or Path.
+    You may edit this function. It may have one parameter, which then gets the flags (``args.dataset``), and must
+    return a str or a Path.
     """
     return os.environ.get("DATASETSH") or "datasets"
 
@@ -189,7 +190,7 @@ def datasets_root(args: HasDataRoot) -> Path:
 
 
 def dataset_dir(cfg: Config) -> Path:
-    """Folder of the dataset's frames. Raises UserError saying what was looked for and how to get it."""
+    """Folder of the dataset's frames. Raises UserError that says what was looked for and how to get it."""
     root = datasets_root(cfg)
     candidates = [root / cfg.dataset, root / "wsol-done-right" / cfg.dataset]
     return _first_folder(candidates, f"dataset {cfg.dataset}", "--data_root or DATASETSH", cfg.dataset)
@@ -211,7 +212,7 @@ def experiment_name(cfg: Config) -> str:
 
 
 def experiment_dir(cfg: Config) -> Path:
-    """Folder of everything that the run writes (not created here); one that an earlier version began stays."""
+    """Folder of all that the run writes (not created here); a folder that an earlier version started is kept."""
     return as_it_lies(cfg, _experiment_dir)
 
 
@@ -235,13 +236,13 @@ def model_folder(root: Path, cfg: Config, criterion: str) -> Path:
 
 
 def as_it_lies(cfg: Config, place: Callable[[Config], Path]) -> Path:
-    """``place(cfg)``, or the folder that is there in its stead, named by an earlier spelling of a CAM method."""
+    """``place(cfg)``, or an existing folder whose name is the same with an earlier spelling of a CAM method."""
     named = [
         dataclasses.replace(cfg, method=method, seed_cam_method=seeds)
         for method, seeds in itertools.product(spellings(cfg.method), spellings(cfg.seed_cam_method))
     ]
     folders = [place(other) for other in named]
-    # os.path: a name that the file system cannot hold is no folder, not an error.
+    # os.path: a name that the file system cannot hold counts as a missing folder, not as an error.
     return next((folder for folder in folders if os.path.isdir(folder)), folders[0])
 
 

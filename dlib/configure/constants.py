@@ -1,4 +1,4 @@
-"""Names that appear in flags, folders and files, and the classes that some stand for.
+"""Names that appear in flags, folders and files, and the classes that some of them name.
 
 Imports nothing of the library, so that ``--help`` stays fast: classes are written as ``module:Class`` and imported when
 one is built.
@@ -15,7 +15,7 @@ COLOCAM = "CoLo-CAM"
 
 
 class TaskEntry(NamedTuple):
-    """A task: its class, a subclass of ``dlib.tasks.Task``, and the only ``--arch`` that goes with it.
+    """A task: its class, a subclass of ``dlib.tasks.Task``, and the only ``--arch`` that fits it.
 
     ``builds_on_classifier``: it starts from a promoted classifier.
     """
@@ -75,7 +75,7 @@ METHODS: dict[str, CamMethod] = {
     "MaxPOL": CamMethod("dlib.cams.gradient:BuiltInMaps", "MaxPool"),
     "LogSumExp": CamMethod("dlib.cams.gradient:BuiltInMaps", "LogSumExpPool"),
 }
-# How earlier versions wrote a method into names of folders; there, and where people type it, either is understood.
+# How earlier versions wrote a method in folder names. In folder names and in flags both spellings are understood.
 EARLIER_SPELLINGS = {"GradCam": "GradCAM"}
 
 BEST_LOCALIZATION = "best_localization"
@@ -96,12 +96,12 @@ SEED_IGNORE = -255
 
 
 def method_name(text: str) -> str:
-    """The method that ``text`` spells, in upper or lower case; ``text`` itself where it is none."""
+    """The method that ``text`` names, in upper or lower case; ``text`` itself if it names none."""
     return next((method for method in METHODS if method.lower() == text.lower()), text)
 
 
 def spellings(name: str) -> list[str]:
-    """``name``, and ``name`` as earlier versions wrote the methods that stand in it as words of their own."""
+    """``name``, and ``name`` with each method that is a word in it as earlier versions spelled it."""
     words = re.split("([A-Za-z0-9]+)", name)
     choices = [[word, EARLIER_SPELLINGS[word]] if word in EARLIER_SPELLINGS else [word] for word in words]
     return ["".join(chosen) for chosen in itertools.product(*choices)]

@@ -23,8 +23,8 @@ _INT_LIMIT = 2**63
 class Flag:
     """One line of the flags table.
 
-    ``ge``, ``gt``, ``le`` bound numbers; ``no_effect`` says why a flag that users' scripts may carry changes
-    nothing here (a value other than the default is then worth a warning).
+    ``ge``, ``gt``, ``le`` limit numbers. ``no_effect``: why this flag, which users' scripts may have, changes nothing
+    here; a value other than the default then gives a warning.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Flag:
         return f"{words} {' and '.join(bounds)}".rstrip()
 
     def convert(self, text: str, source: str = "") -> Any:
-        """Value of ``text``, found at ``source``; UsageError naming flag, value and what was expected."""
+        """Value of ``text``, found at ``source``; else UsageError with flag, value and what was expected."""
         try:
             return self._parse(text)
         except ValueError:
@@ -102,7 +102,7 @@ class Flag:
         return found[0]
 
     def spelled(self, value: Any) -> Any:
-        """``value`` as the choices spell it, where it is one of them in upper or lower case; else as it is."""
+        """``value`` as the choices spell it, if it is one of them in upper or lower case; else unchanged."""
         found = self._choices_like(value) if isinstance(value, str) else []
         return found[0] if found else value
 
@@ -129,7 +129,7 @@ def flag(
     le: float | None = None,
     no_effect: str = "",
 ) -> Any:
-    """Dataclass field of one flag; its name and type, and the choices of a Literal, are the field's."""
+    """Dataclass field of one flag. The flag's name, type and (for a Literal) choices are those of the field."""
     metadata = {"help": help, "choices": choices, "ge": ge, "gt": gt, "le": le, "no_effect": no_effect}
     return dataclasses.field(default=default, metadata={"flag": metadata})
 
@@ -178,11 +178,11 @@ def str2bool(text: str) -> bool:
 
 
 def nearest(name: str, names: typing.Iterable[str]) -> str | None:
-    """The name most like a misspelt one, or None when nothing is near."""
+    """The name most like a misspelled one, or None if no name is near."""
     found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)
     return found[0] if found else None
 
 
 def shorten(text: str, limit: int = 80) -> str:
-    """``text``, cut where it is too long for a message."""
+    """``text``, cut if it is too long for a message."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,7 +1,7 @@
 """Flags of CoLo-CAM's loss terms: seeds, CRFs, sizes.
 
-The switches, λ and epochs of the terms come from their rows in ``terms.py`` and are read by ``cfg.term(NAME)``; a term
-is on from its _start_ep to its _end_ep.
+Switch, λ and epochs of each term come from its row in ``terms.py``; ``cfg.term(NAME)`` reads them. A term is on from
+its _start_ep to its _end_ep.
 """
 
 from __future__ import annotations
@@ -19,45 +19,80 @@ from dlib.configure.terms import with_terms
 class SeedFlags:
     """Seeds: pseudo-labels from CAMs (sl_clc)."""
 
-    sl_clc_min: int = flag(10, "background seeds per frame, at most", ge=0)
-    sl_clc_max: int = flag(10, "foreground seeds per frame, at most", ge=0)
+    sl_clc_min: int = flag(10, "background seeds drawn per frame, at most", ge=0)
+    sl_clc_max: int = flag(10, "foreground seeds drawn per frame, at most", ge=0)
     sl_clc_min_p: float = flag(
-        0.2, "share of the frame's lowest CAM pixels that are background candidates", ge=0, le=1
+        0.2,
+        "background seeds come from this share of the frame's pixels, those lowest in the CAM; lower: surer",
+        ge=0,
+        le=1,
     )
     sl_clc_max_p: float = flag(
-        0.2, "share of the region's highest CAM pixels that are foreground candidates", ge=0, le=1
+        0.2,
+        "foreground seeds come from this share of the region's pixels, those highest in "
+        "the CAM; lower: surer",
+        ge=0,
+        le=1,
     )
-    sl_clc_ksz: int = flag(3, "side of the square that each seed grows to, odd", ge=1)
+    sl_clc_ksz: int = flag(
+        3, "each seed grows to a square of this side, in pixels; odd; 1: the pixel alone", ge=1
+    )
     sl_clc_seed_tech: SeedTechnique = flag(
-        "seed_uniform", "foreground seeds drawn uniformly or in proportion to the CAM"
+        "seed_uniform",
+        "foreground seeds: all candidates are as likely (uniform), or more likely where "
+        "the CAM is high (weighted)",
     )
-    sl_clc_use_roi: bool = flag(False, "foreground seeds only inside the CAM's region of interest")
-    sl_clc_roi_method: RoiMethod = flag("roi_all", "region of interest among Otsu's blobs")
+    sl_clc_use_roi: bool = flag(False, "draw foreground seeds only inside the CAM's region of interest (ROI)")
+    sl_clc_roi_method: RoiMethod = flag(
+        "roi_all",
+        "which of the blobs above Otsu's threshold are the ROI: all, the one of highest "
+        "mean CAM, or the largest",
+    )
     sl_clc_roi_min_size: float = flag(
-        0.05, "roi_high_density: least area, as a share of the frame", ge=0, le=1
+        0.05,
+        "roi_high_density: if its area is a smaller share of the frame than this, the largest blob is used",
+        ge=0,
+        le=1,
     )
-    sl_clc_roi_mask: RoiMask = flag("box", "the region's bounding box, as published, or the region itself")
-    sl_clc_fg_erode_k: int = flag(11, "erosion of the region: side of the square", ge=1)
-    sl_clc_fg_erode_iter: int = flag(0, "erosion of the region: iterations", ge=0)
-    sl_clc_balance: bool = flag(False, "give foreground and background seeds the same total weight")
-    sl_clc_knn_t: float = flag(0.0, "exponent h that sharpens the CAM before seeding; 0: off", ge=0)
-    sl_clc_min_t: float = flag(0.0, "exponent h at epoch sl_clc_seed_epoch_switch_uniform", ge=0)
-    sl_clc_seed_epoch_switch_uniform: int = flag(-1, "epoch from which seeding is uniform; -1: never", ge=-1)
+    sl_clc_roi_mask: RoiMask = flag(
+        "box",
+        "draw foreground seeds in the ROI's bounding box, as published, or only in the ROI's own pixels",
+    )
+    sl_clc_fg_erode_k: int = flag(
+        11, "erosion, which shrinks the ROI: side of its square in pixels, odd", ge=1
+    )
+    sl_clc_fg_erode_iter: int = flag(
+        0, "how many times the ROI is eroded; 0: not; raise it if seeds lie outside the object", ge=0
+    )
+    sl_clc_balance: bool = flag(
+        False, "give foreground and background seeds the same total weight; use it if one kind is rare"
+    )
+    sl_clc_knn_t: float = flag(
+        0.0, "temperature that sharpens the CAM before seeding; larger: sharper; 0: off", ge=0
+    )
+    sl_clc_min_t: float = flag(
+        0.0, "temperature to which sl_clc_knn_t falls until epoch sl_clc_seed_epoch_switch_uniform", ge=0
+    )
+    sl_clc_seed_epoch_switch_uniform: int = flag(
+        -1, "from this epoch on, foreground seeds are drawn uniformly; -1: never", ge=-1
+    )
     sl_clc_epoch_switch_to_sl: int = flag(
-        -1, "epoch from which the best model so far makes the CAMs; -1: never", ge=-1
+        -1, "from this epoch on, the best model so far makes the CAMs, not the classifier; -1: never", ge=-1
     )
     sl_clc_block: int = flag(
         1, "block size of seeding", ge=1, no_effect="seeds are pixels; the authors' program ignores it too"
     )
-    seg_ignore_idx: int = flag(SEED_IGNORE, "target value of pixels without a seed")
+    seg_ignore_idx: int = flag(SEED_IGNORE, "label of pixels without a seed; any number except 0 and 1")
     seed_refine_sigma_xy: float = flag(
         0.0,
-        "width in pixels of a bilateral filter that gives CAMs the frame's edges before seeding; 0: off",
+        "width in pixels of a bilateral filter that fits CAMs to the frame's edges before seeding; 0: off",
         ge=0,
     )
-    seed_refine_sigma_rgb: float = flag(30.0, "width of that filter in grey levels", ge=0.01)
+    seed_refine_sigma_rgb: float = flag(
+        30.0, "width of that filter in colour levels (0..255); smaller: it keeps weaker edges", ge=0.01
+    )
     seed_cam_method: str = flag(
-        "", "CAM method that seeds are drawn from; empty: --method", choices=("", *METHODS)
+        "", "CAM method that makes the CAMs for the seeds; empty: the one of --method", choices=("", *METHODS)
     )
 
 
@@ -66,11 +101,17 @@ class SeedFlags:
 class CrfFlags:
     """Dense CRF per frame (crf_clc)."""
 
-    crf_clc_sigma_rgb: float = flag(15.0, "width of the colour kernel, in grey levels", ge=0.01)
-    crf_clc_sigma_xy: float = flag(100.0, "width of the position kernel, in pixels", ge=0.01)
-    crf_clc_scale: float = flag(1.0, "size of the image and maps that the filter sees", gt=0, le=1)
+    crf_clc_sigma_rgb: float = flag(
+        15.0, "width of the colour kernel in colour levels (0..255); larger: colours may differ more", ge=0.01
+    )
+    crf_clc_sigma_xy: float = flag(
+        100.0, "width of the position kernel in pixels; larger: pixels may be farther apart", ge=0.01
+    )
+    crf_clc_scale: float = flag(
+        1.0, "factor on the size of image and maps in this term; lower it to save time and memory", gt=0, le=1
+    )
     crf_backend: Backend = flag(
-        "auto", "filters in C++ or in PyTorch; auto: C++ on the CPU, PyTorch elsewhere"
+        "auto", "filters in C++ (cpp, CPU only) or in PyTorch (torch); auto: cpp on the CPU, torch elsewhere"
     )
 
 
@@ -79,15 +120,32 @@ class CrfFlags:
 class JointCrfFlags:
     """Joint colour CRF over the frames of a shot (rgb_jcrf_clc)."""
 
-    rgb_jcrf_clc_lambda_style: LambdaStyle = flag("constant", "λ·L, or λ·L/|L| (adaptive)")
-    rgb_jcrf_clc_sigma_rgb: float = flag(15.0, "width of the colour kernel", ge=0.01)
-    rgb_jcrf_clc_input_data: JointInput = flag("image", "what pixels are compared by")
-    rgb_jcrf_clc_input_re_dim: int = flag(
-        -1, "deep_features: channels kept, by averaging consecutive ones; -1: all", ge=-1
+    rgb_jcrf_clc_lambda_style: LambdaStyle = flag(
+        "constant", "constant: λ·L; adaptive: λ·L/|L|, so that the term always has the size λ"
     )
-    rgb_jcrf_clc_scale: float = flag(1.0, "size of the images and maps that the filter sees", gt=0, le=1)
-    rgb_jcrf_clc_warmup_ep: int = flag(0, "epochs over which λ grows linearly from 0; 0: at once", ge=0)
-    rgb_jcrf_clc_seed_agreement: bool = flag(False, "weight the term by the maps' agreement with the seeds")
+    rgb_jcrf_clc_sigma_rgb: float = flag(
+        15.0, "width of the colour kernel in units of the planes; larger: colours may differ more", ge=0.01
+    )
+    rgb_jcrf_clc_input_data: JointInput = flag(
+        "image", "planes by which pixels are compared: the frame's colours, decoder features, or map logits"
+    )
+    rgb_jcrf_clc_input_re_dim: int = flag(
+        -1,
+        "deep_features: average the channels in groups to this number; -1: keep all; fewer is faster",
+        ge=-1,
+    )
+    rgb_jcrf_clc_scale: float = flag(
+        1.0,
+        "factor on the size of images and maps in this term; lower it to save time and memory",
+        gt=0,
+        le=1,
+    )
+    rgb_jcrf_clc_warmup_ep: int = flag(
+        0, "epochs in which λ grows linearly to its full value; 0: full from the start", ge=0
+    )
+    rgb_jcrf_clc_seed_agreement: bool = flag(
+        False, "lower the term's weight while the maps do not agree with the seeds"
+    )
 
 
 @dataclass(frozen=True)
@@ -95,7 +153,9 @@ class JointCrfFlags:
 class SizeFlags:
     """Size priors and the other terms."""
 
-    sizefg_tmp_clc_eps: float = flag(0.001, "tolerance of the size, as a share of the frame", ge=0)
+    sizefg_tmp_clc_eps: float = flag(
+        0.001, "allowed difference from the ROI's size, as a share of the frame", ge=0
+    )
     sizefg_tmp_clc_knn: int = flag(
         0, "frames around", ge=0, no_effect="the size is always taken from the frame itself"
     )
@@ -111,6 +171,6 @@ class SizeFlags:
 class BarrierFlags:
     """Extended log-barrier (ELB) of the size terms."""
 
-    elb_init_t: float = flag(1.0, "parameter t at the start", gt=0)
+    elb_init_t: float = flag(1.0, "barrier parameter t at the start; larger: a harder limit", gt=0)
     elb_max_t: float = flag(10.0, "largest t", gt=0)
-    elb_mulcoef: float = flag(1.01, "factor on t after every epoch", ge=1)
+    elb_mulcoef: float = flag(1.01, "factor on t after every epoch; 1: t never changes", ge=1)

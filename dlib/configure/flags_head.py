@@ -1,4 +1,4 @@
-"""Options of the pooling head: a group of flags, and what models and heads take."""
+"""Options of the pooling head: a group of flags, which models and heads use too."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ class HeadOptions:
     """Pooling head."""
 
     spatial_pooling: str = flag(
-        WGAP, "classification head; follows --method when not given", choices=tuple(POOLINGS)
+        WGAP, "classification head; default: the only one that fits --method", choices=tuple(POOLINGS)
     )
     support_background: bool = flag(
-        True, "one more class map for the background in heads that make maps (no effect for WGAP)"
+        True, "heads that make maps: one more map for the background (no effect for WGAP)"
     )
-    wc_modalities: int = flag(5, "WILDCAT: maps per class", ge=1)
-    wc_kmax: float = flag(0.5, "WILDCAT: share of highest pixels", gt=0, le=1)
-    wc_kmin: float = flag(0.1, "WILDCAT: share of lowest pixels", ge=0, le=1)
-    wc_alpha: float = flag(0.6, "WILDCAT: weight of the lowest pixels", ge=0)
-    wc_dropout: float = flag(0.0, "WILDCAT: dropout of the highest and lowest pixels", ge=0, le=0.999)
-    lse_r: float = flag(10.0, "LogSumExp: sharpness r", gt=0)
+    wc_modalities: int = flag(5, "WILDCAT: maps per class, of which the mean is used", ge=1)
+    wc_kmax: float = flag(0.5, "WILDCAT: share of the highest pixels that the score is made from", gt=0, le=1)
+    wc_kmin: float = flag(
+        0.1, "WILDCAT: share of the lowest pixels that the score is made from; 0: none", ge=0, le=1
+    )
+    wc_alpha: float = flag(0.6, "WILDCAT: weight of the lowest pixels in the score", ge=0)
+    wc_dropout: float = flag(
+        0.0, "WILDCAT: probability that a pixel of the class maps is dropped in training", ge=0, le=0.999
+    )
+    lse_r: float = flag(
+        10.0, "LogSumExp: sharpness r; near 0: the mean of all pixels; large: their maximum", gt=0
+    )
 
     def head_options(self) -> HeadOptions:
         """These options alone, without the other flags of a configuration."""

@@ -1,4 +1,4 @@
-"""Flags of the run around the method: data, sampling, training loop, evaluation, files, machines."""
+"""Flags of a run: data, sampling, training loop, evaluation, files, machines."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ class RunFlags:
 
     task: str = flag(
         STD_CL,
-        "what is trained: the frame classifier, or the decoder on the frozen classifier",
+        "what to train: the frame classifier, or CoLo-CAM's decoder on a trained classifier",
         choices=tuple(TASKS),
     )
     config: str | None = flag(None, "YAML file with flags; flags on the command line win")
     MYSEED: str = flag("0", "seed of every random choice, an integer >= 0")
-    exp_id: str = flag("123456789", "identifier of the run, part of its folder's name")
+    exp_id: str = flag("123456789", "name of the run, part of its folder's name; a new name starts a new run")
     debug_subfolder: str = flag("", "folder between exps/ and the dataset's name; empty: none")
     exps_root: str = flag("exps", "folder of all experiments")
     pretrained_root: str = flag(
         "pretrained", "folder of ImageNet weights (imagenet/) and promoted best models (<tag>/)"
     )
-    cams_root: str = flag("data_cams", "folder of the stored CAMs that seeds are drawn from")
-    dry_run: bool = flag(False, "print the plan (data, parameters, steps, memory, time) and stop")
-    deterministic: bool = flag(False, "deterministic algorithms on CUDA too: slower, resumes bit by bit")
+    cams_root: str = flag("data_cams", "folder of the stored CAMs for the seeds")
+    dry_run: bool = flag(
+        False, "print the plan (data, parameters, steps, memory, time) and stop; write nothing"
+    )
+    deterministic: bool = flag(
+        False, "deterministic algorithms on CUDA too: slower; a resumed run then gives the same bits"
+    )
 
 
 @dataclass(frozen=True)
@@ -46,23 +50,30 @@ class DataFlags:
         "folder of the folds: <metadata_root>/<dataset>, or itself if it holds train/",
     )
     num_classes: int = flag(
-        10, "number of classes; the folds decide, a given number that differs from them is an error", ge=1
+        10, "number of classes; leave it out: the folds say it, and another number is an error", ge=1
     )
-    crop_size: int = flag(224, "side in pixels of the square that networks see", ge=8, le=4096)
+    crop_size: int = flag(224, "side in pixels of the square that the networks see", ge=8, le=4096)
     resize_size: int = flag(
         256, "side in pixels to which train frames are resized before the crop", ge=8, le=4096
     )
-    num_val_sample_per_class: int = flag(0, "validation frames used per class; 0: all", ge=0)
-    num_workers: int = flag(4, "processes that load data, per training process; 0: none", ge=0, le=1024)
+    num_val_sample_per_class: int = flag(
+        0, "validation frames used per class; 0: all; fewer make validation faster", ge=0
+    )
+    num_workers: int = flag(
+        4,
+        "processes that load data, per training process; 0: none; raise it if training waits for data",
+        ge=0,
+        le=1024,
+    )
     skip_bad_frames: bool = flag(
-        False, "replace an unreadable train frame by another of its shot instead of stopping"
+        False, "use another frame of the shot instead of an unreadable train frame; False: stop"
     )
     aug_color: float = flag(
-        0.0, "strength of random brightness, contrast and saturation of train frames; 0: off", ge=0, le=1
+        0.0, "random change of brightness, contrast, saturation of train frames: strength; 0: off", ge=0, le=1
     )
     aug_scale_min: float = flag(
         1.0,
-        "smallest share of a train frame's area that the random crop takes; 1: crop_size as it is",
+        "a random crop covers at least this share of a train frame's area; 1: a crop of crop_size",
         gt=0,
         le=1,
     )
@@ -72,21 +83,27 @@ class DataFlags:
 class SamplingFlags:
     """Frames and minibatches."""
 
-    batch_size: int = flag(32, "frames per step and process", ge=1)
+    batch_size: int = flag(32, "frames per step and process; lower it if memory is too small", ge=1)
     sample_fr_limit: float = flag(
-        1.0, "share of each shot, around its middle, that frames are drawn from", gt=0, le=1
+        1.0, "share of each shot, around its middle, that frames are drawn from; 1: all of it", gt=0, le=1
     )
     sample_n_from_seq: int = flag(
-        1, "frames drawn from each shot per epoch (all allowed ones if there are not more)", ge=1
+        1,
+        "frames drawn from each shot per epoch (all if the shot has fewer); the joint CRF needs 2 or more",
+        ge=1,
     )
-    sample_n_from_seq_style: SampleStyle = flag("random", "which frames go together")
-    sample_n_from_seq_dist: SampleDist = flag("uniform", "how the first frame (random: every frame) is drawn")
-    sample_n_from_seq_std: float = flag(1.0, "standard deviation of the gaussian, in frames", gt=0)
+    sample_n_from_seq_style: SampleStyle = flag("random", "which frames of a shot are drawn together")
+    sample_n_from_seq_dist: SampleDist = flag(
+        "uniform", "how the first frame is drawn; with style random: how every frame is drawn"
+    )
+    sample_n_from_seq_std: float = flag(1.0, "gaussian: standard deviation, in frames", gt=0)
     min_tr_batch_sz: int = flag(
-        -1, "least number of shots drawn together and cut into minibatches; -1: no least", ge=-1
+        -1, "smallest number of shots drawn together and cut into minibatches; -1: no minimum", ge=-1
     )
-    drop_small_tr_batch: bool = flag(False, "drop a short minibatch when its block already gave an update")
-    fill_small_tr_batch: bool = flag(True, "fill a short minibatch up by repeating its frames from the start")
+    drop_small_tr_batch: bool = flag(
+        False, "leave a short minibatch out if shots drawn with it already gave an update"
+    )
+    fill_small_tr_batch: bool = flag(True, "fill a short minibatch by repeating its frames")
 
 
 @dataclass(frozen=True)
@@ -94,22 +111,25 @@ class TrainingFlags:
     """Training loop."""
 
     max_epochs: int = flag(150, "epochs to train", ge=0)
-    amp: bool = flag(False, "mixed precision in training, where the device has it")
+    amp: bool = flag(False, "mixed precision in training, if the device has it: saves time and memory")
     amp_eval: bool = flag(False, "mixed precision in evaluation and in the CAM store")
     amp_dtype: str = flag("auto", "number format of mixed precision", choices=("auto", "float16", "bfloat16"))
     channels_last: str = flag(
         "auto", "memory format of the networks; auto: where it is faster", choices=("auto", "true", "false")
     )
-    compile: bool = flag(False, "torch.compile the network")
-    grad_clip: float = flag(0.0, "largest gradient norm; 0: no limit", ge=0)
+    compile: bool = flag(False, "compile the network with torch.compile")
+    grad_clip: float = flag(0.0, "largest gradient norm, larger ones are scaled down; 0: no limit", ge=0)
     ema_decay: float = flag(
-        0.0, "decay of the running average of weights that is evaluated and kept; 0: off", ge=0, le=0.999999
+        0.0,
+        "decay of a running average of the weights, which is evaluated and kept instead; 0: off",
+        ge=0,
+        le=0.999999,
     )
     best_start_ep: int = flag(
-        0, "first epoch whose weights can become the best; 0: also those before training", ge=0
+        0, "first epoch whose weights can become the best; 0: also the weights before training", ge=0
     )
     early_stop_patience: int = flag(
-        0, "stop after so many epochs without a better validation localization; 0: never", ge=0
+        0, "stop after this many epochs without better validation localization; 0: never", ge=0
     )
 
 
@@ -118,28 +138,36 @@ class EvaluationFlags:
     """Evaluation."""
 
     box_v2_metric: bool = flag(
-        False, "headline is the mean CorLoc over IoU 30, 50, 70 with boxes of all contours (MaxBoxAccV2)"
+        False, "main result: mean CorLoc over IoU 30, 50, 70 with boxes of all contours (MaxBoxAccV2)"
     )
-    cam_curve_interval: float = flag(0.001, "step between CAM thresholds on the test split", gt=0, le=1)
-    val_cam_curve_interval: float = flag(0.004, "step between CAM thresholds on validation", gt=0, le=1)
+    cam_curve_interval: float = flag(
+        0.001, "step between the CAM thresholds that are tried on the test split", gt=0, le=1
+    )
+    val_cam_curve_interval: float = flag(
+        0.004, "step between the CAM thresholds that are tried on validation", gt=0, le=1
+    )
     map_temperature: float = flag(
         1.0,
-        "CoLo-CAM: divides the map logits before the softmax that gives the CAM; larger is softer",
+        "CoLo-CAM: the map logits are divided by it before the softmax; larger: softer maps",
         ge=0.01,
     )
     map_refine_sigma_xy: float = flag(
-        0.0, "width in pixels of a bilateral filter that gives final maps the frame's edges; 0: off", ge=0
+        0.0, "width in pixels of a bilateral filter that fits final maps to the frame's edges; 0: off", ge=0
     )
-    map_refine_sigma_rgb: float = flag(30.0, "width of that filter in grey levels", ge=0.01)
+    map_refine_sigma_rgb: float = flag(
+        30.0, "width of that filter in colour levels (0..255); smaller: it keeps weaker edges", ge=0.01
+    )
     multi_contour_eval: bool = flag(
         True, "boxes of all contours", no_effect="follows box_v2_metric, as in the authors' program"
     )
     multi_iou_eval: bool = flag(
         True, "IoU 30, 50, 70", no_effect="all three are always reported; box_v2_metric chooses the headline"
     )
-    eval_checkpoint_type: str = flag(BEST_LOCALIZATION, "which best model eval_only uses", choices=CRITERIA)
+    eval_checkpoint_type: str = flag(
+        BEST_LOCALIZATION, "which best model eval_only evaluates", choices=CRITERIA
+    )
     eval_batch_size: int = flag(
-        0, "frames per evaluation batch; 0: batch_size. Results do not depend on it", ge=0
+        0, "frames per evaluation batch; 0: batch_size; results do not depend on it", ge=0
     )
     eval_only: bool = flag(False, "evaluate the model in fd_exp and stop")
     fd_exp: str | None = flag(None, "experiment folder (or folder of weights) for eval_only")
@@ -150,8 +178,10 @@ class EvaluationFlags:
 class CheckpointFlags:
     """Checkpoints."""
 
-    checkpoint_save: int = flag(5000, "steps between checkpoints (one more at the end of each epoch)", ge=1)
-    keep_last_n_checkpoints: int = flag(2, "checkpoints kept", ge=1)
+    checkpoint_save: int = flag(
+        5000, "steps between checkpoints; there is one more at the end of each epoch", ge=1
+    )
+    keep_last_n_checkpoints: int = flag(2, "how many checkpoints are kept: the newest ones", ge=1)
 
 
 @dataclass(frozen=True)
@@ -160,10 +190,10 @@ class OutputFlags:
 
     verbose: bool = flag(True, "log on screen too; False: only in the experiment's files")
     progress: str = flag("auto", "progress bars; auto: only on a terminal", choices=("auto", "true", "false"))
-    log_every: int = flag(1, "steps between step records in log.jsonl", ge=1)
+    log_every: int = flag(1, "steps between two step records in log.jsonl", ge=1)
     plot_tr_cam_progress: bool = flag(False, "draw the CAMs of some train frames after every epoch")
     plot_tr_cam_progress_n: int = flag(0, "how many train frames plot_tr_cam_progress draws; 0: 10", ge=0)
-    vizu_n: int = flag(10, "pictures per class drawn at the end; 0: none", ge=0)
+    vizu_n: int = flag(10, "pictures drawn per class at the end; 0: none", ge=0)
     report: bool = flag(True, "write report.html, updated after every epoch")
     tensorboard: bool = flag(False, "write TensorBoard files too (needs the tensorboard package)")
 
@@ -173,17 +203,21 @@ class DistributedFlags:
     """Devices and processes."""
 
     device: str = flag(
-        "auto", "where to compute; auto: CUDA if there is any", choices=("auto", "cuda", "cpu")
+        "auto",
+        "where to compute; auto: CUDA if a card can be used, else the CPU",
+        choices=("auto", "cuda", "cpu"),
     )
     cudaid: str = flag(
         "0",
-        "CUDA cards to use, separated by commas; process i of a machine takes the i-th. Where CUDA_VISIBLE_DEVICES is "
-        "set: the numbers or names (GPU-…, MIG-…) that it lists, else places in its list from 0 on; any number where "
+        "CUDA cards to use, separated by commas; process i of a machine uses the i-th. If CUDA_VISIBLE_DEVICES is "
+        "set: numbers or names (GPU-…, MIG-…) from its list, or else positions in it, from 0; any number if "
         "it shows one card",
     )
-    dist_backend: str = flag("gloo", "how processes talk", choices=("gloo", "nccl", "mpi"))
-    init_method: str = flag("", "where processes meet; empty: what torchrun says")
+    dist_backend: str = flag(
+        "gloo", "how processes exchange data; nccl needs CUDA", choices=("gloo", "nccl", "mpi")
+    )
+    init_method: str = flag("", "address where processes meet; empty: torchrun's")
     local_rank: int = flag(0, "number of this process on its machine", ge=0, no_effect="torchrun says it")
-    local_world_size: int = flag(1, "processes on each machine; checked against torchrun's", ge=1)
+    local_world_size: int = flag(1, "processes on each machine; must be torchrun's number", ge=1)
     world_size: int = flag(1, "processes in all", ge=1, no_effect="torchrun says it")
-    sync_bn: bool = flag(False, "batch norm over all processes (CUDA)")
+    sync_bn: bool = flag(False, "batch norm over the frames of all processes (CUDA only)")

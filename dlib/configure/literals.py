@@ -1,4 +1,4 @@
-"""The words that library functions and flags take, each list once. Imports no torch.
+"""The words that library functions and flags accept, each list in one place. Imports no torch.
 
 A flag annotated with one of these has its words as choices, and mypy sees that its value is one of them.
 """
@@ -14,7 +14,7 @@ RoiMethod = Literal["roi_all", "roi_high_density", "largest"]
 """Which of Otsu's blobs are a CAM's region of interest."""
 
 RoiMask = Literal["box", "region"]
-"""What of the region foreground seeds are drawn from."""
+"""Which part of the region foreground seeds are drawn from."""
 
 SeedTechnique = Literal["seed_uniform", "seed_weighted"]
 """How foreground seeds are drawn from their candidates."""
@@ -26,7 +26,7 @@ JointInput = Literal["image", "deep_features", "cam_logits"]
 """The planes by which the joint CRF compares pixels."""
 
 SampleStyle = Literal["before", "after", "before-after", "random"]
-"""Which frames of a shot go together."""
+"""Which frames of a shot are drawn together."""
 
 SampleDist = Literal["uniform", "gaussian", "interval"]
 """How the first frame (random: every frame) is drawn."""

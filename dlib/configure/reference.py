@@ -1,6 +1,6 @@
-"""The help and the reference page doc/flags.md, both made from the flags table.
+"""``--help`` and the reference page doc/flags.md, both made from the flags table.
 
-``python -m dlib.configure.reference`` writes the page, and the bash completion of all commands; ``--check`` only says
+``python -m dlib.configure.reference`` writes the page and the bash completion of all commands. ``--check`` only tells
 whether these files are up to date.
 """
 
@@ -27,7 +27,7 @@ def _by_group(flags: Iterable[Flag]) -> Iterator[tuple[str, list[Flag]]]:
 
 
 def help_text(program: str) -> str:
-    """What ``--help`` prints: flags by concern, with type or choices, and default."""
+    """What ``--help`` prints: flags in groups, with type or choices, and default."""
     parser = argparse.ArgumentParser(
         usage=f"{program} --flag value ...",
         description="CoLo-CAM: object localization in videos from class labels alone. "
@@ -50,8 +50,8 @@ def page_text() -> str:
         "# Flags",
         "",
         "Made by `python -m dlib.configure.reference` from `dlib/configure/flags_*.py`; do not edit by hand.",
-        "Flags are written `--flag value` or `--flag=value`; the last one wins. `--config FILE.yml` reads",
-        "`flag: value` lines, over which the command line wins.",
+        "Write a flag as `--flag value` or `--flag=value`; the last one wins. `--config FILE.yml` reads",
+        "`flag: value` lines; a flag on the command line wins over them.",
         "Type `str2bool`: yes/no/true/false/t/f/y/n/1/0, any case.",
     ]
     for title, members in _by_group(FLAGS.values()):
@@ -77,8 +77,8 @@ def page_text() -> str:
 
 @command()
 def main(argv: Sequence[str]) -> int:
-    """Write both files, or with ``--check`` return 1 if one is not what the table says."""
-    # Its commands read the flags table's package, in which this module stands.
+    """Write both files. With ``--check`` write nothing, and return 1 if one differs from the table."""
+    # Imported here: the commands import the package of this module.
     from dlib.commands.completion import completion_text
 
     stale = []

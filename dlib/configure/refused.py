@@ -1,4 +1,4 @@
-"""Flags and tasks of the authors' program that this one does not have: refused by name, not as misspelt."""
+"""Flags and tasks of the authors' program that this one does not have; the error names the task, not a spelling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OTHER_TASKS = ("F_CL", "TCAM", "C_BOX", "SEGMENTATION")
 
 _HERE = f"tasks here: {', '.join(TASKS)}"
 
-# Pattern of the whole flag name, and whose flag it is.
+# Pattern of the full flag name, and the task that the flag belongs to.
 _OWNERS = tuple(
     (re.compile(pattern), owner)
     for pattern, owner in (

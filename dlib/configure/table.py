@@ -1,4 +1,4 @@
-"""The whole flags table: every group, in the order in which help and reference page show them."""
+"""The flags table: all groups, in the order of the help and of the reference page."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Flags(
     flags_run.OutputFlags,
     flags_run.DistributedFlags,
 ):
-    """One attribute per flag; those that the rows of loss terms make are read by ``term``."""
+    """One attribute per flag; ``term`` reads the flags that come from the rows of loss terms."""
 
     def term(self, name: str) -> TermSettings:
-        """What the flags say of the loss term ``name``. Raises KeyError for a name without a row."""
+        """What the flags say about the loss term ``name``. Raises KeyError for a name without a row."""
         row = TERMS[name]
         return TermSettings(
             row=row,
@@ -59,5 +59,5 @@ FLAGS: dict[str, Flag] = {flag.name: flag for group in Flags.__bases__ for flag 
 
 
 def spelled(record: Mapping[str, Any]) -> dict[str, Any]:
-    """``record``, by names of flags, with the choices as this version spells them: files of earlier ones may differ."""
+    """``record``, by names of flags, with the choices as this version spells them; older files may differ."""
     return {name: FLAGS[name].spelled(value) if name in FLAGS else value for name, value in record.items()}

@@ -1,6 +1,6 @@
-"""Every loss term once: one row gives its switch, λ and epochs as flags, their checks, its class and its title.
+"""The table of loss terms: one row gives a term's flags (switch, λ, epochs), their checks, its class and its title.
 
-A new term is a class in ``dlib/losses/`` and a row here; flags of its own are fields of a group in ``flags_*.py``.
+A new term is a class in ``dlib/losses/`` and a row here. Its other flags are fields of a group in ``flags_*.py``.
 Nothing here imports torch.
 """
 
@@ -25,8 +25,8 @@ class TermRow:
         loss: its class, a ``dlib.losses.Term``, as ``module:Class``.
         weight_flag, weight: the flag of λ and its default.
         start_flag, end_flag: the flags of the first and the last epoch; None: on in every epoch.
-        options: the class's further arguments, each with the flag that gives it; both of one type.
-        group: the flags group that the term's flags stand in.
+        options: the class's other arguments, each with the flag that gives its value; both have the same type.
+        group: the group of flags that has the term's flags.
         task: the task that has the term.
     """
 
@@ -45,14 +45,14 @@ class TermRow:
 
 @dataclass(frozen=True)
 class TermSettings:
-    """What the flags say of one term: see ``Config.term``.
+    """What the flags say about one term: see ``Config.term``.
 
     Attributes:
         row: the term.
         on: whether it is part of the loss.
         weight: λ.
         start_epoch, end_epoch: first and last epoch; the first of all is 1, -1: no end.
-        options: the class's further arguments.
+        options: the class's other arguments.
     """
 
     row: TermRow
@@ -68,7 +68,7 @@ _ROWS = (
     TermRow(
         "sl_clc",
         title="Seeds",
-        help="cross entropy of the maps against seeds drawn from CAMs",
+        help="seeds: train the maps on pixels that CAMs mark as foreground or background",
         loss="dlib.losses.colocam:SelfLearning",
         weight_flag="sl_clc_lambda",
         start_flag="sl_clc_start_ep",
@@ -79,7 +79,7 @@ _ROWS = (
     TermRow(
         "soft_cam_clc",
         title="Soft CAM",
-        help="maps follow the CAM as a soft label of every pixel, beside or without seeds",
+        help="soft CAM: the maps follow the CAM in every pixel, with or without seeds",
         loss="dlib.losses.colocam:SoftCam",
         weight_flag="soft_cam_clc_lambda",
         start_flag="soft_cam_clc_start_ep",
@@ -89,7 +89,7 @@ _ROWS = (
     TermRow(
         "crf_clc",
         title="Dense CRF",
-        help="dense CRF loss of each frame",
+        help="dense CRF: pixels of a frame that are near in place and colour get the same label",
         loss="dlib.losses.colocam:ConRanField",
         weight_flag="crf_clc_lambda",
         weight=2e-09,
@@ -106,7 +106,7 @@ _ROWS = (
     TermRow(
         "rgb_jcrf_clc",
         title="Joint colour CRF",
-        help="colour CRF loss over the frames of one shot together",
+        help="joint colour CRF: pixels of like colour in the frames of a shot get the same label",
         loss="dlib.losses.colocam:RgbJointConRanField",
         weight_flag="rgb_jcrf_clc_lambda",
         weight=2e-09,
@@ -127,7 +127,7 @@ _ROWS = (
     TermRow(
         "max_sizepos_clc",
         title="Size prior",
-        help="foreground and background both as large as can be",
+        help="size prior: neither foreground nor background may vanish from a map",
         loss="dlib.losses.colocam:MaxSizePositive",
         weight_flag="max_sizepos_clc_lambda",
         start_flag="max_sizepos_clc_start_ep",
@@ -136,7 +136,7 @@ _ROWS = (
     TermRow(
         "min_entropy_clc",
         title="Entropy",
-        help="low entropy of every pixel",
+        help="entropy: every pixel is clearly foreground or background",
         loss="dlib.losses.colocam:Entropy",
         weight_flag="min_entropy_clc_lambda",
         start_flag="min_entropy_clc_start_ep",
@@ -145,7 +145,7 @@ _ROWS = (
     TermRow(
         "size_bg_g_fg_clc",
         title="Background larger",
-        help="background larger than foreground",
+        help="the background is larger than the foreground",
         loss="dlib.losses.colocam:BgSizeGreaterFg",
         weight_flag="size_bg_g_fg_clc_lambda",
         start_flag="size_bg_g_fg_clc_start_ep",
@@ -154,7 +154,7 @@ _ROWS = (
     TermRow(
         "sizefg_tmp_clc",
         title="Foreground size",
-        help="foreground as large as the CAM's region of interest says",
+        help="the foreground is as large as the CAM's region of interest (ROI)",
         loss="dlib.losses.colocam:FgSize",
         weight_flag="sizefg_tmp_clc_lambda",
         start_flag="sizefg_tmp_clc_start_ep",
@@ -164,7 +164,7 @@ _ROWS = (
     TermRow(
         "empty_out_bb_clc",
         title="Empty outside ROI",
-        help="no foreground outside the box of the CAM's region of interest",
+        help="no foreground outside the bounding box of the CAM's region of interest (ROI)",
         loss="dlib.losses.colocam:EmptyOutsideBbox",
         weight_flag="empty_out_bb_clc_lambda",
         start_flag="empty_out_bb_clc_start_ep",
@@ -173,7 +173,7 @@ _ROWS = (
 )
 TERMS: dict[str, TermRow] = {row.name: row for row in _ROWS}
 
-# Losses without a switch: a classifier's only one, and the one of an encoder that is trained with the maps.
+# Losses without a switch: the only loss of a classifier, and that of an encoder that is trained with the maps.
 _OTHER_TITLES = {"classification": "Classification", "class": "Classification"}
 
 
@@ -191,9 +191,9 @@ _Group = TypeVar("_Group", bound=type)
 
 
 def with_terms(group: _Group) -> _Group:
-    """Class decorator below ``@dataclass``: the flags of the terms whose row names ``group`` become its first fields.
+    """Class decorator below ``@dataclass``: adds the flags of the terms whose row names ``group``.
 
-    After a term's own flags come those declared fields whose names begin with the term's.
+    They become the first fields. Each term's flags are followed by the declared fields whose names begin with its name.
     """
     declared = dict(group.__annotations__)
     ordered: dict[str, Any] = {}
@@ -211,11 +211,14 @@ def _flags_of_row(row: TermRow) -> dict[str, tuple[type, Any]]:
     """The flags that a row makes, as dataclass fields with their types."""
     flags: dict[str, tuple[type, Any]] = {
         row.name: (bool, flag(False, row.help)),
-        row.weight_flag: (float, flag(row.weight, "weight λ of the term", ge=0)),
+        row.weight_flag: (
+            float,
+            flag(row.weight, "weight λ of this term in the loss; larger: it counts more", ge=0),
+        ),
     }
     if row.start_flag:
-        start = flag(0, "first epoch of the term (epochs count from 1)", ge=0)
+        start = flag(0, "first epoch in which this term is on; epochs count from 1", ge=0)
         flags[row.start_flag] = (int, start)
     if row.end_flag:
-        flags[row.end_flag] = (int, flag(-1, "last epoch of the term; -1: no end", ge=-1))
+        flags[row.end_flag] = (int, flag(-1, "last epoch in which this term is on; -1: no end", ge=-1))
     return flags

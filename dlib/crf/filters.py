@@ -43,18 +43,18 @@ def bilateral_filter(
 ) -> Tensor:
     """out_i = sum_j exp(-|f_i - f_j|^2 / 2) v_j with f = (x, y)/sigma_xy, (R, G, B)/sigma_rgb, j = i included.
 
-    On the permutohedral lattice (Adams, Baek & Davis 2010), which is well below the exact sum: see
-    doc/performance.md. Differentiable in `values`; the filter counts as symmetric, which holds to about 0.2 %.
+    On the permutohedral lattice (Adams, Baek & Davis 2010), whose result is well below the exact sum: see
+    doc/performance.md. Differentiable in `values`; the gradient treats the filter as symmetric, true to about 0.2 %.
 
     Args:
         images: [N, 3, H, W], usually 0..255.
         values: [N, K, H, W].
         sigma_rgb, sigma_xy: standard deviations in colour levels and pixels, > 0.
-        backend: "cpp" (CPU), "torch" (any device), or "auto": the first for CPU
-            tensors where it is built, else the second.
-        value_range: least and greatest plane value where they are known, (0, 255) for images. The host then does not
-            wait for the device with "torch", unless the table of all possible vertices were too large; images with
-            a value outside, NaN too, give NaN instead of an error.
+        backend: "cpp" (CPU), "torch" (any device), or "auto": "cpp" for CPU
+            tensors if it is built, else "torch".
+        value_range: smallest and largest plane value if they are known, (0, 255) for images. With "torch" the host
+            then does not wait for the device, unless the table of all possible vertices would be too large. Images
+            with a value outside, or with NaN, then give NaN instead of an error.
     Returns: [N, K, H, W], float32, on the device of `values`.
     Raises ValueError or TypeError for wrong shapes, sizes, types, devices and, with "cpp", non-finite numbers.
     """
@@ -71,7 +71,7 @@ def color_bilateral_filter(
     backend: Backend = "auto",
     value_range: Range | None = None,
 ) -> Tensor:
-    """The same with the P image planes as the only features, f = planes/sigma_rgb, wherever pixels are.
+    """The same filter with only the P image planes as features, f = planes/sigma_rgb, without positions.
 
     Args:
         images: [N, P, H, W], P from 1 to 256 planes of any meaning.
@@ -118,7 +118,7 @@ def choose_backend(backend: Backend, values: Tensor) -> Literal["cpp", "torch"]:
     if on_cpu and backend == "auto" and not _is_built():
         warn_once(
             "filters",
-            "the C++ filters are not built: PyTorch does their work, more slowly (pip install . with GCC or clang)",
+            "the C++ filters are not built: PyTorch is used instead, slower (pip install . with GCC or clang)",
         )
         return "torch"
     if backend == "cpp" and not on_cpu:
@@ -214,4 +214,4 @@ def _check_groups(groups: Groups, n: int) -> None:
     if any(not 0 <= member < n for member in members):
         raise ValueError(f"groups must name images 0..{n - 1}, not {sorted(set(members))}")
     if len(set(members)) != len(members):
-        raise ValueError("an image stands in the groups twice")
+        raise ValueError("an image is in the groups twice")

@@ -1,13 +1,14 @@
-"""Where the vertices of a permutohedral lattice lie in a table, known before a pixel is read.
+"""The places of a permutohedral lattice's vertices in a table, known before a pixel is read.
 
 Notation, for d features f_0 … f_(d-1): a vertex has integer coordinates c_0 … c_d of sum 0, all congruent modulo
 d + 1. The place of a vertex in the table is linear in them, place = origin + Σ_i steps[i] · c_i / (d + 1) with
-Σ_i steps[i] = 0, so that the neighbour along axis i lies steps[i] further, wherever the vertex is.
+Σ_i steps[i] = 0, so that the neighbour along axis i lies steps[i] further, for every vertex.
 
-Which steps keep different vertices apart? M_i = (c_0 + … + c_i - (i + 1) · c_(i+1)) / (d + 1) is an integer, depends
-on feature i alone, and M_0 … M_(d-1) tell a vertex. With g_i = M_i / (i + 1) the place is Σ_i weight_i · g_i, and g_i
-is an integer where g_0 … g_(i-1) are 0. So two vertices have different places if each weight is larger than all that
-the later features can add up to, as in a number with digits. The features' ranges bound that.
+Which steps give different vertices different places? M_i = (c_0 + … + c_i - (i + 1) · c_(i+1)) / (d + 1) is an
+integer, depends only on feature i, and M_0 … M_(d-1) identify a vertex. With g_i = M_i / (i + 1) the place is
+Σ_i weight_i · g_i, and g_i is an integer where g_0 … g_(i-1) are 0. So two vertices have different places if each
+weight is larger than the largest sum of the later features, as with the digits of a number. The features' ranges limit
+that sum.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def plan_table(
         sigma_rgb, sigma_xy: > 0; None: features without position.
         value_range: least and greatest value of a plane.
         most_cells: largest size allowed.
-    Returns: None if the table were larger or sigma is too small for the range.
+    Returns: None if the table would be larger or sigma is too small for the range.
     """
     scales = feature_scales(planes, sigma_rgb, sigma_xy)
     d = len(scales)

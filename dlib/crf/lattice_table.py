@@ -1,7 +1,7 @@
-"""The permutohedral lattice in a table with a cell for every vertex that can be, in plain PyTorch for any device.
+"""The permutohedral lattice in a table with a cell for every possible vertex, in plain PyTorch for any device.
 
-Where the range of the planes is known before a pixel is read, nothing is sorted, nothing is searched and no shape
-depends on data, so the host never waits for the device. On CUDA, Triton kernels (lattice_triton) do the same.
+If the range of the planes is known before a pixel is read, nothing is sorted or searched, and no shape depends on
+data. So the host never waits for the device. On CUDA, Triton kernels (lattice_triton) do the same.
 
 The definition of the filter has vertices only where a pixel touches them: the blur goes from touched vertex to touched
 vertex. The table therefore marks the touched cells and keeps the others at zero.
@@ -21,10 +21,10 @@ from torch import Tensor
 from dlib.crf.lattice_plan import Plan, plan_table
 
 _MOST_NUMBERS = 2**24  # cells times channels of one group's table
-_MOST_ON_CPU = 2**20  # the same where there is no wait to save and sorting a small image costs less
+_MOST_ON_CPU = 2**20  # the same if there is no wait to save and it costs less to sort a small image
 _NUMBERS_AT_ONCE = 2**24  # of the tables of one pass, unless a single one is larger
 _PIXELS_AT_ONCE = 2**21  # of one pass, unless a single group has more
-_PIXELS_OF_A_PIECE = 2**18  # whose simplices plain PyTorch finds at once
+_PIXELS_OF_A_PIECE = 2**18  # whose simplices plain PyTorch finds together
 
 
 class Pass(Protocol):
@@ -41,7 +41,7 @@ class Pass(Protocol):
 def plan_filter(
     images: Tensor, values: Tensor, sigma_rgb: float, sigma_xy: float | None, value_range: tuple[float, float]
 ) -> Plan | None:
-    """The table's plan for images [N, P, H, W] and values [N, K, H, W]; None where it would be too large."""
+    """The table's plan for images [N, P, H, W] and values [N, K, H, W]; None if it would be too large."""
     _, planes, height, width = images.shape
     most = (_MOST_ON_CPU if values.device.type == "cpu" else _MOST_NUMBERS) // values.shape[1]
     return plan_table(planes, height, width, sigma_rgb, sigma_xy, value_range, most)
@@ -93,7 +93,7 @@ def _parts(members: Sequence[Sequence[int]], numbers: int, pixels: int) -> Itera
 
 
 def _guarded(run: Pass, images: Tensor, values: Tensor, owner: Tensor, count: int, plan: Plan) -> Tensor:
-    """The pass on images brought into the table's range, NaN for groups that were not in it."""
+    """The pass on images clipped to the table's range; NaN for groups that had values outside of it."""
     least, most = images.flatten(1).aminmax(dim=1)  # [F], NaN where one is
     outside = ~((least >= plan.low) & (most <= plan.high))
     spoilt = torch.zeros(count, device=images.device).index_add_(0, owner, outside.float()) > 0  # [G]
@@ -112,7 +112,7 @@ def _pass_of(device: torch.device) -> Pass:
 
 @lru_cache
 def triton_works(device: torch.device) -> bool:
-    """Whether Triton compiles and runs a filter of one pixel on the device; a warning says why it does not."""
+    """Whether Triton compiles and runs a filter of one pixel on the device; if not, a warning says why."""
     plan = plan_table(1, 1, 1, 1.0, None, (0.0, 1.0), _MOST_NUMBERS)
     assert plan is not None
     pixel, owner = torch.ones(1, 1, 1, 1, device=device), torch.zeros(1, dtype=torch.int64, device=device)

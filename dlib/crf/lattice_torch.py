@@ -1,7 +1,7 @@
 """The permutohedral lattice (Adams, Baek & Davis 2010) in plain PyTorch, for any device and planes of any range.
 
-The vertices are found by sorting, for which the host waits; lattice_table does without where the range is known. The
-same numbers as the C++ core (crfwrapper/core) to float32 accuracy. All images or groups of a call share one
+The vertices are found by sorting, for which the host waits; lattice_table needs no sorting if the range is known. The
+results are those of the C++ core (crfwrapper/core) to float32 accuracy. All images or groups of a call share one
 vertex table, in which the group is one more digit of the integer key; the only loops run over dimensions.
 """
 
@@ -115,7 +115,7 @@ def _embed(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     base = torch.ceil(position / (d + 1) - 0.5)  # a tie goes down
     position = position - base * (d + 1)
     rank = torch.zeros_like(base)
-    for i in range(d + 1):  # an equal coordinate counts for the later one
+    for i in range(d + 1):  # of equal coordinates the later one gets the larger rank
         rank[:, i] += (position[:, i, None] < position[:, i + 1 :]).sum(1)
         rank[:, i + 1 :] += position[:, i, None] >= position[:, i + 1 :]
     rank += base.sum(1, keepdim=True)
@@ -130,11 +130,11 @@ def _embed(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _key_factors(features: Tensor, groups: int) -> tuple[Tensor, int]:
     """Multipliers int64 [d] and of the group, that make a point and its group one int64.
 
-    Mixed radix, thus exact, when the range fits; else odd hash factors modulo 2^64, for which two different
-    points meet with negligible chance.
+    Mixed radix, thus exact, when the range fits; else odd hash factors modulo 2^64, which give two different
+    points one key with negligible chance.
     """
     d = features.shape[1]
-    largest = features.abs().amax(0).tolist()  # the one wait for the device beside unique's
+    largest = features.abs().amax(0).tolist()  # the only wait for the device besides that of unique
     radix = []
     tail = 0.0
     for i in range(d, -1, -1):
@@ -154,6 +154,6 @@ def _key_factors(features: Tensor, groups: int) -> tuple[Tensor, int]:
 
 
 def _look_up(table: Tensor, keys: Tensor) -> Tensor:
-    """Places of keys in a sorted table; the table's size where there is none."""
+    """Places of keys in a sorted table; the table's size for a key that is not in it."""
     place = torch.searchsorted(table, keys).clamp_(max=table.numel() - 1)
     return torch.where(table[place] == keys, place, table.numel())

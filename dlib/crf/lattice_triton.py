@@ -1,9 +1,9 @@
 """Splat, blur and slice of the lattice in a table (lattice_table) as Triton kernels, for CUDA.
 
-A pixel's simplex lives in registers: it is found for the splat and once more for the slice, and never stored. Values
-are summed as integers of 64 bits in units of a power of two: sums of integers do not depend on the order of the atomic
-additions, so every run gives the same bits, and they do not lose small values in large flat regions as float32 sums do
-(0.05 % for a flat frame of 224², up to 1.5 % for 32 joined ones).
+A pixel's simplex is kept in registers. It is found once for the splat and again for the slice, which costs less than
+to store it. Values are summed as integers of 64 bits in units of a power of two. Sums of integers do not depend on the
+order of the atomic additions, so every run gives the same bits. They also do not lose small values in large flat
+regions, as float32 sums do (0.05 % for a flat frame of 224², up to 1.5 % for 32 joined ones).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dlib.crf.lattice_plan import Plan
 
 _BITS = 60  # of the largest sum that is possible
 _PIXELS, _NUMBERS = 256, 1024  # of an image and of a table, for a program
-# Multiplications and additions stay separate: with them fused, pixels on a border of simplices could touch other
+# Multiplications and additions stay separate: if they are fused, pixels on a border of simplices can touch other
 # vertices than in the C++ core.
 _OPTIONS: dict[str, Any] = {"num_warps": 4, "enable_fp_fusion": False}
 
@@ -28,7 +28,7 @@ def filter_pass(images: Tensor, values: Tensor, owner: Tensor, count: int, plan:
     """The `lattice_table.Pass` by kernels."""
     with torch.cuda.device_of(
         values
-    ):  # where Triton starts kernels; nothing for a CPU tensor in its interpreter
+    ):  # the device on which Triton starts kernels; nothing for a CPU tensor in its interpreter
         return _run(images, values, owner, count, plan)
 
 

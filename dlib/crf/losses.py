@@ -19,7 +19,7 @@ from dlib.crf.filters import Groups, Kernel, Range, filter_values
 
 
 class _Energy(torch.autograd.Function):
-    """-sum p . F(p) per image [N], its gradient taken as -2 F(p): F is symmetric up to the lattice's 0.2 %."""
+    """-sum p . F(p) per image [N]; the gradient is -2 F(p), since F is symmetric up to the lattice's 0.2 %."""
 
     @staticmethod
     def forward(ctx: Any, p: Tensor, images: Tensor, groups: Groups | None, kernel: Kernel) -> Tensor:
@@ -27,7 +27,7 @@ class _Energy(torch.autograd.Function):
             filtered = filter_values(images, p, groups, kernel)
         except ValueError:
             # C++ and the sorted lattice refuse what is not finite (the table makes it NaN by itself); the training
-            # loop skips a step whose loss is NaN. Looking only after a refusal costs a good step no wait.
+            # loop skips a step whose loss is NaN. Values are checked only after a refusal: a good step has no wait.
             if images.isfinite().all() and p.isfinite().all():
                 raise
             filtered = torch.full_like(p, math.nan)
@@ -61,7 +61,7 @@ def joint_color_crf(
 
     Args:
         images: [B, P, H, W]; segmentations: [B, K, H, W], probabilities.
-        groups: S tensors int64 of indices into the batch; lengths may differ; no frame may stand twice.
+        groups: S tensors int64 of indices into the batch; lengths may differ; no frame may be there twice.
         sigma_rgb: > 0.
         backend, value_range: as in `color_bilateral_filter`.
     Returns: [S] float32, differentiable in `segmentations`; NaN where images or segmentations are not finite.
@@ -125,7 +125,7 @@ class DenseCRFLoss(nn.Module):
 
 
 class ColorDenseCRFLoss(nn.Module):
-    """The same with the colour filter, every image alone.
+    """The same loss with the colour filter, every image alone.
 
     Args:
         weight: factor of the loss.

@@ -1,4 +1,4 @@
-"""YouTube-Objects v1.0 (and everything in its layout): frames and folds from the original archives.
+"""YouTube-Objects v1.0 (and any dataset with its layout): frames and folds from the original archives.
 
 ``python -m dlib.datasets._video_ds_ytov1_0 --src ORIGINAL --dst datasets/YouTube-Objects-v1.0``
 
@@ -35,7 +35,7 @@ VAL_SHUFFLES, TRAIN_SHUFFLES = 1000, 10_000
 
 @dataclass
 class Video:
-    """One video folder: its shots' frames, in name order, and which frames have boxes."""
+    """One video folder: the frames of its shots, in name order, and the frames with boxes."""
 
     folder: Path  # relative to the source
     shots: dict[str, list[str]] = field(default_factory=dict)  # shot id -> names of its frames
@@ -45,7 +45,7 @@ class Video:
 def build(
     src: Path, dst: Path, copy: bool, workers: int
 ) -> tuple[list[str], dict[str, list[Item]], list[str]]:
-    """Bring the frames of ``src`` to ``dst``, and work out the splits.
+    """Link or copy the frames of ``src`` to ``dst``, and find the splits.
 
     Returns: class names, items of each split, and notes on annotations that were repaired.
     Raises UserError naming the file that is missing or broken.
@@ -129,7 +129,7 @@ def scan_video(src: Path, folder: Path) -> Video:
 
 
 def shuffle(items: list, seed: int, times: int) -> None:
-    """Shuffle in place ``times`` times with Python's ``random`` seeded once (the protocol's way)."""
+    """Shuffle in place ``times`` times with Python's ``random``, seeded once, as the protocol does."""
     rng = random.Random(seed)
     for _ in range(times):
         rng.shuffle(items)
@@ -143,7 +143,7 @@ def validation_videos(boxed: list[Video], label: int) -> list[Video]:
 
 
 def boxed_item(src: Path, label: int, frame: str) -> tuple[Item, list[str]]:
-    """The line of a boxed frame, and notes on what had to be repaired in its boxes."""
+    """The line of a frame with boxes, and notes on repairs of its boxes."""
     sticks = src / f"{frame}{STICKS}"
     boxes = read_sticks(sticks)
     if not boxes:
@@ -155,7 +155,7 @@ def boxed_item(src: Path, label: int, frame: str) -> tuple[Item, list[str]]:
 
 
 def repair_box(box: list[float], size: tuple[int, int], frame: str, notes: list[str]) -> Box:
-    """The box as annotated but for negative values, which are 0, and the two known faults, which get a note."""
+    """The box as annotated, except that negative values become 0 and two known faults are fixed, with a note."""
     x0, y0, x1, y1 = without_negatives(box)
     if frame == SWAPPED_X and x1 < x0:
         notes.append(f"{frame}: the box's x values were swapped")

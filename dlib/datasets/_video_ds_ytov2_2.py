@@ -55,7 +55,7 @@ class ClassFrames:
 def build(
     src: Path, dst: Path, copy: bool, workers: int
 ) -> tuple[list[str], dict[str, list[Item]], list[str]]:
-    """Bring the frames of the annotated videos to ``dst``, and work out the splits.
+    """Link or copy the frames of the annotated videos to ``dst``, and find the splits.
 
     Returns: class names, items of each split, and notes on what was left out or is ambiguous.
     Raises UserError naming the file that is missing or broken.
@@ -73,7 +73,7 @@ def build(
         }
         videos = {split: videos_in_order(frames, found) for split, found in boxes.items()}
         for video in sorted(set(videos[TRAIN]) & set(videos[TEST])):
-            notes.append(f"{name}: video {video} has training and test boxes; taken for test")
+            notes.append(f"{name}: video {video} has training and test boxes; used for test")
             videos[TRAIN].remove(video)
         validation = videos[TRAIN][:VAL_VIDEOS]
         train = set(videos[TRAIN][VAL_VIDEOS:])
@@ -117,7 +117,7 @@ def read_frames(src: Path, name: str) -> ClassFrames:
     try:
         rows = np.asarray(load_variable(path, "ranges"), np.float64)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: 'ranges' is no matrix of numbers; get it again") from error
+        raise UserError(f"{path}: 'ranges' is not a matrix of numbers; get it again") from error
     if rows.ndim != 2 or 3 not in rows.shape or not np.isfinite(rows).all():
         raise UserError(f"{path}: 'ranges' has shape {rows.shape}, expected one row of 3 numbers per shot")
     if rows.shape[1] != 3:
@@ -162,7 +162,7 @@ def boxed_items(
     label: int,
     pool: ThreadPoolExecutor,
 ) -> list[Item]:
-    """The lines of the boxed frames of some videos: boxes as annotated, but negative values are 0."""
+    """The lines of the frames with boxes of some videos: boxes as annotated, but negative values become 0."""
     chosen = [f for f in boxes if frames.video_of[frames.shot_of[f]] in set(videos)]
     paths = [src / frames.name / frames.files[frame] for frame in chosen]
     items = []

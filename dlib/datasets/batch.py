@@ -1,4 +1,4 @@
-"""What flows from the loaders to the networks and the metrics."""
+"""The batches that loaders give to networks and metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Batch:
         order: int64 [B], the frame's place in its shot. It stays on the CPU too.
         keys: int64 [B], random key of (seed, epoch, item, frame), >= 0.
         cams: float32 [B, H, W] in [0, 1], the frame's stored CAM with the frame's crop and flip, or None.
-        bad_frames: ids of unreadable frames that other frames stand in for, or that were left out.
+        bad_frames: ids of unreadable frames, which were left out or for which other frames are used.
     """
 
     frames: Tensor
@@ -64,9 +64,9 @@ class Batch:
         return replace(self, **changed)
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
-        """The batch with its tensors on ``device``, but for ``sequence`` and ``order``.
+        """The batch with its tensors on ``device``, except ``sequence`` and ``order``.
 
-        Their numbers are read one by one to group frames: on a device every reading would wait for it.
+        Their numbers are read one by one to group frames: on a device each read would wait for the device.
         """
         return self._map(lambda t: t.to(device, non_blocking=non_blocking), leave=("sequence", "order"))
 

@@ -1,6 +1,6 @@
 """``python -m dlib.datasets.download YouTube-Objects-v1.0``: get the archives, unpack them, build the dataset.
 
-Interrupt it as you like; the same command goes on where it was.
+You may interrupt it; the same command resumes.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def download(
 
 
 def _announce(url: str, names: list[str], root: Path, patience: Patience, say: Callable[[str], None]) -> None:
-    """Say what is to come, and refuse if the disk cannot hold it."""
+    """Print what will be downloaded; UserError if the disk is too small for it."""
     if not names:
         say("All archives are unpacked already.")
         return
@@ -121,7 +121,7 @@ def parser() -> CommandParser:
     p.add_argument("dataset", choices=sorted(SOURCES))
     p.add_argument("--data_root", help="where datasets lie (default: $DATASETSH, else ./datasets)")
     p.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<dataset>)")
-    p.add_argument("--url", help="another place that has the archives")
+    p.add_argument("--url", help="another address that has the archives")
     p.add_argument("--classes", help="only these classes, with commas between (default: all ten)")
     p.add_argument("--num_workers", type=int, default=8, help="threads of the builder (%(default)s)")
     p.add_argument("--retries", type=int, default=8, help="attempts without progress (%(default)s)")

@@ -1,4 +1,4 @@
-"""How a batch gets from the process that read it to the one that trains: in shared memory, or through a pipe."""
+"""How a batch gets from the process that reads it to the one that trains: in shared memory, or through a pipe."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PackedBatch:
 
 
 def fits_shared_memory(frames: int, crop_size: int, with_cams: bool, workers: int) -> bool:
-    """Whether all batches that workers hold at a time have room in shared memory, with as much left for others.
+    """Whether all batches that workers hold at a time fit into half of the shared memory that is free.
 
     Shared memory is faster, but a container often has 64 MB of it: four batches of 32 frames at 224 pixels.
 
@@ -46,10 +46,10 @@ def fits_shared_memory(frames: int, crop_size: int, with_cams: bool, workers: in
         frames: of the largest batch.
         crop_size: of the frames, pixels.
         with_cams: frames come with their CAMs.
-        workers: reading processes of this process; those of its neighbours on this machine count as many.
+        workers: reading processes of this process; the other processes on this machine have as many each.
     """
     if not sys.platform.startswith("linux"):
-        return True  # shared memory is no file system of a fixed size there
+        return True  # there, shared memory is not a file system of fixed size
     one = frames * (crop_size * crop_size * (3 + 4 * with_cams) + _PER_FRAME)
     held = (READ_AHEAD * workers + 2) * one * processes_here()
     return 2 * held <= (free_bytes(SHARED_MEMORY) or 0)

@@ -2,8 +2,8 @@
 
 Defined behaviour: first picture of animated files; greyscale, palette, CMYK and alpha become RGB (alpha is
 dropped); 16 bits keep their upper 8; floats are in 0..1. A dataset's frames ignore an EXIF rotation mark, because
-published boxes are in stored pixels; a user's pictures are turned as it says. Everything else that is not a whole
-picture of a known format is refused.
+published boxes are in stored pixels; a user's pictures are rotated as it says. Files that are not complete pictures
+of a known format are refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dlib.utils.errors import UserError
 # Decoders that may run on a user's file; others (EPS calls an interpreter) are never tried.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 Picture = Image.Image | NDArray[np.generic]
-MAX_PIXELS = 64_000_000  # an 8K frame has 33 million; more is a decompression bomb or no video frame
+MAX_PIXELS = 64_000_000  # an 8K frame has 33 million; more is a decompression bomb or not a video frame
 
 
 def read_image(path: Path) -> Image.Image:
@@ -37,10 +37,10 @@ def read_image(path: Path) -> Image.Image:
 
 @contextmanager
 def open_image(path: Path, remedy: str) -> Iterator[Image.Image]:
-    """The picture at ``path``, its header read and its pixels not yet.
+    """The picture at ``path``; its header is read, its pixels are not.
 
-    Raises UserError as ``read_image`` does, also for what goes wrong while the caller decodes it; it ends with
-    ``remedy`` where the file is damaged.
+    Raises UserError as ``read_image`` does, also for errors while the caller decodes it; for a damaged file the
+    message ends with ``remedy``.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such frame; check the dataset's folder or build it again")
@@ -58,18 +58,18 @@ def open_image(path: Path, remedy: str) -> Iterator[Image.Image]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            reason = f"no picture of the formats {', '.join(FORMATS)}"
+            reason = f"not a picture of the formats {', '.join(FORMATS)}"
         raise UserError(f"{path}: unreadable frame ({reason}); {remedy}") from error
 
 
 def read_upright(path: Path, remedy: str) -> NDArray[np.uint8]:
-    """The picture at ``path`` as uint8 [H, W, 3], turned as its EXIF mark says. Raises UserError as ``open_image``."""
+    """The picture at ``path`` as uint8 [H, W, 3], rotated as its EXIF mark says. Raises UserError as ``open_image``."""
     with open_image(path, remedy) as image:
         return rgb_array(image)
 
 
 def rgb_array(picture: Picture) -> NDArray[np.uint8]:
-    """A PIL picture (turned as its EXIF mark says) or an array as RGB, uint8 [H, W, 3].
+    """A PIL picture (rotated as its EXIF mark says) or an array as RGB, uint8 [H, W, 3].
 
     Args:
         picture: arrays are [H, W], [H, W, 1] (grey), [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4] (RGB, alpha) of
@@ -92,9 +92,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         image.load()
         return image.copy()
-    if image.mode.startswith(
-        "I"
-    ):  # 16 bits, also where PIL keeps them in 32; converting would clip, not scale
+    if image.mode.startswith("I"):  # 16 bits, also if PIL keeps them in 32; convert() would clip, not scale
         return Image.fromarray(_eight_bits(np.asarray(image).clip(0, 65535).astype(np.uint16))).convert("RGB")
     if image.mode == "F":
         return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")

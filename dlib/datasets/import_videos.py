@@ -1,8 +1,8 @@
-"""Make a dataset of your own videos: ``python -m dlib.datasets.import_videos --src DIR --dst datasets/NAME``.
+"""Make a dataset from your own videos: ``python -m dlib.datasets.import_videos --src DIR --dst datasets/NAME``.
 
 ``DIR/<class>/`` holds video files, or folders of frames. The videos are cut into shots, each class's videos are split
-into train, validation and test, and the folds are written. Run it again to go on after an interruption, or after
-adding videos.
+into train, validation and test, and the folds are written. Run it again to continue after an
+interruption, or after you add videos.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def parser() -> CommandParser:
         "seed": (0, "seed of the split"),
         "fps": (options.fps, "frames kept per second, 0: all"),
         "short_side": (options.short_side, "larger frames are scaled to this short side, 0: as they are"),
-        "quality": (options.quality, "of the JPEG files"),
+        "quality": (options.quality, "quality of the JPEG files"),
         "cut_threshold": (
             options.cut_threshold,
-            "a cut changes the picture so many times as much as the frames around it",
+            "a cut changes the picture this many times as much as the frames around it",
         ),
-        "min_shot": (options.min_shot, "no shot has fewer frames of the video"),
-        "num_workers": (os.cpu_count() or 1, "videos at a time"),
+        "min_shot": (options.min_shot, "smallest number of video frames in a shot"),
+        "num_workers": (os.cpu_count() or 1, "videos that are imported at the same time"),
     }
     for name, (default, text) in numbers.items():
         p.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (%(default)s)")

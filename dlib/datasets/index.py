@@ -1,7 +1,7 @@
 """The frames of every shot, kept small in memory and in a cache file.
 
-A dataset of 700,000 frames takes about 12 MB: all names stand in one byte array. Listing 15,000 folders takes
-long on network disks, so that the result is stored and read back as long as the folders do not change.
+A dataset of 700,000 frames takes about 12 MB: all names are in one byte array. It takes long to list 15,000 folders
+on network disks. So the result is stored, and read back as long as the folders do not change.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from dlib.utils.errors import UserError
 from dlib.utils.files import write_atomically
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
-MIN_CACHED_SHOTS = 500  # below, listing the folders takes no time
+MIN_CACHED_SHOTS = 500  # with fewer shots, listing the folders takes no time
 MAX_FILE_NAME = 255  # bytes that file systems allow
 _FORMAT = 1
-_RACY_NS = 2_000_000_000  # a folder changed this shortly ago may change again without a new time stamp
+_RACY_NS = 2_000_000_000  # a folder that changed so recently may change again without a new time stamp
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +79,13 @@ class ShotIndex:
 
 
 def build_index(data_dir: Path, shots: Sequence[str], cache: Path | None = None) -> ShotIndex:
-    """Index of the shots' folders; listed anew only where a folder changed since ``cache`` was written.
+    """Index of the shots' folders; a folder is listed again only if it changed since ``cache`` was written.
 
     Args:
         data_dir: the dataset's folder.
         shots: shot ids, folders relative to it.
         cache: file to read and to write; None: always list all. A damaged or foreign file is replaced.
-    Raises UserError naming the shot if a folder is missing, has no frames, or has a frame that is a link out
+    Raises UserError that names the shot if a folder is missing, has no frames, or has a frame that is a link out
     of the dataset's folder.
     """
     key = hashlib.sha256(
@@ -129,7 +129,7 @@ def cache_file(metadata_folder: Path, data_dir: Path) -> Path | None:
 
 
 def check_names(index: ShotIndex) -> None:
-    """Warn of shots in which the order of names, which training goes by, is not that of the numbers in them.
+    """Warn of shots in which the order of names, which training uses, differs from the order of their numbers.
 
     Raises UserError for a frame whose CAM could not be stored: its id, with ``.pt``, is the name of a file there.
     """
@@ -145,7 +145,7 @@ def check_names(index: ShotIndex) -> None:
     unordered = out_of_order(index)
     if unordered:
         log.warning(
-            "shot %s: frames go in name order (1, 10, 2), not by their numbers; %d shots are like this. Fill up the "
+            "shot %s: frames are in name order (1, 10, 2), not in number order; %d shots are like this. Fill up the "
             "numbers with zeros",
             unordered[0],
             len(unordered),
@@ -153,7 +153,7 @@ def check_names(index: ShotIndex) -> None:
 
 
 def out_of_order(index: ShotIndex) -> list[str]:
-    """Shots whose frames have numbers that are not filled up with zeros, so that name order mixes them up."""
+    """Shots whose frames have numbers that are not filled up with zeros, so that name order is wrong."""
     lengths = np.diff(index.ends)  # [F]
     uneven = np.maximum.reduceat(lengths, index.starts[:-1]) > np.minimum.reduceat(
         lengths, index.starts[:-1]
@@ -198,7 +198,7 @@ def _list_shot(root: str, shot: str) -> PackedNames:
                 if not entry.name.lower().endswith(FRAME_SUFFIXES) or entry.name.startswith("."):
                     continue
                 if not is_plain(entry.name):
-                    raise UserError(f"shot {shot!r}: file name {entry.name!r} is no plain text; rename it")
+                    raise UserError(f"shot {shot!r}: file name {entry.name!r} is not plain text; rename it")
                 if entry.is_symlink() and os.path.commonpath([os.path.realpath(entry.path), root]) != root:
                     raise UserError(f"{entry.path}: the frame is a link that leaves the data folder")
                 if not entry.is_dir():
@@ -207,7 +207,7 @@ def _list_shot(root: str, shot: str) -> PackedNames:
         raise UserError(f"shot {shot!r}: {folder}: {error.strerror}") from error
     if not names:
         raise UserError(
-            f"shot {shot!r}: no frames ({', '.join(FRAME_SUFFIXES)}) in {folder}; leave it out or mend it"
+            f"shot {shot!r}: no frames ({', '.join(FRAME_SUFFIXES)}) in {folder}; leave it out or fix it"
         )
     encoded = [os.fsencode(name) for name in sorted(names)]
     return b"".join(encoded), np.array([len(name) for name in encoded], dtype=np.int64)
@@ -233,7 +233,7 @@ def _read_cache(
             if str(file["key"]) != f"{_FORMAT} {key}":
                 return None
             names, ends, starts, stamps = (file[k] for k in ("names", "ends", "starts", "stamps"))
-    except Exception:  # numpy and zipfile raise many types on damaged files; the index is then built anew
+    except Exception:  # numpy and zipfile raise many types on damaged files; the index is then built again
         return None
     whole = (
         names.dtype == np.uint8
@@ -259,5 +259,5 @@ def _write_cache(path: Path, key: str, index: ShotIndex, stamps: np.ndarray) -> 
             stamps=stamps,
         )
 
-    with suppress(UserError):  # a full or read-only disk only costs listing the folders again
+    with suppress(UserError):  # with a full or read-only disk the folders are listed again next time
         write_atomically(path, write, durable=False)

@@ -1,6 +1,6 @@
-"""Look at a dataset before training: ``python -m dlib.datasets.inspect --dataset NAME``.
+"""Check a dataset before training: ``python -m dlib.datasets.inspect --dataset NAME``.
 
-Prints counts, frame sizes, lengths of shots, sizes of boxes, unreadable frames and frames that stand in two splits, and
+Prints counts, frame sizes, lengths of shots, sizes of boxes, unreadable frames and frames that are in two splits, and
 writes a contact sheet for each class and split.
 """
 

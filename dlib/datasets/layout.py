@@ -1,4 +1,4 @@
-"""Which shots make up which minibatch of which process: a function of the layout, the epoch and what is left of it."""
+"""Which process gets which shots in which minibatch: a function of the layout, the epoch and the shots left in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Plan = list[list[FrameRequest]]
 
 @dataclass(frozen=True)
 class Layout:
-    """What an epoch's minibatches depend on, beside the dataset; ``sampling`` is what its frames depend on."""
+    """What an epoch's minibatches depend on, besides the dataset; its frames depend on ``sampling``."""
 
     batch_size: int
     processes: int
@@ -46,7 +46,7 @@ class Layout:
         return asdict(self)
 
     def changes_from(self, before: Layout) -> str:
-        """What differs, for people: "--batch_size 8 (was 4), processes: 1 (was 2)"."""
+        """What differs, as text: "--batch_size 8 (was 4), processes: 1 (was 2)"."""
         names = {
             "batch_size": "--batch_size {}",
             "processes": "processes: {}",
@@ -73,7 +73,7 @@ class Planner:
         self.block = max(self.unit, layout.min_shots)  # shots that one process draws at a time
 
     def plan(self, epoch: int, rank: int, done: Collection[int] = ()) -> Plan:
-        """All minibatches of a process in an epoch, of the shots that are not ``done`` yet."""
+        """All minibatches of a process in an epoch, from the shots that are not ``done`` yet."""
         return self._cut_all(epoch, done)[rank]
 
     def shots_of(self, epoch: int, steps: int, done: Collection[int] = ()) -> set[int]:
@@ -104,9 +104,9 @@ class Planner:
     def _share(self, block: list[int], rank: int) -> list[int]:
         """A process's shots: its part of each run of shots that makes one global minibatch.
 
-        The union over processes is what one process with the global batch size would take. A run that is too
-        short for the processes is left out (``drop_small``, unless it is the block's first) or repeated from
-        its start, by ``fill_small`` up to full minibatches.
+        All processes together get what one process with the global batch size would get. A run that is too short
+        for the processes is left out (``drop_small``, unless it is the block's first) or repeated from its start,
+        with ``fill_small`` up to full minibatches.
         """
         processes = self.layout.processes
         run, share = self.unit * processes, []
@@ -126,7 +126,7 @@ class Planner:
         return max(1, whole + (rest > 0 and not self.layout.drop_small))
 
     def _minibatch(self, stream: list[FrameRequest], step: int) -> list[FrameRequest]:
-        """Minibatch ``step`` of a block; where the block has no more frames, its first ones again."""
+        """Minibatch ``step`` of a block; if the block has no more frames, its first ones again."""
         size = self.layout.batch_size
         batch = stream[step * size : (step + 1) * size] or stream[:size]
         if not self.layout.fill_small:

@@ -1,8 +1,8 @@
 """Loaders: which frames make up each minibatch.
 
-A training epoch is planned before a single frame is read: the plan lists every minibatch of this process as
-frame requests. So an epoch can start at any minibatch, every process has the same number of them, and the
-workers, which only carry out requests, cannot change what is trained on.
+A training epoch is planned before a frame is read: the plan lists every minibatch of this process as frame
+requests. So an epoch can start at any minibatch, and every process has the same number of them. The workers only
+execute requests, so they cannot change the training data.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ class TrainLoader(PlannedLoader):
         return self.read(self.plan(epoch)[start_step - self._begun.steps :])
 
     def plan(self, epoch: int) -> Plan:
-        """All minibatches of this process in an epoch, but for those that another layout has done before."""
+        """All minibatches of this process in an epoch, except those that another layout has done before."""
         if self._planned is None or self._planned[0] != epoch:
             done = self._begun.shots if self._begun.epoch == epoch else frozenset()
             self._planned = (epoch, self._planner.plan(epoch, self.rank, done))
         return self._planned[1]
 
     def state(self) -> dict[str, Any]:
-        """What ``go_on`` needs to know about the epoch under way, as plain values."""
+        """What ``go_on`` needs to know about the current epoch, as plain values."""
         shots = sorted(self._begun.shots)
         return {"layout": self.layout.to_dict(), "steps": self._begun.steps, "shots": shots}
 
     def go_on(self, state: dict[str, Any] | None, epoch: int, steps: int) -> tuple[int, str]:
-        """Go on in ``epoch`` where a loader with ``state`` has given ``steps`` minibatches of it.
+        """Resume in ``epoch`` after a loader with ``state`` has given ``steps`` minibatches of it.
 
-        If that one had another batch size or another number of processes, the shots that it has not shown yet are
-        planned anew; if it drew other frames or had other shots, the epoch begins again.
+        If that loader had another batch size or another number of processes, the shots that it has not shown yet are
+        planned again. If it drew other frames or had other shots, the epoch starts again.
 
         Args:
-            state: of ``state``; None: of a version that did not write it, taken as unchanged.
-        Returns: how many minibatches of the epoch count as done, and what changed, for people ("": nothing).
+            state: the value of ``state``; None: from a version that did not write it, which counts as unchanged.
+        Returns: how many minibatches of the epoch count as done, and what changed, as text ("": nothing).
         """
         self._planned = None
         self.epoch = epoch
@@ -75,12 +75,12 @@ class TrainLoader(PlannedLoader):
         begun = _Begun(epoch, int(state["steps"]), frozenset(state["shots"]))
         change = self.layout.changes_from(before)
         if before.sampling != self.layout.sampling:
-            return 0, f"{change}: it begins again"
+            return 0, f"{change}: the epoch starts again"
         if change:
             seen = Planner(self.dataset, before).shots_of(epoch, steps - begun.steps, begun.shots)
             begun = _Begun(epoch, steps, begun.shots | seen)
             left = len(self.dataset) - len(begun.shots)
-            change = f"{change}: its other {left} of {len(self.dataset)} shots are planned anew"
+            change = f"{change}: its other {left} of {len(self.dataset)} shots are planned again"
         self._begun = begun
         return steps, change
 
@@ -111,8 +111,8 @@ def train_loader(
     Each process draws blocks of max(1, batch_size // n_frames) shots (at least ``min_tr_batch_sz`` if that is
     not -1), n_frames or fewer frames of each, and cuts a block into minibatches of at most ``batch_size``
     frames. A short minibatch is filled up by repeating its samples from the start (``fill_small``) or used as
-    it is; with ``drop_small`` it is left out if the block gave a minibatch before. An epoch sees every shot
-    once, apart from repeats where the last block is too short for all processes.
+    it is; with ``drop_small`` it is left out if the block gave a minibatch before. An epoch shows every shot
+    once; shots are repeated only if the last block is too short for all processes.
 
     Args:
         dataset: a training split; its ``seed`` also orders the shots, its ``n_frames`` counts.
@@ -136,7 +136,7 @@ def train_loader(
 
 
 class FixedLoader(PlannedLoader):
-    """The same minibatches of whole frames at every iteration."""
+    """The same minibatches of uncropped frames in every iteration."""
 
     def __init__(
         self, dataset: VideoDataset, plan: Plan, num_workers: int, pin_memory: bool, keep_workers: bool
@@ -161,7 +161,7 @@ def eval_loader(
     pin_memory: bool = False,
     keep_workers: bool = False,
 ) -> FixedLoader:
-    """Loader of a validation or test split: over all processes every frame exactly once, none twice.
+    """Loader of a validation or test split: all processes together give every frame exactly once.
 
     Process ``rank`` reads frames rank, rank + world_size, …; it may have none. With ``keep_workers`` the reading
     processes live from the first iteration until ``close``, for a split that is read again and again.
@@ -180,7 +180,7 @@ def frame_loader(
     world_size: int = 1,
     pin_memory: bool = False,
 ) -> FixedLoader:
-    """Loader of the named frames, whole as in evaluation, also of a training split (for the CAM store).
+    """Loader of the named frames, uncropped as in evaluation, also of a training split (for the CAM store).
 
     With the dataset's ``skip_bad_frames`` unreadable ones are left out; ``bad_frames`` then holds their ids.
     Raises KeyError for an id that the split does not have.

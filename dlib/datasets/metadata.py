@@ -21,7 +21,7 @@ SIZES_FILE, BOXES_FILE = "image_sizes.txt", "localization.txt"
 CLASSES_FILE = "class_id.yaml"
 
 _INTEGER = re.compile(r"[0-9]{1,9}")
-_FARTHEST = 1e7  # pixels of a box's corner from its frame's; larger numbers are no annotation
+_FARTHEST = 1e7  # pixels between a box's corner and its frame; larger numbers are not annotations
 _NUMBER = re.compile(r"[+-]?([0-9]{1,12}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 
@@ -76,7 +76,7 @@ def read_split(
         split: name of the split's folder; ids of ``train`` are shots, all others' are frames.
         num_classes: expected number of classes; None: as the metadata says.
         check_files: also check that every id exists and does not leave ``data_dir`` through a link.
-    One warning says how many boxes reach beyond their frame; they are kept as they stand.
+    One warning says how many boxes reach beyond their frame; they are kept as they are.
     Raises UserError with file, line and reason at the first fault.
     """
     folder = metadata_dir / split
@@ -125,14 +125,14 @@ def box_fault(box: Sequence[float], size: tuple[int, int]) -> str | None:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a file name fits into UTF-8 text files, logs and messages of one line."""
+    """Whether a file name can be used in UTF-8 text files, logs and messages of one line."""
     return len(name.splitlines()) == 1 and not any(
         c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in name
     )
 
 
 def _fault(path: Path, line: int, reason: str) -> UserError:
-    # Quoted text may hold control characters, which would break the one line.
+    # Quoted text may hold control characters, which would break the message into lines.
     shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in reason)
     return UserError(f"{path}, line {line}: {shown}")
 
@@ -167,7 +167,7 @@ def _read_ids(path: Path) -> list[tuple[int, str]]:
     for line, text in _lines(path):
         _check_id(path, line, text)
         if text in first:
-            raise _fault(path, line, f"{text!r} stands already in line {first[text]}")
+            raise _fault(path, line, f"{text!r} is already in line {first[text]}")
         first[text] = line
         ids.append((line, text))
     if not ids:
@@ -180,11 +180,11 @@ def _check_id(path: Path, line: int, name: str) -> None:
     if name.startswith("/") or ".." in parts:
         raise _fault(path, line, f"id {name!r} leaves the data folder; ids are paths relative to it")
     if any(part in ("", ".") for part in parts) or not is_plain(name):
-        raise _fault(path, line, f"id {name!r} is no plain relative path")
+        raise _fault(path, line, f"id {name!r} is not a plain relative path")
 
 
 def _records(path: Path, fields: int, known: dict[str, int]) -> Iterator[tuple[int, str, list[str]]]:
-    """(line, id, last fields) of each line; the id is all before the last fields and may hold commas."""
+    """(line, id, last fields) of each line; the id is all text before the last fields and may hold commas."""
     for line, text in _lines(path):
         name, *values = text.rsplit(",", fields)
         if len(values) != fields or not name:
@@ -200,7 +200,7 @@ def _read_labels(path: Path, ids: dict[str, int], classes: int) -> dict[str, int
     labels: dict[str, int] = {}
     for line, name, (value,) in _records(path, 1, ids):
         if not _INTEGER.fullmatch(value):
-            raise _fault(path, line, f"class {value!r} is no whole number >= 0")
+            raise _fault(path, line, f"class {value!r} is not a whole number >= 0")
         if int(value) >= classes:
             raise _fault(path, line, f"class {value} is out of range: there are {classes} classes, from 0 on")
         if name in labels:
@@ -250,7 +250,7 @@ def _read_boxes(path: Path, ids: dict[str, int], sizes: dict[str, tuple[int, int
     if beyond:
         logger.warning(
             f"{path}: {len(beyond)} of {sum(map(len, found.values()))} boxes reach beyond their frame, by up to "
-            f"{max(beyond):.1f} pixels; they count as they stand"
+            f"{max(beyond):.1f} pixels; they are kept as they are"
         )
     return {name: np.array(boxes, dtype=np.float64) for name, boxes in found.items()}
 
@@ -279,9 +279,9 @@ def _read_class_file(path: Path) -> list[str]:
         raise UserError(f"{path}: expected lines 'name: id'")
     for name, value in classes.items():
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
-            raise UserError(f"{path}: class name {name!r} is no plain text; put it in quotes")
+            raise UserError(f"{path}: class name {name!r} is not plain text; put it in quotes")
         if type(value) is not int:
-            raise UserError(f"{path}: the id of class {name!r} is no whole number")
+            raise UserError(f"{path}: the id of class {name!r} is not a whole number")
     missing = set(range(len(classes))) - set(classes.values())
     if missing:
         raise UserError(f"{path}: ids must be 0..{len(classes) - 1}, each once; {min(missing)} is missing")
@@ -289,7 +289,7 @@ def _read_class_file(path: Path) -> list[str]:
 
 
 def _count_classes(metadata_dir: Path, split: str) -> int:
-    """1 + the highest class in the split and in train, where no file names the classes."""
+    """1 + the highest class in the split and in train; used if no file names the classes."""
     highest = 0
     for folder in {TRAIN, split}:
         path = metadata_dir / folder / LABELS_FILE

@@ -1,4 +1,4 @@
-"""Names of files as people have them: their order, and what lies between them by accident."""
+"""Names of users' files: their order, and files that are there by accident."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def natural_key(name: str) -> tuple[list[tuple[bool, int, str]], str]:
 
 
 def is_litter(name: str) -> bool:
-    """Whether it is a hidden file or folder, or one that systems leave beside the user's own."""
+    """Whether it is a hidden file or folder, or one that the system put beside the user's files."""
     return name.startswith(".") or name.lower() in _LITTER

@@ -58,19 +58,19 @@ def sample_frames(
 ) -> list[int]:
     """Frames of one training sample of a shot, in order of time, each at most once.
 
-    All allowed frames when there are not more than ``count``. Else, with f the drawn frame: ``before``
-    takes f and the count-1 frames before it, ``after`` the mirror image, ``before-after`` the count//2
-    frames after f, f, and the rest before it; all three stop at the edge of the allowed range, so that
-    fewer than ``count`` may come. ``random`` takes ``count`` frames without replacement: uniformly, by
-    the gaussian weights, or (``interval``) one from each of ``count`` parts of equal length; where the frames do not
-    divide evenly, the first parts are one frame longer.
+    All allowed frames if there are not more than ``count``. Else, with f the drawn frame: ``before`` uses f and the
+    count-1 frames before it, ``after`` f and the count-1 frames after it, ``before-after`` the count//2 frames after
+    f, f, and the rest before it. All three stop at the edge of the allowed range, so that there may be fewer than
+    ``count``. ``random`` draws ``count`` frames without replacement: uniformly, by the gaussian weights, or
+    (``interval``) one from each of ``count`` parts of equal length; if the frames do not divide evenly, the first
+    parts are one frame longer.
 
     Args:
         n: number of frames in the shot, >= 1.
         count: frames wanted, >= 1; with 1 the style does not matter.
         limit: see ``allowed_frames``.
         style: one of ``STYLES``.
-        dist: one of ``DISTS``; ``interval`` with count > 1 only goes with ``random``.
+        dist: one of ``DISTS``; ``interval`` with count > 1 needs style ``random``.
         std: standard deviation of ``gaussian`` in frames, > 0.
         rng: source of the draws.
     Returns: 1 to ``count`` ascending indices below n.
@@ -102,7 +102,7 @@ def check_sampling(count: int, style: SampleStyle, dist: SampleDist, std: float)
     if dist == GAUSSIAN and not std > 0:
         raise ValueError(f"std must be > 0 with dist gaussian, got {std}")
     if dist == INTERVAL and style != RANDOM and count > 1:
-        raise ValueError(f"dist interval only goes with style random, got {style!r}")
+        raise ValueError(f"dist interval needs style random, got {style!r}")
 
 
 def _without_replacement(
@@ -112,6 +112,6 @@ def _without_replacement(
         length, longer = divmod(len(allowed), count)
         bounds = [part * length + min(part, longer) for part in range(count + 1)]
         return [allowed[int(rng.integers(low, high))] for low, high in pairwise(bounds)]
-    # The count smallest of independent exponential times with these rates are a draw without replacement.
+    # The ``count`` smallest of independent exponential times with these rates are a draw without replacement.
     times = -np.log1p(-rng.random(len(allowed))) / frame_weights(allowed, n, dist, std)
     return [allowed[i] for i in sorted(np.argsort(times, kind="stable")[:count].tolist())]

@@ -20,7 +20,7 @@ class CropFlip(NamedTuple):
     flip: bool
 
     def apply(self, values: Tensor, size: int | None = None) -> Tensor:
-        """The window of ``values`` [C, R, R] or [R, R], contiguous, resized to ``size`` if that is another."""
+        """The window of ``values`` [C, R, R] or [R, R], contiguous, resized to ``size`` if that differs."""
         window = values[..., self.top : self.top + self.size, self.left : self.left + self.size]
         window = (window.flip(-1) if self.flip else window).contiguous()
         return window if size in (None, self.size) else _resize_square(window, size)

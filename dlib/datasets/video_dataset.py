@@ -1,4 +1,4 @@
-"""Shots and frames as samples. What a sample looks like depends on (seed, epoch, item, frame) alone."""
+"""Shots and frames as samples. The content of a sample depends on (seed, epoch, item, frame) alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dlib.utils.errors import UserError
 
 
 class FrameRequest(NamedTuple):
-    """One frame to load: in training with the crop and flip of (epoch, item, frame), or whole."""
+    """One frame to load: in training with the crop and flip of (epoch, item, frame), or uncropped."""
 
     epoch: int
     item: int
@@ -72,12 +72,12 @@ class VideoDataset:
         Args:
             metadata: a split; its ids must be shots if ``train``, which only split ``train`` has.
             data_dir: the dataset's folder.
-            train: draw frames of shots and augment them; else every item is a whole frame.
+            train: draw frames of shots and augment them; else every item is one uncropped frame.
             crop_size, resize_size: side of the output and of the frame before the crop, in pixels.
             n_frames, style, dist, std, frame_limit: see ``sample_frames``.
             seed: of all draws.
             cams: if given, training frames come with their CAM.
-            skip_bad_frames: another frame of the shot stands in for an unreadable one (train only).
+            skip_bad_frames: use another frame of the shot instead of an unreadable one (train only).
             color: strength 0..1 of random brightness, contrast and saturation (train only); 0: none.
             scale_min: least share of the frame's area that the random crop takes (train only); 1: crop_size.
         Raises ValueError for impossible arguments, UserError if a shot has no frames.
@@ -85,7 +85,7 @@ class VideoDataset:
         check_sampling(n_frames, style, dist, std)
         allowed_frames(1, frame_limit)
         if train != (metadata.split == TRAIN):
-            raise ValueError(f"train={train} does not go with split {metadata.split!r}")
+            raise ValueError(f"train={train} does not fit split {metadata.split!r}")
         if not 1 <= crop_size <= resize_size and train:
             raise ValueError(f"crop_size must be in 1..resize_size, got {crop_size} and {resize_size}")
         if not (0 <= color <= 1 and 0 < scale_min <= 1):
@@ -162,8 +162,8 @@ class VideoDataset:
     def load(self, requests: Sequence[FrameRequest]) -> Batch:
         """The requested frames as one batch.
 
-        An unreadable frame raises UserError with its path; with ``skip_bad_frames`` the nearest readable one
-        of its shot stands in for it (a whole frame is left out instead), and its id is in ``bad_frames``.
+        An unreadable frame raises UserError with its path; with ``skip_bad_frames`` the nearest readable frame
+        of its shot is used instead (an uncropped frame is left out), and its id is in ``bad_frames``.
         """
         bad: list[str] = []
         samples = [sample for request in requests if (sample := self._sample(request, bad)) is not None]
@@ -191,7 +191,7 @@ class VideoDataset:
             return None
         frame, image = found
         frame_id = self.frame_id(request.item, frame)
-        # All draws belong to the requested frame, so that a stand-in changes nothing else.
+        # All draws belong to the requested frame, so that its replacement changes nothing else.
         rng = self.rng(request.epoch, request.item, request.frame, 1)
         key = int(rng.integers(2**63))
         if not self.train or request.whole:
@@ -200,7 +200,7 @@ class VideoDataset:
         window = draw_crop_flip(self.resize_size, self.crop_size, rng, self.scale_min)
         pixels = window.apply(resize_image(image, self.resize_size), self.crop_size)
         if self.color > 0:
-            # The frames of a shot change alike: terms over several frames compare their colours.
+            # The frames of a shot change in the same way: terms over several frames compare their colours.
             pixels = draw_colors(self.color, self.rng(request.epoch, request.item, 0, 2)).apply(pixels)
         cam = None
         if self.cams is not None:
@@ -208,7 +208,7 @@ class VideoDataset:
         return _Sample(pixels, cam, frame_id, request.item, frame, key)
 
     def _read(self, request: FrameRequest, bad: list[str]) -> tuple[int, Image] | None:
-        """(frame, picture) of the request or of its stand-in; None if a whole frame is left out."""
+        """(frame, picture) of the request or of its replacement; None if an uncropped frame is left out."""
         frame_id = self.frame_id(request.item, request.frame)
         try:
             return request.frame, read_image(self.data_dir / frame_id)
@@ -225,6 +225,4 @@ class VideoDataset:
                 return frame, read_image(self.data_dir / self.frame_id(request.item, frame))
             except UserError:
                 bad.append(self.frame_id(request.item, frame))
-        raise UserError(
-            f"shot {self.metadata.ids[request.item]!r}: not one readable frame; leave the shot out"
-        )
+        raise UserError(f"shot {self.metadata.ids[request.item]!r}: no readable frame; leave the shot out")

@@ -33,12 +33,12 @@ VIDEO_SUFFIXES = (
     *(".mts", ".m2ts", ".flv", ".f4v", ".ogv", ".3gp", ".3g2", ".vob", ".mxf", ".divx"),
 )
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-_FOLDER_RATE = 10.0  # pictures per second that a folder of frames is taken for
-_UNEVEN = 8  # frames; time stamps that are less in disorder are those of one recording
+_FOLDER_RATE = 10.0  # pictures per second that are assumed for a folder of frames
+_UNEVEN = 8  # frames; with less disorder than this, time stamps are those of one recording
 
 
 class UnusableVideo(Exception):
-    """A file that no frame can be had of; the message says why."""
+    """A file that gives no frame; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Frame:
 
 @dataclass
 class _Clock:
-    """Seconds from the first frame on, which do not go backwards where the file's time stamps do.
+    """Seconds from the first frame on, which never decrease, also if the file's time stamps do.
 
-    Files joined of several, wrapped counters and edit lists have a step backwards: time goes on from the frame before.
+    Joined files, wrapped counters and edit lists have a step backwards: time then continues from the frame before.
     """
 
     frame: float  # seconds of one
@@ -63,7 +63,7 @@ class _Clock:
     _start: float | None = None
 
     def tell(self, stamp: float | None) -> bool:
-        """Move on to the next frame; whether its time stamp is one of another recording."""
+        """Go to the next frame; returns whether its time stamp belongs to another recording."""
         if self._start is None:
             self._start = stamp or 0.0
             return False
@@ -79,11 +79,11 @@ class _Clock:
 
 @dataclass
 class VideoReader:
-    """Iterates over the frames of ``path``, once; what else is to be known is known afterwards.
+    """Iterates over the frames of ``path``, once; afterwards the attributes are known.
 
     Attributes:
         damaged: how many pictures or packets could not be decoded.
-        restarts: indices of frames with which another recording begins, by the file's time stamps.
+        restarts: indices of the frames that begin another recording, by the file's time stamps.
         aspect: width of a pixel over its height, as the frames are (upright).
 
     Raises UnusableVideo while iterating if there is no video stream (audio only), or no frame at all.
@@ -120,7 +120,7 @@ class VideoReader:
             more = f" and {len(self.restarts) - 1} more" if len(self.restarts) > 1 else ""
             notes.append(
                 f"{self.path}: time stamps go backwards at frame {self.restarts[0]}{more}; "
-                "time goes on there from the frame before, and a new shot begins"
+                "time continues there from the frame before, and a new shot begins"
             )
         if self.aspect != 1:
             width, height = self._size
@@ -165,7 +165,7 @@ class VideoReader:
                 yield Frame(index, str(index), clock.now, rgb_array(image))
 
     def _packets(self, container, stream) -> Iterator:  # type: ignore[no-untyped-def]
-        """Decoded frames; damaged packets, and a file that ends early, cost only what is damaged."""
+        """Decoded frames; of a damaged or cut-off file only the damaged part is lost."""
         import av
 
         packets = container.demux(stream)
@@ -184,5 +184,5 @@ class VideoReader:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is a picture by its name, and not one that lies there by accident."""
+    """Whether a file is a picture by its name, and not one that is there by accident."""
     return path.suffix.lower() in PICTURE_SUFFIXES and not is_litter(path.name)

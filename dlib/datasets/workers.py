@@ -34,7 +34,7 @@ POLL = 1.0  # seconds
 
 
 class _Reader:
-    """The dataset as workers see it: a request list in, a batch or the text of a user's mistake out."""
+    """The dataset as workers use it: from a list of requests to a batch, or to the text of a UserError."""
 
     def __init__(self, dataset: VideoDataset) -> None:
         self.dataset = dataset
@@ -43,13 +43,13 @@ class _Reader:
     def __getitems__(self, requests: Sequence[FrameRequest]) -> Batch | PackedBatch | str:
         try:
             batch = self.dataset.load(requests)
-        except UserError as error:  # as text: an exception would come back as a page of traceback
+        except UserError as error:  # as text: an exception would come back with a long traceback
             return str(error)
         return PackedBatch(batch) if self.packs else batch
 
 
 class _PlanSampler:
-    """Hands the rest of the current plan to a ``DataLoader``."""
+    """Gives the rest of the current plan to a ``DataLoader``."""
 
     def __init__(self) -> None:
         self.plan: Plan = []
@@ -67,18 +67,18 @@ def _unchanged(batch: Any) -> Any:
 
 def _init_worker(_: int) -> None:
     torch.set_num_threads(1)
-    # Stop signals reach the whole process group; the main process decides when its workers end.
+    # Stop signals reach all processes of the group; the main process decides when its workers end.
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    # A batch that cannot be handed over would be lost without a word, and the main process wait for it for ever.
+    # Without this, a batch that cannot be sent is lost silently, and the main process waits for it for ever.
     Queue._on_queue_feeder_error = staticmethod(_end_without_handover)  # type: ignore[attr-defined]
-    # torch's own watch looks at the parent process, which is the fork server: that lives as long as its workers.
+    # torch itself watches the parent process, which is the fork server: that lives as long as its workers.
     threading.Thread(target=_end_with_main, daemon=True).start()
 
 
 def _end_without_handover(error: BaseException, batch: object) -> None:
     with suppress(OSError):
-        os.write(2, f"a batch cannot be handed over: {' '.join(str(error).split())[:300]}\n".encode())
+        os.write(2, f"a batch cannot be sent: {' '.join(str(error).split())[:300]}\n".encode())
     os._exit(1)
 
 
@@ -106,12 +106,12 @@ def _context(num_workers: int) -> BaseContext | None:
 
 
 def _no_wait() -> None:
-    """What to do while waiting for a batch, if nobody says otherwise: go on waiting."""
+    """What to do while waiting for a batch, by default: wait longer."""
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warning about more workers than processors: they help where the disk is slow."""
+    """Hides the warning about more workers than processors: many workers help if the disk is slow."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         yield
@@ -127,7 +127,7 @@ def _end_workers(iterators: WeakSet) -> None:
 
 
 class _WorkersFailed(Exception):
-    """The reading processes give no batches any more; the message says why."""
+    """The reading processes have stopped giving batches; the message says why."""
 
 
 class PlannedLoader:
@@ -157,13 +157,13 @@ class PlannedLoader:
                 multiprocessing_context=_context(num_workers),
                 prefetch_factor=READ_AHEAD if num_workers else None,
                 timeout=POLL if num_workers else 0,
-                generator=torch.Generator(),  # else each epoch's start would advance the global random state
+                generator=torch.Generator(),  # without it each epoch's start would change the global random state
             )
 
     def read(self, plan: Plan) -> Iterator[Batch]:
-        """The minibatches of ``plan``; ones whose frames were all left out are passed over.
+        """The minibatches of ``plan``; those whose frames were all left out are skipped.
 
-        Starting to read ends an earlier reading of the same loader that was left halfway.
+        A new iteration ends an earlier one of the same loader that was not finished.
         Raises UserError for an unreadable frame or CAM, and if a worker process dies.
         """
         self._sampler.plan = plan
@@ -200,14 +200,14 @@ class PlannedLoader:
                     continue
                 if said.startswith("Caught") and "memory" not in said:
                     raise  # a fault of the program in a worker
-                reason = (said.splitlines() or ["it ended while handing over a batch"])[-1][:200]
+                reason = (said.splitlines() or ["it ended while sending a batch"])[-1][:200]
                 raise _WorkersFailed(f"a data loading process died ({reason})") from error
             if batch is None:
                 return
             yield batch
 
     def _start(self, plan: Plan) -> Any:
-        """An iterator of ``DataLoader`` over the plan; starts its processes where they do not live yet."""
+        """An iterator of ``DataLoader`` over the plan; starts its processes if they do not run yet."""
         largest, workers = max(map(len, plan), default=0), self._loader.num_workers
         cams, size = self.dataset.cams is not None, self.dataset.crop_size
         self._reader.packs = not fits_shared_memory(largest, size, cams, workers)
@@ -218,17 +218,17 @@ class PlannedLoader:
             raise _WorkersFailed(f"data loading processes cannot be started ({error})") from error
         self._iterators.add(iterator)
         # The interpreter would wait for the workers for ever. Exit functions run last in, first out:
-        # ours must stand behind those that the iterator has just registered.
+        # ours must be registered after those that the iterator has just registered.
         atexit.unregister(self._at_exit)
         atexit.register(self._at_exit)
         return iterator
 
     def _wait(self, iterator: Any) -> None:
-        """Between two looks for a batch that is not there yet."""
+        """Called between two checks for a batch that is not there yet."""
         self.while_waiting()
         thread = getattr(iterator, "_pin_memory_thread", None)
         if thread is not None and not thread.is_alive():
-            raise _WorkersFailed("the thread that takes batches over has ended")
+            raise _WorkersFailed("the thread that receives batches has ended")
 
     def _report(self, frames: list[str]) -> None:
         for frame in frames:

@@ -1,4 +1,4 @@
-"""What every encoder is: an image classifier's convolutional part that returns its feature maps."""
+"""The base of all encoders: the convolutional part of an image classifier, which returns its feature maps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Encoder(nn.Module, ABC):
     """Convolutional network that keeps a large last feature map (Choe et al. 2020, WSOL protocol).
 
     ``forward(x [B, 3, H, W])`` returns its feature maps from the finest to the coarsest; the last one is the
-    CAM layer's output. The first has the input's resolution and is no skip of the U-Net.
+    CAM layer's output. The first has the input's resolution and is not a skip of the U-Net.
     """
 
     out_channels: tuple[int, ...]
@@ -20,7 +20,7 @@ class Encoder(nn.Module, ABC):
     imagenet_url: str
     """torchvision's weights; the last part of the address is the name of the file."""
     alias_prefix: str | None = None
-    """State-dict keys that start so repeat the tensors of other keys."""
+    """State-dict keys with one of these prefixes repeat the tensors of other keys."""
     layers_without_imagenet: tuple[str, ...] = ()
     """Prefixes of the layers that no ImageNet file has."""
     base_rate_prefixes: tuple[str, ...] = ("",)
@@ -31,7 +31,7 @@ class Encoder(nn.Module, ABC):
     @property
     @abstractmethod
     def cam_layer(self) -> nn.Module:
-        """Module whose output is the last feature map: where hooks of other CAM libraries go."""
+        """Module whose output is the last feature map: put hooks of other CAM libraries here."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:

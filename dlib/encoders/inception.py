@@ -38,7 +38,7 @@ def _pool() -> nn.MaxPool2d:
 
 
 class InceptionV3Encoder(Encoder):
-    """Six maps: the input, then sides 1/2, about 1/4, and three times about 1/8 (29 at 224).
+    """Six maps: the input, then sides 1/2, about 1/4, and three times about 1/8 (29 for inputs of 224).
 
     ``features`` runs all layers in turn; its keys are aliases of the named layers'.
     """

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018) with stride 1 where its last two reductions were: for small machines."""
+"""MobileNetV2 (Sandler et al. 2018) with stride 1 instead of its last two reductions: for small machines."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ class ResNetEncoder(Encoder):
     """torchvision's ResNet; maps at sides 1, 1/2, 1/4, 1/8, 1/8, 1/8 of the input's.
 
     Args:
-        net: the network whose layers it takes.
+        net: the network whose layers it uses.
     """
 
     base_rate_prefixes = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")

@@ -1,4 +1,4 @@
-"""A running average of the weights, which is evaluated and kept instead of the last ones (``--ema_decay``)."""
+"""A running average of the weights, which is evaluated and kept instead of the last weights (``--ema_decay``)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class WeightAverage:
 
     @contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """Inside, ``model`` has the averaged weights; afterwards its own again."""
+        """Inside the context ``model`` has the averaged weights; afterwards its own weights again."""
         own = {name: value.detach().clone() for name, value in model.state_dict().items()}
         model.load_state_dict(self._average)
         try:

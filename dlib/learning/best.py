@@ -1,7 +1,7 @@
 """The best weights so far by localization and by classification, in the folders that a user promotes.
 
-Where no validation frame has a box, localization cannot be compared. The weights "by localization" are then those
-that are best by classification, or the last ones for a task that trains the maps, of which classification says nothing.
+If no validation frame has a box, localization cannot be compared. The weights "by localization" are then those that
+are best by classification, or the last ones if the task trains the maps: classification says nothing about maps.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class BestModels:
     def update(self, report: LocalizationReport, epoch: int, step: int, model: CamClassifier) -> list[str]:
         """Compare a validation with the best so far; save ``model`` where it is better.
 
-        Epochs before ``best_start_ep`` do not take part.
+        Epochs before ``best_start_ep`` are ignored.
 
-        Returns the criteria by which it is.
+        Returns the criteria by which it is better.
         """
         if epoch < self._cfg.best_start_ep:
             return []
@@ -67,7 +67,7 @@ class BestModels:
         return [c for c in CRITERIA if c not in self.records or values[c] > self.records[c]["value"]]
 
     def _without_boxes(self, values: dict[str, float]) -> list[str]:
-        """The criteria that improve where no validation frame has a box; the first time that is said."""
+        """The criteria that improve when no validation frame has a box; the first call logs this."""
         if BEST_LOCALIZATION not in self.records:
             kept = "of the last epoch" if self._trains_maps else "that are best by classification"
             logger.warning(
@@ -87,7 +87,7 @@ class BestModels:
         return {criterion: dict(record) for criterion, record in self.records.items()}
 
     def restore(self, state: dict[str, Record]) -> None:
-        """Go back to the records of a checkpoint, and to the files that belong to them."""
+        """Restore the records of a checkpoint, and the files that belong to them."""
         self.records = {criterion: dict(record) for criterion, record in state.items()}
         if not is_main():
             return
@@ -116,7 +116,7 @@ class BestModels:
                 other.unlink()
 
     def _facts(self) -> dict[str, Any]:
-        """What prediction needs to know beside the network's settings to use the weights alone."""
+        """What prediction needs besides the network's settings, so that the weights can be used alone."""
         cfg = self._cfg
         return {
             "task": cfg.task,

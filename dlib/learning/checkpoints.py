@@ -1,4 +1,4 @@
-"""Checkpoints that survive kills, full disks and bit flips, and from which a run goes on exactly.
+"""Checkpoints that survive kills, full disks and bit flips, and from which a run resumes exactly.
 
 ``checkpoints/<step>_checkpoint.pth`` hold everything a run needs to continue. Beside them
 ``<step>_<criterion>.pth`` are links to the best weights that those checkpoints refer to.
@@ -28,12 +28,12 @@ class CheckpointFolder:
         self._keep = max(keep, 1)
         self._marks = {"format": FORMAT, "experiment": experiment}
         self._links: dict[int, set[str]] = {}  # names of the best weights that each checkpoint refers to
-        self._unproven: set[int] = set()  # steps of checkpoints after which no step was sound yet
+        self._unproven: set[int] = set()  # steps of checkpoints that no finite step has followed so far
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write ``<step>_checkpoint.pth``, then remove what is older than the newest ``keep``.
 
-        The newest one that is proven stays too, for as long as the new one is not.
+        The newest proven one is kept too until the new one is proven.
         """
         save_tensors(self.folder / f"{step}_checkpoint.pth", {**self._marks, **state})
         self._links[step] = _links_of(state)
@@ -41,17 +41,17 @@ class CheckpointFolder:
         self._prune(step)
 
     def prove(self) -> None:
-        """A step after the newest checkpoint was sound: a network that diverged does not hide in it."""
+        """A step after the newest checkpoint was finite: this proves that the network in it has not diverged."""
         if self._unproven:
             newest = max(self._unproven)
             self._unproven.clear()
             self._prune(newest)
 
     def set_aside_unproven(self) -> Path | None:
-        """The network has diverged: the checkpoint to go on from, or None where there is none.
+        """The network has diverged: returns the checkpoint to resume from, or None if there is none.
 
-        Those after which no step was sound may hold the diverged network. They are renamed to
-        ``<step>_diverged.pth``, unless there is no other.
+        Checkpoints that no finite step has followed may hold the diverged network. They are renamed to
+        ``<step>_diverged.pth``, unless there is no other checkpoint.
         """
         steps = self._steps("checkpoint")
         if any(step not in self._unproven for step in steps):
@@ -64,8 +64,8 @@ class CheckpointFolder:
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest checkpoint that is intact; damaged ones are named in the log and left where they are.
 
-        None where there is no checkpoint yet. Raises UserError when there are some and none can be used: to start
-        over in silence would throw away a run that may still be saved.
+        None if there is no checkpoint yet. Raises UserError if there are some and none can be used: a silent new
+        start would lose a run that may still be saved.
         """
         steps = sorted(self._steps("checkpoint"), reverse=True)
         for step in steps:
@@ -83,12 +83,12 @@ class CheckpointFolder:
         if steps:
             raise UserError(
                 f"none of the {len(steps)} checkpoints in {self.folder} can be used (each is named above with the "
-                "reason): move that folder away to start over, or give another --exp_id"
+                "reason): move that folder away to start again from step 0, or give another --exp_id"
             )
         return None
 
     def keep_best(self, best_model: Path, criterion: str, step: int) -> None:
-        """Hold on to a best-weights file for as long as a kept checkpoint refers to it."""
+        """Keep a best-weights file as long as a kept checkpoint refers to it."""
         link = self.folder / f"{step}_{criterion}.pth"
         link.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(best_model, link)
@@ -122,7 +122,7 @@ class CheckpointFolder:
             raise ValueError(f"its best weights {name} are damaged: {error}") from error
 
     def _links_at(self, step: int) -> set[str]:
-        """The best weights that a kept checkpoint refers to; none if it is damaged."""
+        """The best weights that a kept checkpoint refers to; empty if it is damaged."""
         if step not in self._links:
             try:
                 self._links[step] = _links_of(
@@ -139,7 +139,7 @@ class CheckpointFolder:
         return sorted(int(match.group(1)) for match in names if match)
 
     def _prune(self, newest: int) -> None:
-        # Files beyond the one just written are foreign or damaged: not ours to delete, and no reason to delete ours.
+        # Files of later steps than the one just written are foreign or damaged: we do not delete or count them.
         steps = [step for step in self._steps("checkpoint") if step <= newest]
         proven = [step for step in steps if step not in self._unproven]
         kept = sorted({*steps[-self._keep :], *proven[-1:]})
@@ -151,7 +151,7 @@ class CheckpointFolder:
         needed = set().union(*self._links.values())
         for criterion in CRITERIA:
             for name in (f"{link}_{criterion}.pth" for link in self._steps(criterion)):
-                # Newer ones belong to a checkpoint that is still to come.
+                # Newer ones belong to a checkpoint that is not written yet.
                 if name not in needed and int(name.partition("_")[0]) <= newest:
                     (self.folder / name).unlink()
 

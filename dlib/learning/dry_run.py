@@ -25,7 +25,7 @@ from dlib.utils.timing import StepClock
 
 _MEASURED_STEPS = 2
 _NOT_COUNTED = (
-    "reading frames, boxes from maps, checkpoints, pictures; CAMs stored by another classifier are made anew"
+    "reading frames, boxes from maps, checkpoints, pictures; CAMs of another classifier are computed again"
 )
 
 
@@ -35,14 +35,14 @@ class Costs:
 
     step: float  # of one training step
     frame: float  # of one evaluated frame
-    extra: dict[str, float]  # of all that the task does beside these, by title
+    extra: dict[str, float]  # of all other work of the task, by title
 
 
 def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     """Print data counts, parameters, steps, memory and time; nothing is written.
 
-    Time and memory come from two training steps and a batch of evaluation frames on this machine; the data are read,
-    the weights are not changed.
+    Time and memory come from two training steps and one batch of evaluation frames on this machine. The data are read;
+    the weights do not change.
     """
     task = build_task(cfg, data.classes, device)
     loader = build_train_loader(cfg, data.train, pin_memory=False)
@@ -106,12 +106,12 @@ def _step_of(task: Task, batch: Batch) -> Callable[[], Any]:
 
 
 def _per_frame(task: Task, frames: Batch, work: Callable[[], Any]) -> float:
-    """Seconds of ``work`` for each of ``frames``; the first of two passes pays for what happens only once."""
+    """Seconds of ``work`` per frame of ``frames``, from the second of two passes: the first has one-time costs."""
     return min(_seconds(task.device, work) for _ in range(2)) / len(frames)
 
 
 def _seconds(device: torch.device, work: Callable[[], Any]) -> float:
-    """Wall time of ``work``, on CUDA with what it leaves queued."""
+    """Wall time of ``work``; on CUDA it includes the kernels that are still queued at its end."""
     start = time.perf_counter()
     work()
     if device.type == "cuda":

@@ -28,9 +28,9 @@ _MACHINE = tuple(flag.name for flag in flags_of(DistributedFlags))
 def evaluate_only(cfg: Config) -> None:
     """Print the localization report of ``--fd_exp`` on ``--split`` of any dataset with the same classes.
 
-    ``--fd_exp`` is an experiment's folder (its ``config.yml`` says what was trained; ``--eval_checkpoint_type``
-    which weights) or a folder of weights alone, described by its ``config_model.yaml``, where there is one, and by
-    the other flags. An experiment of the authors' program is read as the folder of its weights. Flags on the command
+    ``--fd_exp`` is an experiment's folder (its ``config.yml`` says what was trained, ``--eval_checkpoint_type`` says
+    which weights are used), or a folder of weights alone: its ``config_model.yaml``, if there is one, and the other
+    flags then describe the model. An experiment of the authors' program is read as such a folder. Flags on the command
     line win. ``eval_<dataset>_<split>_<criterion>.json`` is written into ``--fd_exp``.
 
     Raises UserError for missing weights or data, and for a dataset with other classes than the model's.
@@ -60,7 +60,7 @@ def evaluate_only(cfg: Config) -> None:
 
 
 def _check_described(cfg: Config, path: Path, described: dict[str, Any]) -> None:
-    """UserError where a description lacks what no flag says either; without any description the flags count."""
+    """UserError if the description lacks a value that no flag gives either; without a description the flags count."""
     missing = [name for name in _NEEDED if described and name not in described and name not in cfg.explicit]
     if missing:
         raise UserError(
@@ -70,7 +70,7 @@ def _check_described(cfg: Config, path: Path, described: dict[str, Any]) -> None
 
 
 def _validation_of(folder: Path, criterion: str) -> Any:
-    """What the experiment's ``results.json`` says of validation; None without that file or that entry."""
+    """The validation entry of the experiment's ``results.json``; None without that file or that entry."""
     results = folder / "results.json"
     if not results.exists():
         return None
@@ -83,7 +83,7 @@ def _validation_of(folder: Path, criterion: str) -> Any:
 
 
 def settings_of(cfg: Config, folder: Path, described: dict[str, Any]) -> Config:
-    """The flags that the model was trained with, and over them those given on the command line.
+    """The flags that the model was trained with; those given on the command line win over them.
 
     Args:
         described: content of ``config_model.yaml``; used where ``folder`` has no ``config.yml`` of this program.
@@ -100,7 +100,7 @@ def settings_of(cfg: Config, folder: Path, described: dict[str, Any]) -> Config:
 
 
 def check_classes(model: Any, dataset: list[str], name: str) -> None:
-    """UserError unless the dataset's classes are the model's, in the same order; no list of names passes.
+    """UserError unless the dataset's classes are the model's, in the same order; a model without names passes.
 
     Weights without a list of classes are checked by their number alone, when they are loaded.
     """

@@ -27,7 +27,7 @@ CamArray = npt.NDArray[np.float32]
 def build_eval_loader(
     cfg: Config, dataset: VideoDataset, device: torch.device, keep_workers: bool = False
 ) -> FixedLoader:
-    """The loader of an evaluation split for this process, on its way to ``device``."""
+    """The loader of an evaluation split for this process, whose batches go to ``device``."""
     return eval_loader(
         dataset,
         batch_size=cfg.eval_batch_size or cfg.batch_size,
@@ -53,12 +53,12 @@ def evaluate(
     Raises Diverged when the model gives values that are not finite.
 
     Args:
-        maker: its model is put in eval mode and back.
+        maker: its model is in eval mode during the call and gets its mode back.
         dataset: a split of single frames with boxes.
         interval: distance of the thresholds τ.
         stop: ends the evaluation early by raising Interrupted.
         label: name of the progress bar.
-        loader: of ``dataset``, kept by a caller that evaluates again and again; None: one for this pass.
+        loader: of ``dataset``, for a caller that evaluates it many times; None: a new one for this pass.
     """
     if loader is None:
         loader = build_eval_loader(cfg, dataset, maker.device)

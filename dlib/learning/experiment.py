@@ -33,9 +33,9 @@ from dlib.utils.text import duration
 
 
 def run(cfg: Config) -> None:
-    """Run, or go on with, the experiment that the flags describe.
+    """Run the experiment that the flags describe, or resume it.
 
-    Raises UserError for what the user can mend, Interrupted when a signal asked the run to stop.
+    Raises UserError for what the user can fix, Interrupted when a signal asked the run to stop.
     """
     device = distributed.device_of_process(cfg.device, cfg.cudaid, cfg.local_rank)
     with distributed.process_group(cfg.dist_backend, cfg.local_world_size, cfg.init_method, device):
@@ -61,7 +61,7 @@ def run(cfg: Config) -> None:
 
 @contextmanager
 def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
-    """Hold the folder for this run, and let its ``log.txt`` hear what is said meanwhile."""
+    """Lock the folder for this run, and write the log lines to its ``log.txt`` meanwhile."""
     if not distributed.is_main():
         yield
         return
@@ -75,7 +75,7 @@ def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
 
 
 class Experiment:
-    """The parts of one run and the order in which they act."""
+    """The parts of one run, and the order in which they are used."""
 
     def __init__(self, cfg: Config, folder: ExperimentFolder, data: Data, device: torch.device) -> None:
         self.cfg, self.folder, self.path, self.data = cfg, folder, folder.path, data
@@ -100,12 +100,12 @@ class Experiment:
         self.results.content["parameters"] = sum(p.numel() for p in self.task.model.parameters())
 
     def run(self) -> None:
-        """The whole run. Raises UserError, naming the checkpoint to go on from, where the network diverges."""
+        """The complete run. If the network diverges: UserError that names the checkpoint to resume from."""
         try:
             self._run()
         except Diverged as error:
             intact = self.checkpoints.set_aside_unproven() if distributed.is_main() else None
-            more = f"; the same command then goes on from {intact}" if intact else ""
+            more = f"; the same command then resumes from {intact}" if intact else ""
             raise UserError(f"{error}{more}") from error
 
     def _run(self) -> None:
@@ -146,24 +146,24 @@ class Experiment:
                 self._save()
             if stopping:
                 raise Interrupted(
-                    f"{self.stop.reason}: step {step} is saved, the same command goes on from there"
+                    f"{self.stop.reason}: step {step} is saved, the same command resumes from there"
                 )
         self._count_seconds("train_s", start)
         self._save()
 
     def _steps(self, epoch: int) -> Iterator[int]:
-        """The steps of an epoch; one that is asked to stop while it waits for data saves those before, if it can."""
+        """The steps of an epoch. A run that must stop while it waits for data saves the steps before, if it can."""
         try:
             yield from self.trainer.train_epoch(epoch)
         except Interrupted as reason:
-            if distributed.world_size() > 1:  # the others still compute
+            if distributed.world_size() > 1:  # the other processes still compute
                 raise
             self._save()
             step = self.trainer.position.step
             raise Interrupted(f"{reason}, step {step} is saved") from None
 
     def _conclude_epoch(self) -> None:
-        """Say how the epoch went: after its checkpoint, and again in a run that goes on from that one."""
+        """Log how the epoch went: after its checkpoint, and again in a run that resumes from that checkpoint."""
         summary = epoch_summary(self.trainer, self.task.diagnostics(self.trainer.position.epoch))
         self.events.write("epoch", **summary)
         say_epoch(self.cfg, summary)
@@ -202,7 +202,7 @@ class Experiment:
         start = time.perf_counter()
         self.val_loader.close()
         if distributed.is_main():
-            self.checkpoints.prove()  # validation's numbers were finite
+            self.checkpoints.prove()  # the numbers of the validation were finite
         references = self.task.references()
         for name, maker in references.items():
             self.results.content[f"{name}_test"] = self._test_report(name, maker)
@@ -251,7 +251,7 @@ class Experiment:
         distributed.barrier()
 
     def _resume(self) -> bool:
-        """Go back to the newest intact checkpoint; False when there is none."""
+        """Resume from the newest intact checkpoint; False if there is none."""
         found = distributed.broadcast_object(self.checkpoints.newest() if distributed.is_main() else None)
         if found is None:
             return False

@@ -1,4 +1,4 @@
-"""The experiment's folder: who may write in it, and what it says about the run that filled it."""
+"""The experiment's folder: which run may write in it, and what it says about that run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PASSED = "passed.txt"
 class ExperimentFolder:
     """One experiment's folder, locked for one run at a time.
 
-    The lock is the operating system's: it goes with the process that holds it, however that process ends.
+    The operating system holds the lock: it is free again when the process that holds it ends, in any way.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,10 +74,10 @@ class ExperimentFolder:
         write_text(self.path / _PASSED, summary + "\n")
 
     def describe(self, cfg: Config, device: torch.device) -> dict[str, str]:
-        """What the run is on; written, with the flags, unless an earlier start wrote it.
+        """What the run is on (versions, device); written, with the flags, unless an earlier start wrote it.
 
-        A run that goes on names the flags that changed. The files keep the earlier ones until ``write`` is called: if
-        the checkpoint does not fit, the user looks there for the flags that it was made with.
+        A resumed run names the flags that changed. The files keep the earlier flags until ``write`` is called: if the
+        checkpoint does not fit, the user finds there the flags that it was made with.
         """
         found = environment.describe(device)
         if self._config.exists():
@@ -87,7 +87,7 @@ class ExperimentFolder:
         return found
 
     def write(self, cfg: Config, environment: dict[str, str]) -> None:
-        """Write what is run (flags, command) and on what."""
+        """Write what is run (flags, command) and on what (versions, device)."""
         write_text(self._config, cfg.to_yaml())
         write_text(self.path / "code" / "cmd.sh", command_line() + "\n")
         write_text(self.path / "environment.yml", yaml.safe_dump(environment, sort_keys=False))
@@ -102,7 +102,7 @@ class ExperimentFolder:
         except (OSError, ValueError, yaml.YAMLError):
             before = None
         if not isinstance(before, dict):
-            logger.warning(f"{config} cannot be read; it is written anew")
+            logger.warning(f"{config} cannot be read; it is written again")
             return
         before = spelled(before)
         changed = [

@@ -12,12 +12,12 @@ from dlib.metrics import LocalizationReport
 from dlib.utils.logging import EventLog, logger
 from dlib.utils.text import percent
 
-COLLAPSED_FRAMES = 0.5  # of the frames: from here on the maps count as collapsed
+COLLAPSED_FRAMES = 0.5  # of the frames: from this share on, the maps count as collapsed
 _COLLAPSE = "the maps collapse"
 
 
 def say_what_runs(cfg: Config, data: Data, environment: dict[str, str], folder: Any) -> None:
-    """The first lines of a run: task, data, device, and flags that do not do what one may think."""
+    """The first lines of a run: task, data, device, and flags that have no effect here."""
     logger.info(f"{cfg.task} with {cfg.encoder_name}, {cfg.method}, {cfg.spatial_pooling} -> {folder}")
     logger.info(
         f"{cfg.dataset}: {len(data.classes)} classes, {len(data.train)} train shots, {len(data.val)} validation "
@@ -33,7 +33,7 @@ def say_what_runs(cfg: Config, data: Data, environment: dict[str, str], folder: 
 def epoch_summary(trainer: Trainer, diagnostics: dict[str, float | None]) -> dict[str, Any]:
     """The ``epoch`` event of ``log.jsonl``: means, rates, and where the time went.
 
-    ``diagnostics`` are the task's of the epoch; those that have no value are left out.
+    ``diagnostics`` are the task's numbers for the epoch; those without a value are left out.
     """
     means = trainer.epoch_means()
     sums = trainer.position.sums
@@ -85,7 +85,7 @@ def say_validation(epoch: int, report: LocalizationReport, improved: list[str]) 
 
 
 class CollapseWarning:
-    """Says once that the maps have become all foreground or all background, and what to change."""
+    """Warns once if the maps have become all foreground or all background, and says what to change."""
 
     def __init__(self, events: EventLog) -> None:
         self._events = events

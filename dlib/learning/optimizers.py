@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules (spec of the flags ``opt__*``)."""
+"""Optimizers and learning-rate schedules (the flags ``opt__*``)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.dev
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, kind: str, state: dict[str, Any], state_kind: str
 ) -> None:
-    """Go on from a checkpoint's momenta with this run's flags: a changed ``opt__weight_decay`` is used.
+    """Continue with a checkpoint's momenta and this run's flags: a changed ``opt__weight_decay`` is used.
 
     Args:
         kind: what ``optimizer`` is, see ``optimizer_kind``.
@@ -54,7 +54,7 @@ def restore_optimizer(
 
 
 def optimizer_kind(cfg: Config) -> str:
-    """The optimizer's name as far as its state depends on it."""
+    """The optimizer's name, with the options that its state depends on."""
     maximum = cfg.opt__name_optimizer == "adam" and cfg.opt__amsgrad
     return cfg.opt__name_optimizer + (" with --opt__amsgrad" if maximum else "")
 

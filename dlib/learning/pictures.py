@@ -23,7 +23,7 @@ _TRAIN_CAMS = 10
 
 
 def draw_progress(cfg: Config, folder: Path, curves: bool) -> None:
-    """Report (and curves) from the logs so far. A fault in drawing is said, but never ends a training."""
+    """Report (and curves) from the logs so far. A fault in drawing is logged, but never ends a training."""
     try:
         if curves:
             write_curves(folder)
@@ -78,7 +78,7 @@ def draw_train_progress(cfg: Config, task: Task, train: VideoDataset, epoch: int
 
 
 def draw_examples(examples: Examples | None, folder: Path) -> None:
-    """Training frames with their CAM, ROI and seeds, where the task has such."""
+    """Training frames with their CAM, ROI and seeds, if the task has them."""
     if examples is None:
         return
     write_seed_examples(

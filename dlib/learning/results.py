@@ -16,7 +16,7 @@ Report = dict[str, Any]
 
 
 class Results:
-    """Grows during the run and is written whole after every change."""
+    """The results so far; the complete file is written after every change."""
 
     def __init__(
         self, folder: Path, cfg: Config, classes: list[str], environment: dict[str, str], command: str
@@ -53,7 +53,7 @@ class Results:
         self.times["total_s"] = self.times.get("total_s", 0.0) + seconds
 
     def history(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """The part that a checkpoint keeps."""
         return {name: self.content[name] for name in ("epochs", "best", "val", "times")}
 
     def restore(self, history: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ class Results:
         self.content["val"][criterion] = report.to_dict()
 
     def add_test(self, criterion: str, report: LocalizationReport) -> Report:
-        """The test of the best weights, also at validation's thresholds; returns the whole entry."""
+        """The test of the best weights, also at validation's thresholds; returns the complete entry."""
         entry = with_validation_thresholds(report, self.content["val"].get(criterion))
         self.content["test"][criterion] = entry
         write_text(self._folder / f"performance_log_{criterion}.txt", as_text(criterion, entry))
@@ -88,7 +88,7 @@ class Results:
 
 
 def with_validation_thresholds(report: LocalizationReport, validation: Report | None) -> Report:
-    """The report's numbers, and CorLoc at the thresholds that ``validation`` chose, where there is one.
+    """The report's numbers, and CorLoc at the thresholds that ``validation`` chose, if there is one.
 
     A validation without any box chose none: CorLoc at its thresholds is then None.
     """
@@ -104,7 +104,7 @@ def with_validation_thresholds(report: LocalizationReport, validation: Report | 
 
 
 def _unknown(entry: Report) -> Report:
-    """What `LocalizationReport.at_taus` gives, with None for every CorLoc of ``entry``."""
+    """The result of `LocalizationReport.at_taus`, with None for every CorLoc of ``entry``."""
     per_class = {
         name: {"samples": numbers["samples"], "corloc": dict.fromkeys(numbers["corloc"])}
         for name, numbers in entry["per_class"].items()
@@ -113,7 +113,7 @@ def _unknown(entry: Report) -> Report:
 
 
 def as_text(title: str, report: Report) -> str:
-    """A report as a table for people, percentages with one digit, "–" for what could not be measured."""
+    """A report as a table to read: percentages with one digit, "–" for what could not be measured."""
     lines = [f"{title}: {report['samples']} frames, CorLoc headline {percent(report['headline'])}"]
     boxed = report.get("boxed", report["samples"])
     if report["samples"] and not boxed:

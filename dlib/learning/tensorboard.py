@@ -7,7 +7,7 @@ from typing import Any
 
 from dlib.utils.logging import EventLog, logger
 
-# The number in an event that its curves run over; other events have no curves.
+# The number in an event that is the x value of its curves; other events have no curves.
 _AXES = {"step": "step", "epoch": "epoch", "validation": "epoch"}
 
 
@@ -40,13 +40,14 @@ class TensorBoardLog(EventLog):
 
 
 def open_event_log(path: Path | None, tensorboard: bool) -> EventLog:
-    """The run's event log; one line says so where TensorBoard is wanted and missing."""
+    """The run's event log; if TensorBoard is wanted and missing, one log line says so."""
     if path is not None and tensorboard:
         try:
             return TensorBoardLog(path)
         except ImportError:
             logger.warning(
-                "--tensorboard True: the package is not installed (pip install tensorboard); going on"
+                "--tensorboard True: the package is not installed (pip install tensorboard);"
+                " the run continues without it"
             )
     return EventLog(path)
 

@@ -33,11 +33,11 @@ DIAGNOSED_EVERY = 8  # minibatches of an epoch
 
 @dataclass
 class Position:
-    """Where a run stands; part of every checkpoint."""
+    """How far a run is; part of every checkpoint."""
 
-    epoch: int = 0  # the epoch under way or just finished; 0 before training
+    epoch: int = 0  # the current epoch, or the one just finished; 0 before training
     step_in_epoch: int = 0  # minibatches of that epoch that are done
-    step: int = 0  # minibatches of the whole run that are done
+    step: int = 0  # minibatches of the run that are done, over all epochs
     trained: bool = True  # that epoch's training is complete
     validated: bool = False  # and its validation too
     skipped_in_row: int = 0  # minibatches in a row that were skipped
@@ -46,7 +46,7 @@ class Position:
 
 
 class Trainer:
-    """Trains a task's model, epoch by epoch; knows nothing of what the losses are."""
+    """Trains a task's model, epoch by epoch; it does not know which losses there are."""
 
     def __init__(self, cfg: Config, task: Task, loader: TrainLoader, events: EventLog) -> None:
         self.cfg = cfg
@@ -65,7 +65,7 @@ class Trainer:
         self.statistics = NormStatistics(task.model)
 
     def train_epoch(self, epoch: int) -> Iterator[int]:
-        """Train one epoch from where ``position`` stands; yields the step number after every minibatch."""
+        """Train one epoch from ``position`` on; yields the step number after every minibatch."""
         position = self.position
         if position.epoch != epoch:
             self.position = position = Position(
@@ -115,9 +115,9 @@ class Trainer:
         return dict(grouped)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold to go on exactly.
+        """What a checkpoint must hold so that a run resumes exactly.
 
-        Random states are not among it: every random number of a step is derived from seed, epoch, step and sample.
+        It needs no random states: every random number of a step is derived from seed, epoch, step and sample.
         """
         return {
             "model": self.task.model.state_dict(),
@@ -182,7 +182,9 @@ class Trainer:
         else:
             norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         finite = bool(norm.isfinite())
-        if finite or self.scaler.is_enabled():  # which skips such a step itself, and then scales less
+        if (
+            finite or self.scaler.is_enabled()
+        ):  # the scaler skips such a step itself and then lowers its scale
             self.scaler.step(self.optimizer)
             self.scaler.update()
             finite = finite or self.scaler.get_scale() >= 1.0
@@ -191,14 +193,14 @@ class Trainer:
         return finite
 
     def _diagnoses(self, step_in_epoch: int) -> bool:
-        """Whether this minibatch pays for the costly numbers: some of every epoch, and its last one.
+        """Whether the costly numbers are computed for this minibatch: some of every epoch, and its last one.
 
-        A function of the place in the epoch alone, so that a resumed epoch has the same means.
+        This depends on the place in the epoch alone, so that a resumed epoch has the same means.
         """
         return step_in_epoch % DIAGNOSED_EVERY == 0 or step_in_epoch + 1 == len(self.loader)
 
     def _fault_of_forward(self, result: StepResult) -> str:
-        """What a forward pass gave that is not finite, in any process; an empty text if nothing is."""
+        """Names what is not finite after a forward pass, in any process; an empty text if all is finite."""
         loss = torch.isfinite(result.loss.detach())
         both = torch.stack([loss, self.statistics.finite().to(loss.device)]).float()
         loss_share, statistics_share = distributed.mean_over_processes(both).tolist()
@@ -208,7 +210,7 @@ class Trainer:
         return "" if statistics_share == 1.0 else "batch norm statistics are"
 
     def _skip(self, fault: str) -> None:
-        """Say that a step is skipped. Raises Diverged when it is the last of too many in a row."""
+        """Log that a step is skipped. Raises Diverged when too many steps in a row were skipped."""
         self.position.skipped_in_row += 1
         message = f"step {self.position.step + 1} is skipped: its {fault} not finite"
         logger.warning(message)
@@ -220,7 +222,7 @@ class Trainer:
             )
 
     def check_finite(self) -> None:
-        """Raises Diverged, in every process, if weights, their average or the optimizer's state are not finite."""
+        """Raises Diverged in every process if the weights, their average or the optimizer's state are not finite."""
         state = {"network": self.task.model.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
         if self.average:
             state["average"] = self.average.state_dict()["average"]
@@ -269,7 +271,7 @@ class Trainer:
 
 
 def wrap_for_training(cfg: Config, task: Task) -> nn.Module:
-    """The task's model as training calls it: synchronized over processes, compiled if asked for."""
+    """The task's model as training calls it: synchronized over processes, compiled with ``--compile``."""
     network: nn.Module = task.model
     if distributed.is_running():
         if cfg.sync_bn and task.device.type == "cuda":

@@ -2,8 +2,8 @@
 
     python -m dlib.localizer.measure --fd_exp EXPERIMENT --dataset my-videos --smooth 5
 
-Whole shots are localized as dlib.localize does it, the class predicted frame by frame; their frames with a known box
-count. A frame is localized where its box has an IoU of at least 50 % with a true one, in pixels of the frame.
+Complete shots are localized as in dlib.localize: the class is predicted frame by frame. Only frames with a known box
+count. A frame is localized if its box has an IoU of at least 50 % with a true one, in pixels of the frame.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def localized(
     """{window: number of frames localized}, for smoothing over each of ``windows`` (0: none).
 
     Args:
-        localizer: without smoothing of its own.
-        metadata: frames; those in one folder are of one shot, which is localized as a whole.
+        localizer: without its own smoothing.
+        metadata: frames; those in one folder are one shot, which is localized as one video.
     """
     from dlib.localizer.smoothing import smooth_boxes
     from dlib.localizer.source import open_source

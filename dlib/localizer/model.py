@@ -1,4 +1,4 @@
-"""The model of an experiment with all that prediction needs beside the weights."""
+"""The model of an experiment with all that prediction needs besides the weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SavedModel:
         maps: what makes its maps; the model in it is in eval mode.
         classes: names in the order of the logits.
         crop_size: side of the square that the network sees.
-        taus: threshold of each class; empty when nothing says it.
+        taus: threshold of each class; empty if it is not known.
         weights: folder that the weights come from.
     """
 
@@ -65,7 +65,9 @@ def find_weights(folder: Path, criterion: str) -> Path:
         folder.glob("*_best_model.pth")
     ):
         return folder
-    raise UserError(f"--fd_exp {folder}: holds no best model by {criterion}; has the experiment begun?")
+    raise UserError(
+        f"--fd_exp {folder}: holds no best model by {criterion}; give an experiment that has trained"
+    )
 
 
 def read_saved_model(
@@ -74,7 +76,7 @@ def read_saved_model(
     """The best model by ``criterion`` of an experiment, or the one in a folder of weights.
 
     Args:
-        thresholds: whether to read them; without, the model's ``taus`` are empty.
+        thresholds: whether to read them; if False, the model's ``taus`` are empty.
     Raises UserError for a missing or damaged file.
     """
     weights = find_weights(folder, criterion)
@@ -109,14 +111,16 @@ def _with_known_classes(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _thresholds(folder: Path, criterion: str) -> dict[str, float]:
-    """τ per class at IoU 50, as validation chose it: of a finished run, else of the validations so far."""
+    """τ per class at IoU 50, which validation chose: from a finished run, else from the validations so far."""
     path = folder / f"thresholds-{criterion}.yaml"
     values: Any = {}
     if path.exists():
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: not readable YAML; end the experiment again or give --tau") from error
+            raise UserError(
+                f"{path}: not readable YAML; run the experiment to its end again, or give --tau"
+            ) from error
         if not isinstance(values, dict):
             raise UserError(f"{path}: expected lines 'class: threshold'; or give --tau")
     elif (folder / "results.json").exists():

@@ -1,4 +1,4 @@
-"""What localization writes: overlay video or pictures, boxes as JSON and CSV, masks. Nothing is kept in memory."""
+"""Files of localization: overlay video or pictures, boxes as JSON and CSV, masks; written frame by frame."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def draw(frame: Frame, result: Localization, caption: bool = True) -> NDArray[np
 class VideoWriter:
     """An mp4 that browsers play, without sound; the size is the first frame's, the times are the frames' own.
 
-    H.264 with 4:2:0 colours needs even sides: an odd one gets its last row or column twice.
+    H.264 with 4:2:0 colours needs even sides: at an odd side the last row or column is repeated.
     """
 
     def __init__(self, path: Path, rate: Fraction, aspect: Fraction = Fraction(1)) -> None:
         """
         Args:
-            aspect: width of a pixel over its height, which players stretch the pictures by.
+            aspect: width of a pixel over its height; players stretch the pictures by it.
         """
         import av
 
@@ -107,7 +107,7 @@ class VideoWriter:
 
 
 class Writer:
-    """All files of one localization, written frame by frame: a picture gives a picture, all else a video.
+    """All files of one localization, written frame by frame: a picture for a picture, a video for all other input.
 
     Raises UserError if the folder cannot be written to, or a file there is what ``source`` reads.
     """
@@ -175,7 +175,7 @@ def _spare(folder: Path, files: list[Path], masks: bool, source: Source) -> None
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from all others, whatever its name; None: there is none."""
+    """What identifies a file under any name; None: there is no such file."""
     try:
         status = path.stat()
     except OSError:

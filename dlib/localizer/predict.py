@@ -30,7 +30,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Localization:
-    """What the model says of one frame.
+    """What the model says about one frame.
 
     Attributes:
         index: position of the frame in its source, from 0.
@@ -71,10 +71,10 @@ class Localizer:
         criterion: which best model of the experiment: best_localization or best_classification.
         device: auto, cpu or cuda.
         batch_size: frames in one forward pass.
-        tau: threshold for every class; None: the predicted class's, as validation chose it (the mean of the
-            others' for a class that validation has no frame of).
+        tau: threshold for every class; None: the one that validation chose for the predicted class (for a class
+            without validation frames: the mean of the others).
         smooth: a box becomes the median of the boxes of so many frames around it; 0 or 1: off.
-        label: the class, where it is known; None: predicted frame by frame.
+        label: the class, if it is known; None: it is predicted frame by frame.
     Raises UserError for a folder without a usable model, UsageError for a wrong argument.
     """
 
@@ -114,8 +114,8 @@ class Localizer:
             source: a path (video, picture or folder of frames), a camera's number, one image or a sequence of
                 images: PIL pictures, or arrays [H, W] or [H, W, 3] RGB as ``dlib.datasets.images.rgb_array`` takes
                 them.
-        Returns: for images a list; for a path or a camera an iterator, once, which reads as it is asked and holds
-            one batch and the window of ``smooth``, so that a long video needs no more memory than a short one.
+        Returns: for images a list; for a path or a camera an iterator, usable once, which reads frames when they are
+            needed. It holds one batch and the window of ``smooth``: a long video needs no more memory than a short one.
         Raises UserError for unreadable files, TypeError or ValueError for other objects.
         """
         if isinstance(source, (str, Path, int)):
@@ -127,7 +127,7 @@ class Localizer:
 
     def stream(self, frames: Source | Iterable[Frame]) -> Iterator[tuple[Frame, Localization]]:
         """Every frame with its localization, in order; holds one batch and the window of ``smooth``."""
-        # Waiting for more frames of a camera would show the past.
+        # A camera's batch is one frame: waiting for more would delay the output.
         size = 1 if isinstance(frames, Source) and frames.kind == "camera" else self.batch_size
         return smooth_boxes(self._predictions(iter(frames), size), self.smooth)
 

@@ -19,13 +19,13 @@ def smooth_boxes(
 ) -> Iterator[tuple[Frame, Localization]]:
     """Each box replaced by the median, edge by edge, of the boxes of ``window`` frames centred on it.
 
-    The median follows a jump of the object (a cut) at once and drops a box that is wrong in single frames. The
-    window shrinks at the ends of the video; an even one is made one frame longer. Frames without a box stay
-    without and count for nothing. Holds ``window`` frames.
+    The median follows a jump of the object (a cut) immediately, and removes boxes that are wrong in single frames.
+    The window shrinks at the ends of the video; an even window is made one frame longer. Frames without a box still
+    have none afterwards, and do not count. Holds ``window`` frames.
     """
     reach = window // 2
     held: deque[tuple[Frame, Localization]] = deque()
-    behind = 0  # how many of the held frames are older than the one whose turn is next
+    behind = 0  # how many of the held frames are older than the next one to return
     for pair in results:
         held.append(pair)
         if len(held) > behind + reach:

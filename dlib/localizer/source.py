@@ -1,4 +1,4 @@
-"""What is localized in: a video file, a folder of frames, one picture, a camera."""
+"""The input of localization: a video file, a folder of frames, one picture, a camera."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dlib.datasets.videos import PICTURE_SUFFIXES, Frame, UnusableVideo, VideoRe
 from dlib.utils.errors import UserError
 
 FOLDER_RATE = Fraction(10)  # frames per second of a folder of frames
-_CAMERA_RATE = Fraction(25)  # of a camera that does not tell its own
+_CAMERA_RATE = Fraction(25)  # of a camera that does not give its own rate
 _CAMERAS = 2**31  # numbers that OpenCV takes
 
 __all__ = ["Frame", "Source", "open_source"]
@@ -31,8 +31,8 @@ class Source:
         name: for messages.
         kind: video, folder, image or camera.
         rate: frames per second.
-        count: number of frames, where it is known beforehand.
-        files: what is read; nothing for a camera.
+        count: number of frames, if it is known before reading.
+        files: the files that are read; empty for a camera.
     """
 
     name: str
@@ -71,7 +71,7 @@ def open_source(source: str | Path | int, rate: Fraction | None = None) -> Itera
 
     Args:
         rate: frames per second of a folder of frames; None: 10. Videos and cameras have their own.
-    Raises UserError for what does not exist or is no picture and no video.
+    Raises UserError for input that does not exist, or is neither a picture nor a video.
     """
     path = Path(source) if not isinstance(source, int) else None
     exists = path is not None and _exists(path)
@@ -107,7 +107,7 @@ def _folder(path: Path, rate: Fraction) -> Source:
     if not files:
         raise UserError(f"{path}: holds no pictures ({', '.join(PICTURE_SUFFIXES)}); give a folder of frames")
 
-    # A name is the file's without its suffix, where no other file's can be mistaken for it.
+    # A frame's name is the file's without its suffix, if no other file has the same.
     stems, full = Counter(file.stem for file in files), {file.name for file in files}
     longer = {i: f.name for i, f in enumerate(files) if stems[f.stem] > 1 or f.stem in full}
 
@@ -142,7 +142,7 @@ def _picture(path: Path) -> Frame:
 def _camera(number: int) -> Iterator[Source]:
     if not 0 <= number < _CAMERAS:
         raise UserError(f"camera {number} cannot be opened; give another number, or a file")
-    # OpenCV would add lines of its own to the message below.
+    # OpenCV would print its own lines before the message below.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(number)
     cv2.utils.logging.setLogLevel(level)

@@ -1,8 +1,7 @@
-"""What every loss term gets and gives, and the weighted sum of the active terms.
+"""What every loss term gets and returns, and the weighted sum of the active terms.
 
-Terms are means over samples, seed pixels or sequences of the *global* batch: each process divides its own sum
-by the count averaged over the processes, so that averaging the gradients over processes gives what a single
-process would.
+Terms are means over samples, seed pixels or sequences of the *global* batch. Each process divides its own sum by the
+mean count over the processes. So the mean of the gradients over processes is what a single process would get.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @dataclass
 class LossInputs:
-    """One training batch as the terms see it. Half-precision maps and features are taken in float32.
+    """One training batch as the terms see it. Half-precision maps and features become float32.
 
     Raises ValueError when shapes do not fit.
     """
@@ -71,7 +70,7 @@ class LossInputs:
 
     @property
     def batch_mean(self) -> Tensor:
-        """Batch size averaged over the processes, float [] (a collective call at the first use)."""
+        """Mean batch size over the processes, float []; the first use is a collective call."""
         if self._batch_mean is None:
             self._batch_mean = mean_over_processes(self.map_logits.new_tensor(float(len(self.map_logits))))
         return self._batch_mean
@@ -82,7 +81,7 @@ class LossInputs:
 
     @property
     def zero(self) -> Tensor:
-        """0 that still hangs on the graph, so that ``backward`` works when no term has anything to say."""
+        """0 that is part of the graph, so that ``backward`` works even if no term has a value."""
         return (self.map_logits * 0).sum()
 
 
@@ -97,19 +96,17 @@ class Term(nn.Module, ABC):
     """A term of the total loss: ``weight`` times its objective, in float32 also under autocast.
 
     Args:
-        name: what logs and the total call it; None: the class's own ``name``.
+        name: its name in logs and in the total; None: the class's own ``name``.
         weight: λ.
-        start_epoch, end_epoch: the term is on from the one to the other, both included; −1: no end. The first
+        start_epoch, end_epoch: first and last epoch in which the term is on; −1: no end. The first
             epoch is 1.
-        warmup_epochs: λ grows linearly over so many epochs from the start epoch on; 0: at once.
-    Raises ValueError when the epochs are no interval.
+        warmup_epochs: λ grows linearly over so many epochs from the start epoch on; 0: full λ from the start.
+    Raises ValueError if end_epoch is before start_epoch.
     """
 
     name: str
-    work: ClassVar[str] = "other"  # the kind of work that its seconds count as
-    from_cams: ClassVar[bool] = (
-        False  # whether it needs what is taken from CAMs: seeds, boxes, sizes or the CAMs
-    )
+    work: ClassVar[str] = "other"  # the kind of work for which its seconds are counted
+    from_cams: ClassVar[bool] = False  # whether it needs CAMs, or seeds, boxes or sizes made from them
 
     def __init__(
         self,
@@ -132,7 +129,7 @@ class Term(nn.Module, ABC):
         self.warmup_epochs = warmup_epochs
 
     def warmup(self, epoch: int) -> float:
-        """Share of λ that counts in ``epoch``: 1/n, 2/n, … 1 over the n epochs of the warm-up."""
+        """Share of λ that is used in ``epoch``: 1/n, 2/n, … 1 over the n epochs of the warm-up."""
         done = epoch - max(self.start_epoch, 1) + 1
         return min(done / self.warmup_epochs, 1.0) if self.warmup_epochs else 1.0
 
@@ -145,9 +142,9 @@ class Term(nn.Module, ABC):
         """The term before weighting, a differentiable scalar."""
 
     def objective(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        """What λ multiplies (differentiable) and what the log calls the unweighted term, both scalars.
+        """The value that λ multiplies (differentiable) and the unweighted term in the log, both scalars.
 
-        They are the same thing unless the term scales what it computes by more than λ.
+        They are the same value unless the term has another scale besides λ.
         """
         unweighted = self.compute(inputs)
         return unweighted, unweighted
@@ -159,17 +156,17 @@ class Term(nn.Module, ABC):
             return LossTerm(self.weight * objective, unweighted.detach())
 
     def need(self, value: Tensor | None, what: str) -> Tensor:
-        """``value``, or a ValueError that says which input this term misses."""
+        """``value``, or a ValueError that says which input of this term is missing."""
         if value is None:
             raise ValueError(f"{self.name} needs LossInputs.{what}")
         return value
 
 
 class BarrierTerm(Term):
-    """A term made of constraints f <= 0; terms that share one ``elb`` harden together.
+    """A term made of constraints f <= 0; terms that share one ``elb`` have the same t.
 
     Args:
-        elb: the barrier; None: one of its own.
+        elb: the barrier; None: its own one.
     """
 
     def __init__(self, elb: ELB | None = None, **common: Any) -> None:
@@ -209,7 +206,7 @@ class TotalLoss(nn.Module):
         return total, values, {name: result.unweighted for name, result in results.items()}
 
     def update_t(self) -> None:
-        """After every epoch: the barriers of all terms harden, one that several terms share only once."""
-        for module in self.modules():  # yields a shared module once
+        """Call it after every epoch: updates t of all barriers; a barrier that several terms share only once."""
+        for module in self.modules():  # gives a shared module once
             if isinstance(module, ELB):
                 module.update_t()

@@ -46,9 +46,10 @@ class SelfLearning(Term):
     No seed in the batch gives 0.
 
     Args:
-        ignore_index: value of the pixels that are no seeds.
-        balance: mean over the foreground seeds and mean over the background seeds, averaged, so that the larger
-            set does not decide (ours; the published loss is the plain mean). A set without seeds counts 0.
+        ignore_index: value of the pixels that are not seeds.
+        balance: the loss is the average of the mean over the foreground seeds and the mean over the background
+            seeds, so that the larger set does not dominate (ours; the published loss is the plain mean). A set
+            without seeds counts as 0.
     """
 
     name = "sl_clc"
@@ -76,8 +77,8 @@ class SelfLearning(Term):
 class SoftCam(Term):
     """λ · cross entropy of the map logits against the CAM C as a soft label, mean over pixels and samples (ours).
 
-    −C·log p_fg − (1 − C)·log p_bg. Seeds say which pixels are sure; this says of every pixel how sure the CAM is, so
-    that the maps stay graded. A frame whose CAM is constant says nothing and counts 0.
+    −C·log p_fg − (1 − C)·log p_bg. Seeds use only the surest pixels. This term tells the maps for every pixel how sure
+    the CAM is, so that their values stay graded. A frame whose CAM is constant counts as 0.
     """
 
     name = "soft_cam_clc"
@@ -122,20 +123,20 @@ class ConRanField(Term):
 class RgbJointConRanField(Term):
     """λ · joint colour CRF loss of the frames of a video, mean over the videos with at least two frames.
 
-    The frames of a video stand side by side in temporal order as one wide image and one wide p:
+    The frames of a video are put side by side in temporal order, as one wide image and one wide p:
     L = −Σ_k p·F(p) with the colour filter F. No such video gives 0.
 
     Args:
         sigma_rgb: standard deviation in values of the planes.
         scale_factor: planes (nearest) and p (bilinear) are rescaled by it.
-        lambda_style: "constant": λ·L; "adaptive": λ·L/|L| with |L| detached, each video by its own |L| and before
-            the mean, so that every video pulls alike; 0 where L = 0.
-        input_data: planes of the filter: "image", "deep_features" or "cam_logits", values as they
-            are, resized to p (nearest).
+        lambda_style: "constant": λ·L; "adaptive": λ·L/|L| with |L| detached. Each video is divided by its own |L|
+            before the mean, so that every video has the same weight; 0 if L = 0.
+        input_data: planes of the filter: "image", "deep_features" or "cam_logits", values
+            unchanged, resized to p (nearest).
         input_re_dim: deep features are averaged over consecutive groups to this many planes; −1: all.
         backend: of the filter, "auto", "cpp" or "torch".
-        seed_agreement: scale the term by how far the maps already agree with the seeds: 0 at chance (half of the
-            seed pixels), 1 at full agreement. It then spreads what was learned instead of deciding it (ours).
+        seed_agreement: scale the term by the agreement of the maps with the seeds: 0 at chance (half of the seed
+            pixels), 1 at full agreement. The term then spreads what the maps have learned from the seeds (ours).
     Raises ValueError for other values.
     """
 
@@ -189,7 +190,7 @@ class RgbJointConRanField(Term):
         return normalized.sum() / count * scale, unweighted
 
     def _energies(self, inputs: LossInputs, groups: list[Tensor]) -> Tensor:
-        """L of every video: [S]; NaN where the planes come from the network and are out of the filter's range."""
+        """L of every video: [S]; NaN if the planes come from the network and are outside of the filter's range."""
         p, planes = inputs.probabilities, self._planes(inputs)  # [B, 2, H, W], [B, P, ·, ·]
         if planes.shape[-2:] != p.shape[-2:]:
             planes = F.interpolate(planes, size=p.shape[-2:], mode="nearest")  # [B, P, H, W]
@@ -202,11 +203,11 @@ class RgbJointConRanField(Term):
         except OutOfRange:
             if self.input_data == "image":
                 raise
-            # The network's own values are beyond what the filter can tell apart: it is diverging.
+            # The network's own values are too far apart for the filter: the network is diverging.
             return (p.sum() * math.nan).expand(len(groups))
 
     def _agree(self, inputs: LossInputs) -> Tensor:
-        """Mean over both labels of the share of seeds that the maps give their label, from chance = 0 to 1."""
+        """Share of seeds to which the maps give the right label, mean over both labels, scaled so that chance is 0."""
         seeds = self.need(inputs.seeds, "seeds")  # [B, H, W]
         says = inputs.probabilities.detach().argmax(dim=1)  # [B, H, W]
         shares = [
@@ -323,6 +324,6 @@ def average_groups(features: Tensor, count: int) -> Tensor:
 
 
 def _at_least_one(count: Tensor, like: Tensor) -> Tensor:
-    """Count averaged over the processes, as a divisor: 1 when nobody has any."""
+    """Mean count over the processes, as a divisor: 1 if all counts are 0."""
     mean = mean_over_processes(count.to(like))
     return torch.where(mean > 0, mean, 1.0)

@@ -19,7 +19,7 @@ class ELB(nn.Module):
     Raises ValueError for other values.
     """
 
-    t: Tensor  # [] float64: many small factors must not round t away
+    t: Tensor  # [] float64: many small factors must not be lost by rounding
 
     def __init__(self, init_t: float = 1.0, max_t: float = 10.0, mulcoef: float = 1.01) -> None:
         super().__init__()

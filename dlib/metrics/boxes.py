@@ -1,7 +1,7 @@
 """Boxes around the thresholded contours of a map, and the IoU of boxes.
 
-A map is first truncated to uint8, so it has at most 256 distinct masks ``u > level``: each is searched for
-contours once, however many thresholds are asked for. Boxes are ``x0, y0, x1, y1`` in pixels.
+A map is first truncated to uint8, so it has at most 256 distinct masks ``u > level``. Each is searched for contours
+once, for any number of thresholds. Boxes are ``x0, y0, x1, y1`` in pixels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 LEVELS = 256  # distinct values of a uint8 map
-NO_BOX = (0, 0, 0, 0)  # stands for "no contour", as in the WSOL protocol
+NO_BOX = (0, 0, 0, 0)  # means "no contour", as in the WSOL protocol
 
 
 def threshold_grid(interval: float) -> FloatArray:
@@ -78,7 +78,7 @@ def boxes_from_map(
     Args:
         cam: map [H, W] in [0, 1]; NaN counts as 0.
         taus: thresholds [T] in [0, 1).
-        multi_contour: a box around every contour instead of the contour with the largest area alone.
+        multi_contour: a box around every contour; False: only around the contour with the largest area.
     Returns: T arrays int64 [n, 4], n >= 1; without any contour the single box (0, 0, 0, 0).
     Raises ValueError for a map that is not two-dimensional or empty.
     """
@@ -99,12 +99,12 @@ def level_boxes(
         u: uint8 map [H, W].
         levels: int64 [L], >= 0.
         multi_contour: see `boxes_from_map`.
-    Returns: the G <= 256 distinct results (int64 [n, 4] each) and which of them each level has, int64 [L].
+    Returns: the G <= 256 distinct results (int64 [n, 4] each), and for each level the index of its result, int64 [L].
     """
     present = np.flatnonzero(cv2.calcHist([u], [0], None, [LEVELS], [0, LEVELS]))
     below = np.searchsorted(present, levels, side="right")  # equal counts of values <= level: equal masks
     steps, group = np.unique(below, return_inverse=True)
-    mask = np.empty_like(u)  # one buffer: allocating a mask costs more than filling it
+    mask = np.empty_like(u)  # one buffer: it takes longer to allocate a mask than to fill it
     boxes = [
         _mask_boxes(u, int(present[step - 1]) if step else -1, multi_contour, mask)
         if step < len(present)
@@ -119,7 +119,7 @@ def best_matches(boxes: Sequence[IntArray], truth: npt.ArrayLike) -> tuple[Float
 
     Args:
         boxes: G arrays int64 [n_g, 4], n_g >= 1.
-        truth: true boxes [m, 4]; m = 0, an unknown box, gives IoU 0, which says nothing of the map.
+        truth: true boxes [m, 4]; m = 0, an unknown box, gives IoU 0, which says nothing about the map.
     Returns: IoU float64 [G] and the box that has it (the first on ties) int64 [G, 4].
     """
     sizes = np.array([len(group) for group in boxes])
@@ -136,7 +136,7 @@ def best_matches(boxes: Sequence[IntArray], truth: npt.ArrayLike) -> tuple[Float
 
 
 def _mask_boxes(u: UInt8Map, level: int, multi_contour: bool, mask: UInt8Map) -> IntArray:
-    """Boxes [n, 4] of the contours of ``u > level``, which has a pixel at least; overwrites ``mask`` [H, W]."""
+    """Boxes [n, 4] of the contours of ``u > level``, which has at least one pixel; overwrites ``mask`` [H, W]."""
     height, width = u.shape
     cv2.threshold(u, level, 255, cv2.THRESH_BINARY, dst=mask)
     # OpenCV 3 returns the image first: contours are the last but one in every version.

@@ -23,9 +23,7 @@ from dlib.metrics.boxes import (
 )
 from dlib.metrics.report import LocalizationReport, SampleArrays
 
-_PENDING = (
-    512  # maps that may wait for a worker: bounds the memory when the network is faster than the workers
-)
+_PENDING = 512  # maps that may wait for a worker: limits the memory if the network is faster than the workers
 
 
 @dataclass
@@ -44,17 +42,17 @@ class _Record:
 class BoxEvaluator:
     """Localization and classification of a split in one pass, in any order of samples.
 
-    Records are kept by sample index, and an index that comes again is ignored: batch size, order, workers and
-    the number of processes cannot change the report.
+    Records are kept by sample index, and a repeated index is ignored. So batch size, order, workers and the number
+    of processes cannot change the report.
 
     Args:
         classes: class names, in the order of the logits.
         interval: distance δ of the thresholds.
-        multi_contour: boxes of all contours count, not of the largest alone.
+        multi_contour: boxes of all contours count; False: only the box of the largest.
         multi_iou: headline is the mean over ``sigmas`` (MaxBoxAccV2) instead of σ = 50 %; None: as
             ``multi_contour``.
         sigmas: IoU thresholds in percent.
-        workers: threads that search contours while the caller goes on; 0: in the caller's thread.
+        workers: threads that search contours while the caller continues; 0: search in the caller's thread.
     Raises ValueError for no or repeated classes, no sigmas or sigmas outside 1..100, a bad interval.
     """
 
@@ -76,7 +74,7 @@ class BoxEvaluator:
         self._pending: deque[tuple[int, Future[_Record]]] = deque()
         self._seen: set[int] = set()
         self._pool = ThreadPoolExecutor(workers) if workers > 0 else None
-        self.compute()  # an empty report: checks the settings before an epoch is spent
+        self.compute()  # an empty report: checks the settings before any work is done
 
     def update(
         self,
@@ -142,7 +140,7 @@ class BoxEvaluator:
         }
 
     def merge(self, states: Iterable[dict[str, npt.NDArray[Any]]]) -> None:
-        """Take over the records of other evaluators' `state`; an index that is already known is ignored."""
+        """Add the records of other evaluators' `state`; an index that is already known is ignored."""
         for state in states:
             samples = SampleArrays(**state)
             for row, index in enumerate(samples.index.tolist()):
@@ -187,7 +185,7 @@ def _record(u: UInt8Map, truth: FloatArray, known: tuple[int, int, int], multi_c
 
 
 def _ranks(scores: FloatArray, labels: IntArray) -> tuple[IntArray, IntArray]:
-    """Place of the true class among the scores [B, C] (0: best) and the best class, both [B].
+    """Rank of the true class among the scores [B, C] (0: best), and the best class, both [B].
 
     Of equal scores the lower class comes first.
     """

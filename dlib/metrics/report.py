@@ -21,7 +21,7 @@ class SampleArrays:
     index: IntArray  # [n] number in the split
     label: IntArray  # [n] true class
     predicted: IntArray  # [n] class with the highest logit
-    rank: IntArray  # [n] place of the true class among the logits, 0: best
+    rank: IntArray  # [n] rank of the true class among the logits, 0: best
     peak: IntArray  # [n] highest value of the uint8 map
     boxed: npt.NDArray[np.bool_]  # [n] whether a true box is known
     iou: FloatArray  # [n, 256] best IoU of the mask u > level; 0 without a true box
@@ -31,14 +31,14 @@ class SampleArrays:
 class LocalizationReport:
     """CorLoc, top-1 and top-5 localization at each IoU threshold σ, classification, per class and as means.
 
-    Per class the best threshold τ of the map is taken, for top-1 and top-5 each its own; then the mean over classes.
-    Where several τ are best the middle one is named: it lies farthest from those that fail, and a τ that is to serve
-    another split should not stand at an edge. All shares in percent.
+    Each class uses its best threshold τ of the map; CorLoc, top-1 and top-5 have their own best τ. Then comes the mean
+    over classes. If several τ are best, the middle one is named: it is farthest from those that are worse, so it is
+    the safest for another split. All shares in percent.
 
     A sample whose true box is unknown counts for classification alone: it cannot be localized, which is not a miss.
     A class without samples (for localization: without boxes) has None in the tables and is left out of the means;
-    without any such sample the means are None too. ``boxed``, the number of samples with a box, stands beside
-    ``samples`` where the two differ.
+    without any such sample the means are None too. ``boxed``, the number of samples with a box, is beside ``samples``
+    if the two differ.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class LocalizationReport:
         return self._report["classification"]
 
     def to_dict(self, curves: bool = True) -> dict[str, Any]:
-        """The whole report as JSON-able values; ``curves=False`` leaves the accuracy curves over τ out."""
+        """The complete report as values for JSON; ``curves=False`` leaves the accuracy curves over τ out."""
         return {key: value for key, value in self._report.items() if curves or key != "curves"}
 
     def best_taus(self) -> dict[str, dict[str, float | None]]:
@@ -87,7 +87,7 @@ class LocalizationReport:
         }
 
     def at_taus(self, taus: Mapping[Any, Mapping[str, float | None]]) -> dict[str, Any]:
-        """CorLoc with thresholds that were chosen elsewhere, as on the validation split.
+        """CorLoc with thresholds that were chosen on other data, such as the validation split.
 
         Args:
             taus: {σ: {class: τ}}, σ as number or text; a class that is missing or None gets the mean of the
@@ -118,7 +118,7 @@ class LocalizationReport:
         """One entry per sample, by index, at its class's best τ for σ = 50 % (or the σ nearest to it).
 
         Keys: index, label and predicted (class names), best_iou (0..1), box (x0, y0, x1, y1), tau. best_iou is None
-        where the true box is unknown; box and tau are None too in a class that has no box at all.
+        if the true box is unknown; box and tau are None too in a class that has no box at all.
         """
         sigma = min(self.sigmas, key=lambda s: abs(s - _HEADLINE_SIGMA))
         best = self.best_taus()[str(sigma)]
@@ -141,7 +141,7 @@ class LocalizationReport:
         return table
 
     def _counts(self, rows: IntArray) -> dict[str, int]:
-        """How many samples ``rows`` are, and how many of them have a box where some have none."""
+        """The number of samples in ``rows`` and, if some have no box, how many have one."""
         boxed = int(self._samples.boxed[rows].sum())
         return {"samples": len(rows)} if boxed == len(rows) else {"samples": len(rows), "boxed": boxed}
 

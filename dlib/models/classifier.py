@@ -25,15 +25,15 @@ class CamClassifier(nn.Module):
     Args:
         encoder_name: resnet50, resnet18, mobilenet_v2, vgg16 or inceptionv3.
         num_classes: C >= 1.
-        pooling: the classification head, WGAP, GAP, MaxPool, LogSumExpPool or WildCatCLHead; or all of its options
-            in one object.
+        pooling: the classification head: WGAP, GAP, MaxPool, LogSumExpPool or WildCatCLHead; or an object with all
+            options of the head.
         encoder_weights: "imagenet", or None for random ones.
-        support_background: a further map, the first, in the heads that make maps; its logit is dropped.
+        support_background: one more map, the first, in the heads that make maps; its logit is dropped.
         in_channels: 3.
         scale_in: the network sees the images resized by this factor, > 0 (bilinear, corners aligned).
         weights_dir: folder of the ImageNet weights; None: ``pretrained/imagenet``.
-        head_options: further options of the head by name, such as wc_kmax or lse_r, see ``HeadOptions``.
-    Raises ValueError or TypeError for an argument outside these, UserError for ImageNet weights that cannot be had.
+        head_options: other options of the head by name, such as wc_kmax or lse_r, see ``HeadOptions``.
+    Raises ValueError or TypeError for other arguments, UserError for ImageNet weights that cannot be found or loaded.
     """
 
     decodes_maps: ClassVar[bool] = False
@@ -74,7 +74,7 @@ class CamClassifier(nn.Module):
 
     @property
     def cam_layer(self) -> nn.Module:
-        """Module whose output is A: where hooks of other CAM libraries go."""
+        """Module whose output is A: put hooks of other CAM libraries here."""
         return self.encoder.cam_layer
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -111,7 +111,7 @@ class CamClassifier(nn.Module):
         self._freeze(("encoder",))
 
     def freeze_classifier(self) -> None:
-        """The same for encoder and classification head."""
+        """Freezes encoder and classification head in the same way."""
         self._freeze(("encoder", "classification_head"))
 
     def _freeze(self, parts: tuple[str, ...]) -> None:
@@ -128,18 +128,18 @@ class CamClassifier(nn.Module):
         return self
 
     def check_frozen(self) -> None:
-        """Raises RuntimeError if something could change a frozen part or has tried to."""
+        """Raises RuntimeError if a frozen part has gradients or is in training mode."""
         for part in self._frozen:
             for name, parameter in self.get_submodule(part).named_parameters():
                 if parameter.requires_grad or parameter.grad is not None:
-                    raise RuntimeError(f"{part} is frozen, yet {name} takes part in training")
+                    raise RuntimeError(f"{part} is frozen, but {name} has or needs a gradient")
             for name, module in self.get_submodule(part).named_modules():
                 if module.training:
-                    raise RuntimeError(f"{part} is frozen, yet {name or 'it'} is in training mode")
+                    raise RuntimeError(f"{part} is frozen, but {name or 'it'} is in training mode")
 
 
 class STDClassifier(CamClassifier):
-    """Image classifier; arguments as in the base."""
+    """Image classifier; arguments as in the base class."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C] of images [B, 3, H, W]."""

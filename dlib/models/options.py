@@ -1,4 +1,4 @@
-"""What a network is, weights apart."""
+"""What defines a network, without its weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ModelSettings:
     scale_in: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values without levels, as ``config_model.yaml`` holds them."""
+        """Plain values without nesting, as ``config_model.yaml`` holds them."""
         head = asdict(self.head)
         own = {option.name: getattr(self, option.name) for option in fields(self) if option.name != "head"}
         first = {name: own.pop(name) for name in ("encoder_name", "num_classes")}

@@ -1,4 +1,4 @@
-"""From images to localization maps: the one place that does it, for training, evaluation, prediction and export."""
+"""From images to localization maps: training, evaluation, prediction and export all use this module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MapMaker:
     """Localization maps of a model: its decoder's foreground, or a CAM method's map of its classifier.
 
     Attributes:
-        model: used in the mode that it is in; a CAM method puts it into eval mode for the call.
+        model: used in its present mode; a CAM method puts it into eval mode during the call.
         method: CAM method (``--method``); a decoder's maps do not depend on it.
         temperature: divides a decoder's map logits before the softmax, > 0.
         refine_sigma_rgb, refine_sigma_xy: widths of the filter that gives maps the frame's edges; 0 pixels: off.
@@ -47,7 +47,7 @@ class MapMaker:
 
         Args:
             images: float32 [B, 3, H, W], normalized as in ImageNet, on the model's device.
-            frames: [B, 3, H, W] RGB 0..255, the same pixels, whose edges the maps may get.
+            frames: [B, 3, H, W] RGB 0..255, the same pixels; their edges refine the maps if the filter is on.
             labels: int64 [B], the class of each map; None: the class that the model predicts.
         Returns: float32 [B, H, W] in 0..1, float32 [B, C].
         Raises ValueError for a class that the model does not have.
@@ -69,18 +69,18 @@ class MapMaker:
         with self._precision(images):
             if labels is not None:
                 return extractor.cams_and_logits(images, labels)
-            # Naming the class needs the features, and so does its map.
+            # Both the predicted class and its map need the features.
             features = self.model.cam_features(images)  # [B, K, h, w]
             predicted = self.model.logits_from_features(features).argmax(dim=1)
             return extractor.cams_and_logits(images, predicted, features)
 
     def every_class(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, C] and maps without a gradient's help, for exported models.
+        """Logits [B, C] and maps computed without gradients, for exported models.
 
         Args: images: [B, 3, H, W], normalized.
         Returns: for a decoder its foreground [B, H, W]; for a classifier one map per class [B, C, h, w] before
-            normalization: the head's own, or for WGAP the linear CAM of its weights, with the method LayerCAM of the
-            positive ones (LayerCAM's map of this head but for a factor).
+            normalization: the head's own, or for WGAP the linear CAM of its weights. With the method LayerCAM only
+            positive weights count (LayerCAM's map of this head up to a factor).
         """
         if self.model.decodes_maps:
             output = self.model(images)
@@ -96,7 +96,7 @@ class MapMaker:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return next(self.model.parameters()).device
 
     def with_model(self, model: CamClassifier) -> MapMaker:

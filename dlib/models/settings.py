@@ -1,7 +1,7 @@
-"""A model as plain settings, and back: what ``config_model.yaml`` beside a best model holds.
+"""A model as plain settings, and back: the content of ``config_model.yaml`` beside a best model.
 
-The authors' program writes all its arguments there instead, those of the network in a mapping ``model`` of their own.
-Of such a file only what describes the model is taken: the rest belongs to the machine and the run that wrote it.
+The authors' program writes all its arguments there instead; those of the network are in their own mapping ``model``.
+Of such a file only the values that describe the model are used; the others describe a machine and a run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def model_settings(model: CamClassifier) -> dict[str, Any]:
-    """What ``model`` is, weights apart, as plain values; keys are the names of the flags."""
+    """What defines ``model``, without its weights, as plain values; keys are the names of the flags."""
     return {"arch": type(model).__name__, **model.settings.to_dict()}
 
 
@@ -53,7 +53,7 @@ def build_model(
     Args:
         arch: STDClassifier or UnetCoLoCAM.
         encoder_weights, weights_dir: see ``CamClassifier``.
-    Raises ValueError when ``arch`` or a setting is wrong, UserError for ImageNet weights that cannot be had.
+    Raises ValueError when ``arch`` or a setting is wrong, UserError for missing ImageNet weights.
     """
     if arch not in _ARCHITECTURES:
         raise ValueError(f"unknown arch {arch!r}: choose {' or '.join(_ARCHITECTURES)}")
@@ -71,15 +71,15 @@ def build_model(
 
 
 def write_model_settings(model: CamClassifier, folder: Path, **extra: Any) -> None:
-    """Writes ``config_model.yaml`` into ``folder``, with further plain values if given."""
+    """Writes ``config_model.yaml`` into ``folder``, with other plain values if given."""
     text = yaml.safe_dump({**model_settings(model), **extra}, sort_keys=False)
     write_text(folder / CONFIG_MODEL, text)
 
 
 def read_model_settings(folder: Path) -> dict[str, Any]:
-    """What ``config_model.yaml`` in ``folder`` says of the model; executes nothing from it.
+    """What ``config_model.yaml`` in ``folder`` says about the model; executes nothing from it.
 
-    Of a file of all arguments, as the authors' program writes it, the values that describe the model, without nulls.
+    From a file of all arguments, as the authors' program writes it: the values that describe the model, without nulls.
     Raises UserError if it is missing, damaged, not a mapping, or holds tags of other than plain data.
     """
     path = folder / CONFIG_MODEL
@@ -97,7 +97,7 @@ def read_model_settings(folder: Path) -> dict[str, Any]:
 
 
 def is_of_authors_program(path: Path) -> bool:
-    """Whether a YAML file holds arguments as the authors' program nests them; False for any other file."""
+    """Whether a YAML file holds nested arguments as the authors' program writes them; False for any other file."""
     try:
         content = _read_plain(path)
     except (OSError, UserError):

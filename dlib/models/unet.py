@@ -42,7 +42,7 @@ def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class DecoderBlock(nn.Module):
-    """×2 upsampling, skip beside it, two convolutions: [B, in, h, w], [B, skip, y, x] -> [B, out, y, x]."""
+    """×2 upsampling, skip concatenated, two convolutions: [B, in, h, w], [B, skip, y, x] -> [B, out, y, x]."""
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class UnetCoLoCAM(CamClassifier):
         init_xavier_uniform(self.segmentation_head)
 
     def forward(self, images: Tensor) -> UnetOutput:
-        """Class logits, map logits and decoder features of images [B, 3, H, W]."""
+        """Class logits, map logits and decoder features for images [B, 3, H, W]."""
         features = self.features(images)
         decoded = self.decoder(features)
         maps = resize(self.segmentation_head(decoded), images.shape[-2:])

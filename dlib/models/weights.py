@@ -16,7 +16,10 @@ from dlib.utils.tensors import load_tensors, not_finite
 
 IMAGENET_DIR = Path("pretrained/imagenet")
 PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
-WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every key
+WRAPPERS = (
+    "module.",
+    "_orig_mod.",
+)  # prefixes that DistributedDataParallel and torch.compile put before every key
 
 
 def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None = None) -> None:
@@ -25,7 +28,7 @@ def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None 
     Args:
         name: the encoder's, for messages.
         weights_dir: where the file is, or is downloaded to if missing; None: ``pretrained/imagenet``.
-    Raises UserError when the file can be neither found nor downloaded, or is damaged or another network's.
+    Raises UserError if the file is missing and cannot be downloaded, is damaged, or belongs to another network.
     """
     path = _imagenet_file(
         encoder.imagenet_url, name, IMAGENET_DIR if weights_dir is None else Path(weights_dir)
@@ -37,7 +40,7 @@ def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None 
     for key, file_key in keys.items():
         tensor = source.get(file_key) if isinstance(source, dict) else None
         if tensor is None and key.endswith("num_batches_tracked"):
-            continue  # files older than this counter do not have it
+            continue  # old files do not have this counter
         if not isinstance(tensor, Tensor) or tensor.shape != own[key].shape:
             raise UserError(
                 f"{path}: not torchvision's weights of {name} (see {file_key}); download it again"
@@ -82,9 +85,9 @@ def read_weights(path: Path) -> Any:
 
 
 def unwrapped(state: Any) -> Any:
-    """``state`` without the prefixes of wrappers, in any order and number, that all of its keys begin with.
+    """``state`` without the prefixes of wrappers, in any order and number, that all its keys have.
 
-    What is not a dict with text keys, or has a prefix on some keys only, comes back as it is.
+    A value that is not a dict with text keys, or in which only some keys have a prefix, is returned unchanged.
     """
     while isinstance(state, dict) and state and all(isinstance(key, str) for key in state):
         prefix = next((w for w in WRAPPERS if all(key.startswith(w) for key in state)), None)
@@ -97,7 +100,7 @@ def unwrapped(state: Any) -> Any:
 def best_model_state(model: nn.Module) -> dict[str, dict[str, Tensor]]:
     """A copy on the CPU of all weights by part, as ``<step>_best_model.pth`` holds them.
 
-    Alias keys are there, as in the authors' files; they share their tensors with the keys that they repeat.
+    Alias keys are included, as in the authors' files; they share their tensors with the keys that they repeat.
     """
     copies: dict[int, Tensor] = {}
     state: dict[str, dict[str, Tensor]] = {}
@@ -114,9 +117,9 @@ def load_best_model(model: nn.Module, folder_or_file: Path, parts: tuple[str, ..
     """Fills ``model`` from a best model, its own or one of the authors' program.
 
     Args:
-        folder_or_file: a folder with ``<step>_best_model.pth`` (the highest step is taken) or the older
-            ``encoder.pt``, ``classification_head.pt`` …; or one file of the first kind, or of the state dict of a
-            whole model. Prefixes of wrappers are taken off where all keys of a state dict have them.
+        folder_or_file: a folder with ``<step>_best_model.pth`` (the highest step is used) or the older
+            ``encoder.pt``, ``classification_head.pt`` …; or one file of the first kind, or with the state dict of
+            a full model. Prefixes of wrappers are removed if all keys of a state dict have them.
         parts: the parts to fill; None: all that the model has. Alias keys in the file are ignored.
     Raises UserError, and leaves the model as it was, when a file is missing, damaged or does not fit.
     """
@@ -132,7 +135,7 @@ def load_best_model(model: nn.Module, folder_or_file: Path, parts: tuple[str, ..
 
 
 def load_fitting_weights(model: nn.Module, folder_or_file: Path) -> list[str]:
-    """As ``load_best_model``, but takes what fits and leaves the rest of ``model`` as it is.
+    """As ``load_best_model``, but loads only what fits and leaves the rest of ``model`` unchanged.
 
     Returns the keys of ``model`` that were not filled. Raises UserError when the file is missing or damaged, or when
     nothing in it fits.
@@ -164,7 +167,7 @@ def _parts_of(model: nn.Module) -> tuple[str, ...]:
 
 
 def _part_states(path: Path, parts: tuple[str, ...]) -> dict[str, tuple[Path, Any]]:
-    """Every part's state dict with the file that it stands in."""
+    """The state dict of every part, with the file that it is in."""
     file = path if path.is_file() else _newest_best_model(path)
     if file is not None:
         content = _by_part(unwrapped(read_weights(file)))
@@ -183,12 +186,12 @@ def _part_states(path: Path, parts: tuple[str, ...]) -> dict[str, tuple[Path, An
         )
     for file in files.values():
         if not file.is_file():
-            raise UserError(f"{file} is missing; copy it from where its neighbours come from")
+            raise UserError(f"{file} is missing; copy it from the folder that the other files come from")
     return {part: (file, unwrapped(read_weights(file))) for part, file in files.items()}
 
 
 def _by_part(content: Any) -> Any:
-    """The state dict of a whole model (``encoder.conv1.weight`` …) as one dict per part; anything else as it is."""
+    """The state dict of a full model (``encoder.conv1.weight`` …) as one dict per part; anything else unchanged."""
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         return content
     states: dict[str, dict[str, Tensor]] = {}
@@ -208,7 +211,7 @@ def _newest_best_model(folder: Path) -> Path | None:
 
 
 def _matching_state(module: nn.Module, part: str, file: Path, state: Any) -> dict[str, Tensor]:
-    """``state`` without aliases, once it is sure that it fits ``module``."""
+    """``state`` without aliases. Raises UserError if it does not fit ``module``."""
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise UserError(f"{file}: its {part} is not a dict of tensors")
     alias = getattr(module, "alias_prefix", None)

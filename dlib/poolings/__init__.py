@@ -21,7 +21,7 @@ __all__ = [
 
 
 def build_head(in_channels: int, num_classes: int, options: HeadOptions) -> Head:
-    """The head that ``options`` name. Raises ValueError for an unknown one and for options outside their ranges."""
+    """The head that ``options`` name. Raises ValueError for an unknown head and for options outside their ranges."""
     name = options.spatial_pooling
     if name not in POOLINGS:
         raise ValueError(f"unknown pooling {name!r}: choose one of {', '.join(POOLINGS)}")

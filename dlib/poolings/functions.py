@@ -21,10 +21,12 @@ def log_sum_exp_pool(maps: Tensor, r: float) -> Tensor:
     """(1/r) log mean exp(r·map), never overflowing (Pinheiro & Collobert 2015, eq. 1).
 
     Args:
-        r: > 0; towards 0 it is the mean, towards infinity the maximum.
+        r: > 0; near 0 the result is the mean, for large r the maximum.
     """
     pixels = maps.shape[2] * maps.shape[3]
-    peak = maps.detach().amax(dim=(2, 3), keepdim=True)  # taken out first: r·map has too few digits left
+    peak = maps.detach().amax(
+        dim=(2, 3), keepdim=True
+    )  # subtracted first: r·map would have too few digits left
     scores = (r * (maps - peak)).flatten(2).logsumexp(dim=2)  # [B, C]
     return peak.flatten(1) + (scores - math.log(pixels)) / r
 
@@ -33,8 +35,8 @@ def wildcat_pool(maps: Tensor, kmax: float, kmin: float, alpha: float) -> Tensor
     """(mean of the highest pixels + alpha · mean of the lowest) / 2 (Durand et al. 2017, eq. 3).
 
     Args:
-        kmax, kmin: how many pixels: up to 1 a share of all, above 1 a number. A positive share takes at least
-            one pixel; kmin 0 takes none and leaves the second mean out.
+        kmax, kmin: how many pixels: up to 1 a share of all, above 1 a number. A positive share is at least
+            one pixel; kmin 0 leaves the second mean out.
     """
     scores = maps.flatten(2)  # [B, C, h·w]
     highest = scores.topk(_count(kmax, scores.shape[2]), dim=2).values.mean(dim=2)

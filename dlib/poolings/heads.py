@@ -17,7 +17,7 @@ class Head(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def from_options(cls, in_channels: int, num_classes: int, options: HeadOptions) -> Head:
-        """A head on K = ``in_channels`` feature maps, with those of the options that it knows."""
+        """A head on K = ``in_channels`` feature maps, with the options that it has."""
 
 
 class WGAP(Head):
@@ -39,7 +39,7 @@ class MapHead(Head):
     """Base of the heads that make one map per class and pool it.
 
     Args:
-        support_background: one more map, the first, for what belongs to no class. It is never returned.
+        support_background: one more map, the first, for pixels that belong to no class. It is never returned.
     """
 
     def __init__(self, num_classes: int, support_background: bool) -> None:

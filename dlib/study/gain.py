@@ -1,4 +1,4 @@
-"""``python -m dlib.study.gain EXP``: what CoLo-CAM adds to the classifier that gives its seeds, in two rows."""
+"""``python -m dlib.study.gain EXP``: what CoLo-CAM adds to the classifier that gives its seeds, as two rows."""
 
 from __future__ import annotations
 

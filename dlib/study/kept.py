@@ -1,4 +1,4 @@
-"""Results that a study finds in its folder are its own only if they come from the flags that it has now."""
+"""A study uses results that it finds in its folder only if they were made with its present flags."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def _names(*groups: type) -> set[str]:
     return {flag.name for group in groups for flag in flags_of(group)}
 
 
-# Where things lie, how often they are saved and shown, on which device: no number depends on it.
+# Folders, how often things are saved and shown, the device: no result depends on these flags.
 _ELSEWHERE = _names(flags_run.RunFlags) - {"task", "MYSEED", "deterministic"}
 _ELSEWHERE |= _names(flags_run.CheckpointFlags, flags_run.OutputFlags, flags_run.DistributedFlags)
 _ELSEWHERE |= {"data_root", "metadata_root", "num_workers", "eval_batch_size", "cam_chunk_size"}
 _ELSEWHERE |= {"eval_only", "fd_exp", "split"}
-# What an evaluation does not read: its weights come from the classifier, whose flags are compared for themselves.
+# Flags that an evaluation does not read: its weights come from the classifier, whose flags are compared separately.
 _TRAINING = _names(flags_run.SamplingFlags, flags_run.TrainingFlags, flags_model.OptimizerFlags) - {
     "amp_eval"
 }
@@ -32,7 +32,7 @@ _TRAINING |= _names(flags_model.ClassifierFlags) | {"task", "arch", "MYSEED", "a
 
 
 def is_begun(experiment: Path) -> bool:
-    """Whether ``experiment`` is finished, or has a checkpoint from which it would go on."""
+    """Whether ``experiment`` is finished, or has a checkpoint from which it would resume."""
     return (experiment / "passed.txt").exists() or any((experiment / "checkpoints").glob("*"))
 
 
@@ -46,12 +46,12 @@ def refuse_changed(saved: Path, wanted: Config, title: str, evaluation: bool = F
     Args:
         saved: all effective flags in YAML, in the folder of the results; a missing file is not compared.
         evaluation: only the flags that ``--eval_only`` reads are compared.
-        of: whose flags these are, where they are not the run's own.
+        of: whose flags these are, if they are not the run's own.
     """
     if not saved.exists():
         return
     before, ignored = _read(saved), _ELSEWHERE | (_TRAINING if evaluation else set())
-    # The folds decide the number of classes unless the study says it.
+    # The folds decide the number of classes unless the study gives it.
     ignored = ignored | ({"num_classes"} - wanted.explicit)
     if changed := _first_change(before, wanted, ignored):
         name, old, new = changed
@@ -65,7 +65,7 @@ def _first_change(
     before: dict[str, Any], wanted: Config, ignored: Collection[str]
 ) -> tuple[str, Any, Any] | None:
     values = wanted.to_dict()
-    # A given flag first: others, such as spatial_pooling, follow from it.
+    # Given flags first: others, such as spatial_pooling, follow from them.
     for name in sorted(set(FLAGS) - set(ignored), key=lambda name: name not in wanted.explicit):
         old = before.get(name, FLAGS[name].default)
         if old != values[name]:

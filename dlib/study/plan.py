@@ -1,4 +1,4 @@
-"""What a study file asks for, checked whole before the first run starts."""
+"""The runs of a study file, all checked before the first run starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dlib.utils.errors import UsageError
 Flags = dict[str, Any]
 
 _KEYS = ("base", "classifier", "seeds", "variants", "grid")
-# The driver sets these itself.
+# The study sets these itself.
 _OWN = {
     "MYSEED",
     "exp_id",
@@ -34,11 +34,11 @@ _OWN = {
     "config",
     "dry_run",
 }
-# What a variant and the classifier that it builds on must have in common.
+# Flags that must be the same for a variant and the classifier that it builds on.
 _SHARED = ("dataset", "encoder_name", "method", "spatial_pooling", "box_v2_metric", "support_background")
 _NOT_OF_CLASSIFIERS = {flag.name for group in GROUPS_OF_MAP_TASKS for flag in flags_of(group)}
 _NOT_OF_CLASSIFIERS |= {"task", "arch", "freeze_cl", "freeze_decoder_bn", "eval_only"}
-# Studies end with a table; pictures of each run cost time.
+# The result of a study is a table; pictures of each run would cost time.
 _DEFAULTS: Flags = {"vizu_n": 0, "report": False}
 
 
@@ -52,7 +52,7 @@ class Variant:
 
     @property
     def evaluates_only(self) -> bool:
-        """Reads its classifier's CAMs out with its own method, without any training."""
+        """Whether it only reads its classifier's CAMs out with its own method, without training."""
         return bool(self.flags.get("eval_only"))
 
 
@@ -69,10 +69,10 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
     """The study in a YAML file.
 
     Args:
-        more: flags of the command line, which win over all of the file's.
+        more: flags of the command line, which win over all flags of the file.
         only: names of the variants to keep; none: all.
     Raises UsageError with file and line for unknown keys, unknown flags and wrong values, and with the variant's
-    name for flags that do not go together.
+    name for flags that do not fit each other.
     """
     sections = _read(path)
     base, own = (_flags(sections.get(key), path) for key in ("base", "classifier"))
@@ -125,7 +125,7 @@ def folder_name(title: str) -> str:
 
 
 def _classifier(settings: Flags, changed: Flags, complete: Flags) -> tuple[str, Flags]:
-    """Name and flags of the classifier for a variant; one per pooling head for all that only read it out."""
+    """Name and flags of the classifier for a variant; variants that only read it out share one per pooling head."""
     settings = {name: value for name, value in settings.items() if name not in _NOT_OF_CLASSIFIERS} | {
         "task": STD_CL
     }
@@ -165,9 +165,7 @@ def _mapping(node: yaml.Node | None, path: Path, allowed: Sequence[str] = ()) ->
     for key, value in node.value:
         name = str(key.value)
         if name in found or (allowed and name not in allowed):
-            wrong = (
-                "stands here twice" if name in found else f"is unknown; expected one of {', '.join(allowed)}"
-            )
+            wrong = "is here twice" if name in found else f"is unknown; expected one of {', '.join(allowed)}"
             raise UsageError(f"{_at(key, path)}key {shorten(name)!r} {wrong}")
         found[name] = value
     return found

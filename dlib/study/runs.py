@@ -1,4 +1,4 @@
-"""Running a study: each run is main.py in a process of its own, skipped when done, continued when interrupted."""
+"""Running a study: each run is main.py in its own process. A finished run is skipped, an interrupted one resumed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BUILT_ON, _EVALUATED_AS = "classifier.yml", "evaluation.yml"
 
 @dataclass(frozen=True)
 class Run:
-    """A variant (or classifier) with one seed; ``folder`` holds its results unless ``error`` says why not."""
+    """A variant (or classifier) with one seed; ``folder`` holds its results, or ``error`` says why not."""
 
     variant: Variant
     seed: int
@@ -41,7 +41,7 @@ class Run:
 class Runner:
     """Starts the runs of ``study`` below ``out``, ``jobs`` at a time. ``program``: interpreter and main.py.
 
-    Raises UserError at once if ``out`` holds what other flags made.
+    Raises UserError before the first run if ``out`` holds results of other flags.
     """
 
     study: Study
@@ -96,7 +96,7 @@ class Runner:
             return Run(variant, seed, classifier.folder, "its classifier failed")
         if variant.evaluates_only:
             return self._evaluate(variant, seed, classifier.folder)
-        # Stored CAMs of another size would be computed anew by each variant in turn.
+        # With one folder, variants with different crop sizes would compute each other's stored CAMs again.
         crop = variant.flags.get("crop_size", "default")
         cams = _existing(name, lambda named: self.out / "cams" / f"{named}-crop_{crop}" / f"seed_{seed}")[1]
         own = {"pretrained_root": str(self._pretrained(name, seed)), "cams_root": str(cams)}
@@ -133,7 +133,7 @@ class Runner:
         return is_begun(folder)
 
     def _refuse_changed(self, variant: Variant, seed: int) -> None:
-        """UserError if what the run's folder holds, whole or half, was made with other flags."""
+        """UserError if the run's folder holds results, complete or not, of other flags."""
         folder, evaluates = self._folder(variant, seed), variant.evaluates_only
         if not self._holds_results(variant, folder):
             return
@@ -151,14 +151,14 @@ class Runner:
             return Run(variant, seed, folder)
         error = self._start(f"{variant.name} seed {seed}", flags)
         if not error and not (folder / "passed.txt").exists():
-            error = "stopped before its end; start the study again to go on"
+            error = "stopped before its end; start the study again to continue"
         return Run(variant, seed, folder, error)
 
     def _evaluate(self, variant: Variant, seed: int, trained: Path) -> Run:
-        """Validation and test of a trained classifier with the variant's method, in a folder of their own."""
+        """Validation and test of a trained classifier with the variant's method, in their own folder."""
         folder = self._folder(variant, seed)
         if not (self._holds_results(variant, folder) and (folder / _EVALUATED_AS).exists()):
-            # Nothing says how a number that may lie here was measured.
+            # It is not known how a result that may already be here was measured.
             for left in folder.glob("eval_*.json"):
                 left.unlink()
             write_text(folder / _EVALUATED_AS, self._config(variant, seed).to_yaml())
@@ -182,7 +182,7 @@ class Runner:
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         with log.open("ab") as stream:
             start = stream.tell()
-            # A session of its own: Ctrl-C reaches this program alone, which then asks each run once to stop.
+            # Its own session: Ctrl-C reaches only this program, which then asks each run once to stop.
             process = subprocess.Popen(
                 [*self.program, *words], stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -203,7 +203,7 @@ class Runner:
 
 
 def _existing(title: str, place: Callable[[str], Path]) -> tuple[str, Path]:
-    """Name for files and folder of ``title``; what is there by an earlier spelling of a CAM method stays."""
+    """Name for files and folder of ``title``; an existing one with an earlier spelling of a CAM method is kept."""
     named = [(name, place(name)) for name in map(folder_name, spellings(title))]
     return next((found for found in named if found[1].is_dir()), named[0])
 

@@ -19,12 +19,12 @@ Numbers = dict[str, float | None]  # of one run, by column, in percent
 Cost = Callable[[Path, str], dict[str, float]]
 
 VALIDATION, DIFFERENCE = "val CorLoc", "difference"
-_NOTE = "Percent; mean ± standard deviation over seeds. Bold: best on validation, by which to choose. Difference: test "
+_NOTE = "Percent; mean ± standard deviation over seeds. Bold: best on validation; choose by this. Difference: test "
 _NOTE += "CorLoc minus that of the CAMs of the classifier that gave the seeds, in () for each seed."
 
 
 def numbers_of(run: Run) -> Numbers:
-    """What a finished run reached; CorLoc of single classes under "class NAME". Raises UserError."""
+    """The results of a finished run; CorLoc of single classes under "class NAME". Raises UserError."""
     if run.variant.evaluates_only:
         validation, test = (
             read_json(next(run.folder.glob(f"eval_*_{split}_*.json"))) for split in (VAL, TEST)
@@ -47,7 +47,7 @@ def numbers_of(run: Run) -> Numbers:
 
 
 def _at_thresholds(test: dict[str, Any], validation: dict[str, Any]) -> float | None:
-    """CorLoc of ``test`` where every class has the τ that ``validation`` chose for it."""
+    """CorLoc of ``test`` if every class has the τ that ``validation`` chose for it."""
     taus, found = test["curves"]["taus"], []
     for sigma in ("30", "50", "70") if test["box_v2_metric"] else ("50",):
         for name, curve in test["curves"][sigma].items():

@@ -22,7 +22,7 @@ from dlib.utils.files import read_json, write_json
 def frame_cost(folder: Path, method: str = "") -> dict[str, float]:
     """``seconds`` per test frame and ``parameters`` of the best model in ``folder``, read out with ``method``.
 
-    Median of three batches, or one frame where that takes over a second; kept in ``cost.json``.
+    Median of three batches, or one frame if that takes over a second; kept in ``cost.json``.
     """
     kept = folder / "cost.json"
     if kept.exists():

@@ -1,4 +1,4 @@
-"""Tasks: what one way to train and to localize is made of. dlib/configure/constants.py names them."""
+"""Tasks: each is one way to train and to localize. dlib/configure/constants.py lists them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ __all__ = ["Examples", "StepResult", "Task", "Work", "build_task"]
 
 
 def build_task(cfg: Config, classes: list[str], device: torch.device, initialize: bool = True) -> Task:
-    """The task of ``--task``; arguments as of `Task`. Raises UserError for weights that cannot be had."""
+    """The task of ``--task``; arguments as of `Task`. Raises UserError for weights that cannot be found or loaded."""
     kind: type[Task] = load_object(TASKS[cfg.task].task)
     return kind(cfg, classes, device, initialize)

@@ -1,4 +1,4 @@
-"""What a task is made of: its model, its maps, what the optimizer trains, and one training step."""
+"""The base of all tasks: the model, its maps, what the optimizer trains, and one training step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dlib.utils.timing import StepClock
 
 @dataclass
 class StepResult:
-    """What one training step gives: the loss to minimize and what to log about it."""
+    """The result of one training step: the loss to minimize, and what to log about it."""
 
     loss: Tensor  # scalar, differentiable
     terms: dict[str, Tensor] = field(default_factory=dict)  # weighted value of each term
@@ -33,10 +33,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run does beside training steps and evaluation, for ``--dry_run`` to time.
+    """Work of a run besides training steps and evaluation; ``--dry_run`` measures its time.
 
     Attributes:
-        title: what the line of the dry run calls it; works of one title are added up.
+        title: its name in the line of the dry run; times of works with the same title are added.
         frames: how many frames it handles in the whole run.
         handle: does it for a batch.
         shared: whether the processes share the frames.
@@ -50,7 +50,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Examples:
-    """Training frames with what the maps learn from, for the report's pictures; ``batch`` is on the CPU."""
+    """Training frames with their pseudo-labels, for the report's pictures; ``batch`` is on the CPU."""
 
     batch: Batch
     cams: Tensor  # [B, H, W]
@@ -62,7 +62,7 @@ class Task(ABC):
     """One way to train and to localize. A new method is one subclass, named in TASKS of dlib/configure/constants.py.
 
     Attributes:
-        trains_maps: whether training makes the maps themselves, of which classification then says nothing.
+        trains_maps: whether training makes the maps themselves; classification then says nothing about them.
     """
 
     trains_maps: ClassVar[bool] = False
@@ -75,7 +75,7 @@ class Task(ABC):
             cfg: the flags.
             classes: class names, in the order of the logits.
             device: where the model lives.
-            initialize: start from pretrained weights as the flags say; False where others are loaded next.
+            initialize: start from pretrained weights as the flags say; False if other weights are loaded next.
         """
         self.cfg = cfg
         self.initialize = initialize
@@ -86,7 +86,7 @@ class Task(ABC):
             self._start_from(Path(cfg.path_pre_trained))
         self.memory_format = torch.channels_last if self._wants_channels_last() else torch.contiguous_format
         self.model.to(device).to(memory_format=self.memory_format)
-        # What training calls: the model itself, or its distributed or compiled wrapper.
+        # The module that training calls: the model itself, or its distributed or compiled wrapper.
         self.network: nn.Module = self.model
 
     @abstractmethod
@@ -99,7 +99,7 @@ class Task(ABC):
 
     @abstractmethod
     def training_step(self, batch: Batch, epoch: int, clock: StepClock, diagnose: bool) -> StepResult:
-        """Losses of one minibatch; ``diagnose`` asks for the numbers that cost extra."""
+        """Losses of one minibatch; with ``diagnose`` also the numbers that need extra time."""
 
     @property
     def maps(self) -> MapMaker:
@@ -120,22 +120,22 @@ class Task(ABC):
         """Called once before training, in every process; may give the train split its CAMs."""
 
     def close(self) -> None:
-        """Called at the end of a run, also of a failed one; gives back what ``prepare`` took."""
+        """Called at the end of a run, also of a failed one; releases what ``prepare`` has taken."""
 
     def references(self) -> dict[str, MapMaker]:
-        """Other map makers that are measured on test beside the result, by name."""
+        """Other map makers, by name, that are measured on the test split for comparison."""
         return {}
 
     def diagnostics(self, epoch: int) -> dict[str, float | None]:
-        """What the summary of a finished epoch says beside the means of its steps; None: not known."""
+        """Numbers for the summary of a finished epoch, besides the means of its steps; None: not known."""
         return {}
 
     def examples(self, data: Data) -> Examples | None:
-        """Frames of the first epoch with what the maps learn from; None where there is no such thing."""
+        """Frames of the first epoch with their pseudo-labels; None if the task has none."""
         return None
 
     def extra_work(self, data: Data) -> list[Work]:
-        """What a run does beside steps and evaluation."""
+        """Work of a run besides steps and evaluation."""
         return []
 
     def start_epoch(self, epoch: int) -> None:
@@ -151,14 +151,14 @@ class Task(ABC):
         """Called on resuming, with the file of the best weights so far by localization."""
 
     def loss_state(self) -> dict[str, Any]:
-        """What the losses change during training."""
+        """The state of the losses that changes during training."""
         return {}
 
     def load_loss_state(self, state: dict[str, Any]) -> None:
         """The counterpart of ``loss_state``."""
 
     def amp_dtype(self, wanted: bool) -> torch.dtype | None:
-        """Mixed precision's type where it is ``wanted`` and the device computes it natively; None: float32.
+        """Number type of mixed precision, if it is ``wanted`` and the device has it in hardware; None: float32.
 
         CPUs stay in float32: bfloat16 is emulated on most of them, many times slower than float32.
         """
@@ -172,7 +172,7 @@ class Task(ABC):
         return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
     def images(self, batch: Batch) -> Tensor:
-        """The network's input [B, 3, H, W], normalized, in the memory layout that the network likes."""
+        """The network's input [B, 3, H, W], normalized, in the memory layout of the network."""
         return batch.images.contiguous(memory_format=self.memory_format)
 
     def _start_from(self, weights: Path) -> None:
@@ -183,14 +183,14 @@ class Task(ABC):
         unfilled = load_fitting_weights(self.model, weights)
         if unfilled:
             logger.info(
-                f"{weights} leaves {len(unfilled)} weights of the network as they were, such as {unfilled[0]}"
+                f"{weights} has no values for {len(unfilled)} weights of the network, such as {unfilled[0]}"
             )
 
     def _wants_channels_last(self) -> bool:
         """``--channels_last``; auto: on CUDA for every encoder, never on a CPU.
 
-        cuDNN's tensor-core convolutions work on channels-last tensors and reorder all others before and after. On a
-        CPU oneDNN reorders to layouts of its own either way, and the order that is common elsewhere stays.
+        cuDNN's tensor-core convolutions work on channels-last tensors, and reorder all others before and after. On a
+        CPU oneDNN reorders to its own layouts in both cases, so the common order is kept.
         """
         if self.cfg.channels_last == "auto":
             return self.device.type == "cuda"

@@ -1,4 +1,4 @@
-"""Models as the flags ask for them."""
+"""Models as the flags describe them."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ class StdCl(Task):
 def classification_loss(cfg: Config, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Cross entropy of ``logits`` [B, C], mean over the samples of all processes, and how many were right.
 
-    Scaled by this process's share of samples, so that the mean over processes is the mean over samples also where
-    the last minibatch does not divide evenly.
+    Scaled by this process's share of samples, so that the mean over processes is the mean over samples, also if the
+    last minibatch does not divide evenly.
     """
     logits = logits.float()
     label_smoothing = cfg.std_label_smooth_e if cfg.std_label_smooth else 0.0

@@ -1,7 +1,7 @@
-"""Which visible card a process takes: what ``--cudaid`` names, through the numbering of ``CUDA_VISIBLE_DEVICES``.
+"""Which visible card a process uses: what ``--cudaid`` names, with the numbers of ``CUDA_VISIBLE_DEVICES``.
 
-CUDA numbers the cards that the variable lists from 0 on, in the order of the list, and shows no others. It stops at the
-first entry that it does not accept; how many cards it shows then says which entries count: the first so many.
+CUDA shows only the cards that the variable lists, and numbers them from 0 in the order of the list. It stops at the
+first entry that it does not accept. If it shows n cards, the first n entries count.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def card_names(cudaid: str) -> list[str]:
 def card_of_process(visible: str | None, cudaid: str, count: int, local_rank: int, processes: int = 1) -> int:
     """Index, from 0 to ``count`` - 1, of the visible card of process ``local_rank``.
 
-    The ``i``-th process takes the ``i``-th card that ``cudaid`` names; of one named card with several processes, that
-    one and the visible ones after it. Without ``visible`` a number is the index itself. With it, the first of these
-    readings that gives every process a card counts, for the whole of ``cudaid``:
+    The ``i``-th process uses the ``i``-th card that ``cudaid`` names. If it names one card for several processes, they
+    use this card and the visible ones after it. Without ``visible`` a number is the index itself. With it, the first
+    of these ways to read ``cudaid`` counts that gives every process a card:
 
     1. numbers are those of the machine, as ``visible`` lists them: with "2,3", card 3 is index 1;
-    2. numbers are indices, as without ``visible``; where a single card is visible, any number is that card.
+    2. numbers are indices, as without ``visible``; where a single card is visible, any number means that card.
 
-    Names (``GPU-…``, ``MIG-…``) are looked up in ``visible``, where either side may be abbreviated.
+    Names (``GPU-…``, ``MIG-…``) are looked up in ``visible``; both may be abbreviated.
 
     Args:
         visible: ``CUDA_VISIBLE_DEVICES``; None: not set.

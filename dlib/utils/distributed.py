@@ -1,6 +1,6 @@
-"""The processes of one run: who this one is, and sums, means and objects over all of them.
+"""The processes of one run: which one this is, and sums, means and objects over all of them.
 
-Everything here is the identity when the run is a single process, so that callers need no ``if``.
+In a run of one process all functions return their input, so that callers need no ``if``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes files and talks to the user."""
+    """Whether this is the process that writes files and the messages for the user."""
     return rank() == 0
 
 
@@ -88,8 +88,8 @@ def barrier() -> None:
 def pick_device(kind: str, cudaid: str | None, local_rank: int = 0, processes: int = 1) -> torch.device:
     """The card for this process, as `card_of_process` finds it, or the CPU.
 
-    ``kind`` is cpu, cuda or auto: cuda where there is a card. Without ``cudaid`` it is the first card that CUDA shows.
-    ``processes`` is how many run on this machine.
+    ``kind`` is cpu, cuda or auto (cuda if there is a card). Without ``cudaid`` it is the first card that CUDA shows.
+    ``processes``: how many processes of the run are on this machine.
 
     Raises UsageError, in every process, when the machine has fewer cards than processes need.
     """
@@ -114,7 +114,7 @@ def process_group(
     """Join the processes that ``torchrun`` started; does nothing without torchrun.
 
     Raises UsageError for a backend that this machine lacks or a ``--local_world_size`` that does not fit, and
-    UserError when the processes do not meet or another one is gone.
+    UserError when the processes do not find each other or another one has ended.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         if local_world_size > 1:
@@ -146,7 +146,7 @@ def process_group(
 
 
 def _meet(backend: str, init_method: str, device: torch.device) -> None:
-    """Find the other processes, for ``MEETING_TIME`` at most; later waits are PyTorch's own."""
+    """Find the other processes, within ``MEETING_TIME``; PyTorch sets the limits of later waits."""
     here, of = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     place = init_method
     if init_method == "env://":
@@ -167,22 +167,22 @@ def _meet(backend: str, init_method: str, device: torch.device) -> None:
 
 
 def _end_of_processes(error: RuntimeError) -> str:
-    """Why the processes do not talk to each other any more."""
+    """Why the processes cannot exchange data any more."""
     if "shared memory" in str(error).lower():  # NCCL's, between the cards of one machine
         return (
             "the processes of this machine find too little shared memory in /dev/shm: give a container more, as with "
             "docker run --shm-size=2g, or set NCCL_SHM_DISABLE=1"
         )
-    return "this process ends because another process of the run did; that one's message says why"
+    return "this process ends because another process of the run ended; the message of that process says why"
 
 
 def _is_of_processes(error: RuntimeError) -> bool:
-    """Whether it comes from talking to other processes; gloo raises plain errors."""
+    """Whether the error comes from data exchange with other processes; gloo raises plain RuntimeErrors."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def device_of_process(kind: str, cudaid: str, local_rank: int) -> torch.device:
-    """`pick_device` for this process; ``local_rank`` of older launchers counts where torchrun says nothing."""
+    """`pick_device` for this process; older launchers give ``local_rank``, which is used without torchrun."""
     return pick_device(kind, cudaid, int(os.environ.get("LOCAL_RANK", local_rank)), processes_here())
 
 

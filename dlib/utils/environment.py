@@ -1,4 +1,4 @@
-"""On what a run ran: versions, device, git revision."""
+"""What a run ran on: versions, device, git revision."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PACKAGES = (
 
 
 def describe(device: torch.device) -> dict[str, str]:
-    """Versions, device and revision as flat text, for ``config.yml``'s neighbour and the report."""
+    """Versions, device and revision as flat text, for the file beside ``config.yml`` and for the report."""
     found = {"python": platform.python_version(), "system": platform.platform()}
     for package in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside their place, flushed to disk, then renamed."""
+"""Files that are either complete or absent: written under another name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], durable: bool
     Args:
         path: its folder is made where it is missing.
         write: gets the open file.
-        durable: the file survives a power cut from then on. False for what can be computed again: flushing
-            thousands of small files takes minutes.
+        durable: afterwards the file survives a power cut. Use False for what can be computed again: it takes
+            minutes to flush thousands of small files.
     Raises UserError (disk full, no permission) with the old file at ``path`` intact.
     """
     temporary = None
@@ -34,7 +34,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], durable: bool
             stream.flush()
             if durable:
                 flush(stream.fileno(), path)
-        # mkstemp makes files private; a user's folder is read by colleagues.
+        # mkstemp makes files private, but colleagues read a user's folder.
         with suppress(OSError):  # a file system without permissions
             temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)

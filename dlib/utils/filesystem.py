@@ -1,7 +1,7 @@
-"""Calls to the operating system that some file systems and systems do not have: what is done without them.
+"""Calls that some operating systems and file systems do not have, and what is done without them.
 
 Network file systems, shared folders of virtual machines and sticks lack locks, links, flushing of folders or
-permissions. A run goes on without such a call, and says so once where its loss can matter.
+permissions. A run continues without such a call, and logs it once if the loss can matter.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ log = logging.getLogger(__name__)
 
 FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN}
-_LOST = FULL | {errno.EIO}  # a flush that fails so has lost what was written
+_LOST = FULL | {errno.EIO}  # a flush that fails with one of these has lost data
 _said: set[str] = set()
 
 
 def warn_once(what: str, message: str) -> None:
-    """Log ``message``, the first time in this process that there is something to say about ``what``."""
+    """Log ``message`` if this is the first message about ``what`` in this process."""
     if what not in _said:
         _said.add(what)
         log.warning(message)
 
 
 def try_lock(descriptor: int, place: Path, shared: bool = False) -> bool:
-    """Lock an open file for as long as it is open, without waiting; False when another holder is in the way.
+    """Lock an open file as long as it is open, without waiting; False if another process holds it.
 
-    Where the file system or the system has no locks, it counts as locked, and a warning says so once. A lock that
-    this descriptor holds becomes the new kind.
+    If the system or the file system has no locks, the file counts as locked, and one warning says so. A lock that
+    this descriptor has already changes to the new kind.
     """
     if fcntl is None:
         reason = "this system has none"
@@ -60,7 +60,7 @@ def try_lock(descriptor: int, place: Path, shared: bool = False) -> bool:
 def flush(descriptor: int, place: Path) -> None:
     """Flush an open file or folder to the disk. Raises OSError when the disk is full or has failed.
 
-    Where the file system cannot do that, a warning says so once: files may then be lost in a power cut.
+    If the file system cannot do that, one warning says so: a power cut may then lose files.
     """
     try:
         os.fsync(descriptor)
@@ -93,9 +93,9 @@ def _no_flush(place: Path, error: OSError) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Make ``target`` a hard link to ``source``, a copy of it where that is not possible; replaces ``target``.
+    """Make ``target`` a hard link to ``source``, or a copy if links are not possible; replaces ``target``.
 
-    The copy has the time of ``source`` if the file system lets it. Raises OSError when neither can be had.
+    The copy has the time of ``source`` if the file system allows it. Raises OSError if neither is possible.
     """
     target.unlink(missing_ok=True)
     try:
@@ -118,7 +118,7 @@ def link_folder(source: Path, target: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file's content and, if the file system lets us, its time; ``target`` is whole or absent."""
+    """Copy a file's content and, if the file system allows it, its time; ``target`` is complete or absent."""
     part = target.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         shutil.copyfile(source, part)
@@ -129,13 +129,13 @@ def copy(source: Path, target: Path) -> None:
 
 
 def keep_time(path: Path, nanoseconds: float) -> None:
-    """Give a file a time of modification, where the file system allows it and a clock can show it."""
+    """Set a file's time of modification, if the file system allows it and the time is possible."""
     with suppress(OSError, OverflowError, ValueError):
         os.utime(path, ns=(int(nanoseconds), int(nanoseconds)))
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Free space where ``folder`` lies; None where the file system does not say."""
+    """Free space, in bytes, on the disk of ``folder``; None if the file system does not say."""
     try:
         usage = shutil.disk_usage(folder)
     except OSError:
@@ -144,10 +144,10 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def reason(error: BaseException) -> str:
-    """What the system said, with what a user can do about it: "No space left on device; free some space"."""
+    """The system's error text, with a remedy: "No space left on device; free some space"."""
     cause: BaseException | None = error
     while cause is not None and not (isinstance(cause, OSError) and cause.strerror):
-        # Behind a library's own complaint stands what the disk said.
+        # A library's own error hides the error of the disk: look for that one.
         cause = cause.__cause__ or cause.__context__
     if not isinstance(cause, OSError):
         return str(error).splitlines()[0] if str(error) else type(error).__name__

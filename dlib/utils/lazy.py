@@ -1,4 +1,4 @@
-"""Objects named in tables that must not import them."""
+"""Objects that tables name without importing them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class _ScreenHandler(logging.Handler):
 
 
 class _LogFile(logging.FileHandler):
-    """``log.txt``; a full disk costs its lines, never the run (what must not be lost says so itself)."""
+    """``log.txt``; on a full disk its lines are lost, but the run continues (other writers report a full disk)."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -43,7 +43,7 @@ class _Bars:
 
 
 def start_logging(folder: Path | None, talks: bool, verbose: bool = True, bars: str = "auto") -> None:
-    """Send the program's lines to the screen and to ``folder/log.txt``; a process that does not talk is silent.
+    """Send log lines to the screen and to ``folder/log.txt``; a process with ``talks`` False writes nothing.
 
     ``bars``: "true", "false", or "auto": progress bars only on a terminal.
     """
@@ -86,11 +86,11 @@ class EventLog:
             raise UserError(f"cannot write {self._path}: {reason(error)}") from error
 
     def has_warned(self, beginning: str) -> bool:
-        """Whether a warning that begins so was written, by this process or the one it goes on from."""
+        """Whether a warning that begins like this was written, by this process or by the run that it resumes."""
         return any(str(event.get("message", "")).startswith(beginning) for event in self._read())
 
     def _read(self) -> Iterator[dict[str, Any]]:
-        """The whole events so far."""
+        """All complete events so far."""
         if self._path is None or not self._path.exists():
             return
         for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -102,7 +102,7 @@ class EventLog:
                 yield event
 
     def forget_after(self, step: int, validated: bool) -> None:
-        """Drop what a resumed run will say again: steps after ``step``, and its validation unless ``validated``.
+        """Drop what a resumed run will log again: steps after ``step``, and its validation unless ``validated``.
 
         A line that was cut off in the middle when the run was killed is dropped too.
         """

@@ -1,7 +1,7 @@
 """Random numbers that depend on what they are for, not on what happened before.
 
 Every random choice of a run is a function of (seed, epoch, step or sample). A run that is killed and resumed, or
-spread over other numbers of workers, therefore draws the same numbers as one that never was.
+that uses another number of workers, therefore draws the same numbers as an undisturbed run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def seed_all(*numbers: int) -> None:
 
 
 def use_deterministic_algorithms(on: bool) -> None:
-    """Let CUDA kernels give the same bits at every run (slower); the CPU's always do for one thread count."""
+    """Make CUDA kernels give the same bits in every run (slower). CPU kernels always do, for one number of threads."""
     if not on:
         return
     torch.backends.cudnn.benchmark = False

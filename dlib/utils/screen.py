@@ -1,4 +1,4 @@
-"""The screen: what cannot be shown on it never ends a run."""
+"""The screen: an output error never ends a run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CANNOT_SHOW = (OSError, ValueError)
 
 
 def make_screen_safe() -> None:
-    """From now on characters that the screen does not have (``LC_ALL=C``, Latin-1) are shown as "?".
+    """From now on, characters that the screen cannot show (``LC_ALL=C``, Latin-1) are shown as "?".
 
-    Python would raise an error where they are printed. Every command calls it first.
+    Without this, Python raises an error when it prints them. Every command calls it first.
     """
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
@@ -24,14 +24,14 @@ def make_screen_safe() -> None:
 
 
 def show(text: str, on_error_stream: bool = False) -> None:
-    """Print a line above a running progress bar instead of through it; one that cannot be shown is left out."""
+    """Print a line above a running progress bar; a line that cannot be shown is left out."""
     with suppress(*_CANNOT_SHOW):
         tqdm.write(text, file=sys.stderr if on_error_stream else sys.stdout)
         sys.stdout.flush()
 
 
 class Bar(tqdm):
-    """A progress bar that is not drawn where it cannot be."""
+    """A progress bar that is left out if it cannot be drawn."""
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""A polite end: SIGTERM, SIGUSR1 and Ctrl-C ask the run to save and stop; a second one ends it at once."""
+"""Stop signals: SIGTERM, SIGUSR1 and Ctrl-C ask the run to save and stop; a second one ends it immediately."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ T = TypeVar("T")
 STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)
 )
-SAME = 1.0  # seconds within which a second signal counts as the first: a launcher passes on what came to all
-PATIENCE = 10.0  # seconds that a process of several still waits for its data, so that all can stop together
-STUCK = (
-    120.0  # seconds in one call outside of Python, such as a wait for another process, after which it is over
+SAME = (
+    1.0  # seconds in which a second signal counts as the first: a launcher sends again what all processes got
 )
+PATIENCE = (
+    10.0  # seconds that one of several processes still waits for its data, so that all can stop together
+)
+STUCK = 120.0  # seconds in one call outside of Python, such as a wait for another process, after which the process ends
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and did, with everything saved."""
+    """The run was asked to stop and stopped."""
 
 
 class StopRequest:
     """Remembers that a signal asked the run to stop.
 
-    Python runs a signal's handler between two of its own instructions: never while it waits inside of PyTorch for
-    another process, or for a disk that does not answer. A thread sees the signal there too: a second one then ends
-    the process at once, and a first one after ``STUCK`` seconds.
+    Python runs a signal's handler only between two of its own instructions: not while it waits inside of PyTorch for
+    another process, or for a disk that does not answer. A thread sees the signal there too: a second signal then
+    ends the process immediately, and a first one after ``STUCK`` seconds.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -67,16 +69,16 @@ class StopRequest:
         return self._agreed > 0
 
     def watch(self, items: Iterable[T]) -> Iterator[T]:
-        """``items`` until a signal asks this process to stop; ``check`` must follow, where the processes meet."""
+        """``items`` until a signal asks this process to stop; then every process must call ``check``."""
         for item in items:
             if self._received:
                 return
             yield item
 
     def while_waiting(self) -> None:
-        """To be called again and again by who waits for something that may never come.
+        """Call this again and again while you wait for something that may never come.
 
-        Raises Interrupted if this process was asked to stop: at once when it is the only one, else after
+        Raises Interrupted if this process was asked to stop: immediately if it is the only one, else after
         ``PATIENCE`` seconds, since the others cannot stop without this one before.
         """
         if not self._received:
@@ -84,7 +86,7 @@ class StopRequest:
         if world_size() == 1 or time.monotonic() - self._received_at > PATIENCE:
             name = signal.Signals(self._received).name
             raise Interrupted(
-                f"{name} while waiting for data; the same command goes on from the last checkpoint"
+                f"{name} while waiting for data; the same command resumes from the last checkpoint"
             )
 
     def check(self) -> None:
@@ -99,7 +101,7 @@ class StopRequest:
 
 
 class _Watchman:
-    """One thread that hears of signals from Python's own handler in C, which runs at once."""
+    """One thread that gets signals from Python's own handler in C, which runs immediately."""
 
     def __init__(self) -> None:
         self._request: StopRequest | None = None
@@ -147,7 +149,7 @@ class _Watchman:
 
 
 def _end(number: int, reason: str) -> None:
-    """End this process where it stands, as the signal itself would have."""
+    """End this process immediately, as the signal itself would do."""
     with suppress(OSError):
         os.write(2, f"stopped by {signal.Signals(number).name}: {reason}\n".encode())
     os._exit(128 + number)

@@ -17,7 +17,7 @@ def signed(number: int) -> int:
     return ((number + _SIGN) & MASK) - _SIGN
 
 
-GOLDEN = signed(_GOLDEN)  # what two neighbouring states of the generator differ by
+GOLDEN = signed(_GOLDEN)  # the difference of two neighbouring states of the generator
 
 
 def finalize(state: int) -> int:

@@ -1,4 +1,4 @@
-"""Files of tensors, by ``torch.save``: whole or absent, compared with their checksums, never run as code."""
+"""Files of tensors, by ``torch.save``: complete or absent, compared with their checksums, never run as code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlib.utils.files import write_atomically
 
 
 def save_tensors(path: Path, value: Any, durable: bool = True) -> None:
-    """``torch.save`` to a file that is either whole or absent. Raises UserError when the disk is full."""
+    """``torch.save`` to a file that is either complete or absent. Raises UserError when the disk is full."""
     write_atomically(path, lambda stream: torch.save(value, stream), durable)
 
 
@@ -22,10 +22,10 @@ def load_tensors(file: Path | BinaryIO, old_format: bool = False) -> Any:
     """Content of a file by ``torch.save``, on the CPU, after checking its checksums; runs no code from it.
 
     Args:
-        file: path, or a stream that can be read from any place.
-        old_format: take files of PyTorch before 1.6 too, which are plain pickles without checksums.
-    Raises ValueError saying what is wrong with the file (missing, empty, truncated, changed bits, not by
-    ``torch.save``), FileNotFoundError where there is none.
+        file: path, or a stream in which one can seek.
+        old_format: accept files of PyTorch before 1.6 too, which are plain pickles without checksums.
+    Raises ValueError that says what is wrong with the file (empty, truncated, changed bits, not by ``torch.save``),
+    FileNotFoundError if there is none.
     """
     try:
         if not old_format or zipfile.is_zipfile(file):
@@ -46,7 +46,7 @@ def check_archive(file: Path | BinaryIO) -> None:
     """Compare every part of a zip archive, which is what ``torch.save`` writes, with its checksum.
 
     ``torch.load`` does not: a flipped bit would become another weight. Raises ValueError for a part that differs, and
-    what ``zipfile`` raises for a file that is no archive.
+    the errors of ``zipfile`` for a file that is not an archive.
     """
     with zipfile.ZipFile(file) as archive:
         broken = archive.testzip()
@@ -63,7 +63,7 @@ def not_finite(value: Any) -> str | None:
     ]
     if not named:
         return None
-    # One answer of the device for all of them: the largest magnitude is finite only if all values are.
+    # One wait for the device for all of them: the largest magnitude is finite only if all values are.
     device = named[0][1].device
     largest = torch.stack([tensor.detach().abs().amax().to(device, torch.float64) for _, tensor in named])
     bad = (~largest.isfinite()).nonzero().flatten().tolist()

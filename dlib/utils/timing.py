@@ -1,4 +1,4 @@
-"""Where the seconds of a training step go."""
+"""How much time each part of a training step takes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class StepClock:
-    """Sums wall seconds per kind of work; nested work is taken out of the kind around it.
+    """Sums wall seconds per kind of work; nested work does not count for the kind around it.
 
-    On CUDA the numbers are those of the host: a kind that only queues kernels looks cheap, and the one that waits
-    for the card pays.
+    On CUDA the numbers are those of the host: a kind that only queues kernels looks fast, and the kind that waits
+    for the card looks slow.
     """
 
     def __init__(self) -> None:

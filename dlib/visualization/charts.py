@@ -1,4 +1,4 @@
-"""Interactive charts as plain data for plotly.js: what is plotted is said here, how it looks in page.js."""
+"""Interactive charts as plain data for plotly.js: this module says what is plotted, page.js how it looks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Chart:
 
 
 def line(x: Sequence[float], y: Sequence[float], name: str, color: str, **more: Any) -> Record:
-    """A line with points where there are few; ``name`` is escaped, since plotly reads some HTML in names."""
+    """A line, with points if they are few; ``name`` is escaped, since plotly reads some HTML in names."""
     few = len(x) <= 40
     trace = {
         "x": [round(float(v), 6) for v in x],
@@ -198,7 +198,7 @@ def diagnosis_charts(experiment: Experiment) -> list[Chart]:
             line(*series(epochs, "epoch", *path, "grad_norms", n), term_title(n), PALETTE[i % 10])
             for i, n in enumerate(norms)
         ]
-        note = "Gradient of each term at the map logits: which one pulls."
+        note = "Gradient of each term at the map logits: the largest changes the maps most."
         charts.append(Chart("grads", "Gradient norms", note, traces, axes("epoch", "", type="log")))
     shares = [("seed_agreement", "maps agree with seeds"), ("seed_purity", "seed purity (validation)")]
     traces = [

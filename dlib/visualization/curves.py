@@ -1,4 +1,4 @@
-"""The same curves as in the report as static PNG pictures, for papers and slides."""
+"""The curves of the report as static PNG pictures, for papers and slides."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def training_charts(experiment: Experiment) -> list[Chart]:
 
 
 def sheet(charts: list[Chart], columns: int = 3) -> Figure:
-    """All charts (at least one) on one figure, row by row; of charts with buttons the first choice."""
+    """All charts (at least one) on one figure, row by row; for charts with buttons the first choice."""
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
-    width, height = 5.2 * columns, 3.6 * rows  # inches; fixed margins, since fitting them costs seconds
+    width, height = 5.2 * columns, 3.6 * rows  # inches; fixed margins, since it takes seconds to fit them
     figure = Figure(figsize=(width, height))
     figure.subplots_adjust(
         left=0.75 / width,

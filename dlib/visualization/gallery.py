@@ -4,9 +4,9 @@ Failure groups, from the predicted box P and the true box G that it matches best
 I their intersection); only where IoU < σ = 0.5:
 
 * ``wrong place``: I < ½·min(P, G): less than half of the smaller box lies in the other one;
-* ``too large``: otherwise, if P ≥ G: the object is (mostly) inside a box that takes in too much around it;
-* ``too small``: otherwise, if the centre of G lies in P: the box sits on the middle of the object;
-* ``part only``: otherwise: the box sits on one side of the object, such as a head.
+* ``too large``: otherwise, if P ≥ G: the object is (mostly) inside a box that covers too much around it;
+* ``too small``: otherwise, if the centre of G lies in P: the box is on the middle of the object;
+* ``part only``: otherwise: the box is on one side of the object, such as a head.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def gallery_samples(
 
 
 def failure_group(box: ArrayLike, truth: ArrayLike) -> str:
-    """Group of a box that misses (see the module's docstring).
+    """Failure group of a box (see the module's docstring).
 
     Args:
         box: [4] x0,y0,x1,y1 inclusive. truth: [n, 4], n ≥ 1; the one of highest IoU counts, first on ties.

@@ -39,7 +39,7 @@ def heat_map(cam: ArrayLike) -> NDArray[np.uint8]:
 
 
 def blend(frame: NDArray[np.uint8], cam: ArrayLike) -> NDArray[np.uint8]:
-    """Frame under its heat map, more opaque where the map is higher.
+    """Frame under its heat map, which is more opaque where its value is higher.
 
     Args:
         frame: [H, W, 3] uint8; cam: [H, W] in 0..1, same size.
@@ -84,7 +84,7 @@ def overlay(
 
 
 def side_by_side(panels: Sequence[Image.Image], gap: int = 4) -> Image.Image:
-    """Panels left to right on one strip, tops aligned. Raises ValueError without panels."""
+    """Panels from left to right in one picture, tops aligned. Raises ValueError without panels."""
     if not panels:
         raise ValueError("no panels to lay side by side")
     width = sum(panel.width for panel in panels) + gap * (len(panels) - 1)
@@ -128,7 +128,7 @@ def _check_frame(frame: NDArray[np.uint8], size: tuple[int, ...]) -> None:
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: ArrayLike, scale: int, color: tuple[int, int, int]) -> None:
-    # A box may reach far beyond the picture: lines just outside look the same and cost nothing.
+    # A box may reach far beyond the picture: lines just outside look the same and take no time.
     limit = max(draw.im.size) // scale + 20
     x0, y0, x1, y1 = (int(v) for v in np.clip(np.asarray(box).reshape(4), -20, limit))
     if x1 < x0 or y1 < y0:

@@ -39,7 +39,7 @@ def write_page(path: Path, template: str, charts: Sequence[Chart], **content: An
 
 
 def script_json(content: Any) -> str:
-    """JSON that may stand inside a script element, which nothing in it ends; NaN and infinities are null."""
+    """JSON that is safe inside a script element: nothing in it can end the element; NaN and infinities are null."""
     written = json.dumps(_finite(content), separators=(",", ":"))
     return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -51,7 +51,7 @@ def plotly_gzip() -> str:
 
 
 class Pictures:
-    """Embeds pictures as JPEG data URIs until a total size is reached; counts what did not fit."""
+    """Embeds pictures as JPEG data URIs until a total size is reached; counts those that did not fit."""
 
     def __init__(self, max_bytes: int) -> None:
         self.left = max_bytes
@@ -72,7 +72,7 @@ class Pictures:
 
 @functools.lru_cache(maxsize=1024)
 def _data_uri(path: Path, modified_ns: int) -> str:
-    """The picture as it was at ``modified_ns``, so that a report after every epoch encodes it once only."""
+    """The picture as it was at ``modified_ns``, so that reports after every epoch encode it only once."""
     with Image.open(path) as image:
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "JPEG", quality=82, optimize=True)

@@ -1,8 +1,8 @@
-"""What a run wrote, read back for curves, report, comparison and status.
+"""The files of a run, read for curves, report, comparison and status.
 
-This tolerates an experiment that is still running or was killed: missing files and a broken line of
-``log.jsonl`` are normal, and a later record of a step or epoch (after a resume) replaces the earlier one. What no run
-writes (values of another kind, a file that is no JSON) is a UserError that names the file.
+The experiment may still be running, or may have been killed: missing files and a broken line of ``log.jsonl`` are
+normal, and a later record of a step or epoch (after a resume) replaces the earlier one. Content that no run writes
+(values of another kind, a file that is not JSON) is a UserError that names the file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Experiment:
     finished: bool = False
 
     def setting(self, name: str, default: Any = None) -> Any:
-        """A run's fact by name: from results.json, else from the flags in config.yml."""
+        """A value of the run by its name: from results.json, else from the flags in config.yml."""
         value = self.results.get(name)
         return self.config.get(name, default) if value is None else value
 
@@ -64,13 +64,13 @@ class Experiment:
 
     @property
     def tested(self) -> bool:
-        """Whether both best models are tested: all is done but the last files."""
+        """Whether both best models are tested: then all is done except the last files."""
         return set(CRITERIA) <= set(self.results.get("test") or {})
 
     def best(self, criterion: str) -> Record | None:
         """{"epoch", "step", "value"} of the best validation so far; the first epoch wins ties.
 
-        None before the first one, and where nothing could be measured (a run's own records then say -1).
+        None before the first one, and if nothing could be measured (a run's own records then say -1).
         """
         known = (self.results.get("best") or {}).get(criterion)
         if known:
@@ -85,7 +85,7 @@ class Experiment:
         return found
 
     def report(self, criterion: str, split: str = "test") -> Record | None:
-        """Localization report of the best model by ``criterion`` on ``split``, where there is one."""
+        """Localization report of the best model by ``criterion`` on ``split``, if there is one."""
         found = (self.results.get(split) or {}).get(criterion)
         return found or (self.tests.get(criterion) if split == "test" else None)
 
@@ -116,11 +116,11 @@ def number(value: Any) -> float | None:
 
 
 def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
-    """Read what is there of an experiment.
+    """Read the existing files of an experiment.
 
     Args:
         folder: experiment folder.
-        max_steps: about how many step records to keep, evenly spaced; the rest is not even parsed.
+        max_steps: about how many step records to keep, evenly spaced; the others are not parsed.
     Raises UserError if the folder holds neither config.yml, log.jsonl nor results.json, or one of them is not what
     a run writes.
     """
@@ -162,7 +162,7 @@ def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
 
 
 def read_log(path: Path, max_steps: int) -> list[Record]:
-    """Events of a log.jsonl; lines that are not whole JSON objects (a kill in mid-write) are left out."""
+    """Events of a log.jsonl; lines that are not complete JSON objects (after a kill) are left out."""
     lines = _read_bytes(path).splitlines()
     is_step = [bool(_STEP_LINE.search(line)) for line in lines]
     stride = max(1, math.ceil(sum(is_step) / max(1, max_steps)))
@@ -181,7 +181,7 @@ def read_log(path: Path, max_steps: int) -> list[Record]:
 
 
 def gallery_folders(experiment: Experiment) -> dict[str, Path]:
-    """Folder of drawn test frames by criterion, where there is one."""
+    """Folder of drawn test frames by criterion, if there is one."""
     folders = {criterion: experiment.folder / criterion / GALLERY for criterion in CRITERIA}
     return {criterion: path for criterion, path in folders.items() if (path / "gallery.json").is_file()}
 
@@ -222,7 +222,7 @@ def keys_of(records: Iterable[Record], *path: str) -> list[str]:
 
 
 def duration(seconds: Any) -> str:
-    """Seconds as people read them; a dash for what is no number."""
+    """Seconds as text; a dash for a value that is not a number."""
     return text.duration(number(seconds))
 
 
@@ -235,7 +235,7 @@ def _moment(text: Any) -> datetime | None:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Content of a file; nothing where there is none yet."""
+    """Content of a file; empty if there is none yet."""
     try:
         return path.read_bytes() if path.is_file() else b""
     except OSError as error:
@@ -243,7 +243,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _read_dict(path: Path, parse: Callable[[bytes], Any]) -> Record:
-    """An object with text as names; empty where there is no file, or an empty one."""
+    """An object with text as names; empty if there is no file, or an empty one."""
     data = _read_bytes(path)
     if not data.strip():
         return {}

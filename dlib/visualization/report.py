@@ -90,7 +90,7 @@ def title_of(experiment: Experiment) -> str:
 
 
 def status_of(experiment: Experiment) -> str:
-    """One line: finished, or how far the run is and how long it will take."""
+    """One line: finished, or how far the run is and the time left."""
     if experiment.finished or experiment.tested:
         return "finished"
     if not experiment.max_epochs:
@@ -176,7 +176,7 @@ def _gallery_section(criterion: str, folder: Path, pictures: Pictures) -> Record
 
 
 def _fairly(records: list[Record]) -> list[Record]:
-    """Records by turns from every class and group, so that none is left out where space ends."""
+    """Records in turn from every class and group, so that each has some before the space is full."""
     seen: Counter[tuple[str, str]] = Counter()
     turns = []
     for record in sorted(records, key=lambda r: -abs((number(r.get("iou")) or 0.0) - 0.5)):

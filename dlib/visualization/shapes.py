@@ -1,4 +1,4 @@
-"""What kinds of values the files of an experiment hold, as far as curves, report, comparison and status use them."""
+"""Kinds of values in the files of an experiment, for all values that curves, report, comparison and status use."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ OUTCOMES = {ANY_NAME: _NUMBERS}
 
 
 def check_shape(content: Any, shape: Shape, path: Path, where: str = "") -> None:
-    """UserError, naming the file and the place in it, where ``content`` holds another kind of value.
+    """UserError that names the file and the place in it, if ``content`` holds another kind of value.
 
-    What is missing or None is right everywhere but in lists.
+    A missing value or None is right everywhere except in lists.
     """
     if isinstance(shape, dict):
         _expect(content, dict, path, where)
@@ -53,7 +53,7 @@ def check_shape(content: Any, shape: Shape, path: Path, where: str = "") -> None
     elif isinstance(shape, list):
         _expect(content, list, path, where)
         for value in content:
-            if not isinstance(value, shape[0]):  # said here first: curves are long
+            if not isinstance(value, shape[0]):  # checked here first: curves are long
                 _expect(value, shape[0], path, f"{where}: an entry")
     else:
         _expect(content, shape, path, where)
@@ -61,7 +61,7 @@ def check_shape(content: Any, shape: Shape, path: Path, where: str = "") -> None
 
 def _expect(value: Any, kind: Any, path: Path, where: str) -> None:
     if not isinstance(value, kind):
-        raise UserError(f"{path}: {where or 'the whole'} is {_name(type(value))}, expected {_name(kind)}")
+        raise UserError(f"{path}: {where or 'the content'} is {_name(type(value))}, expected {_name(kind)}")
 
 
 def _name(kind: Any) -> str:

@@ -1,4 +1,4 @@
-"""Boxes that users bring for their own videos, and which of the videos and frames they are of.
+"""Boxes that users give for their own videos, and the videos and frames that they belong to.
 
 A frame is named by its video, ``<class>/<video>`` (the file's or folder's name, with or without suffix, also inside a
 longer path), and in it by its index from 0 in a video file, the picture's name (or index) in a folder of frames.
@@ -23,8 +23,8 @@ FrameBoxes = dict[str, list[tuple[list[float], bool]]]
 class Annotations:
     """Boxes x0,y0,x1,y1 by video (as the file of boxes names it) and frame.
 
-    ``notes`` says what was left out of the files of boxes; ``known`` has the dataset's videos by every name that they
-    may be called without their suffix.
+    ``notes`` says what was left out of the files of boxes. ``known`` has the dataset's videos by every name, without
+    suffix, that a file of boxes may use for them.
     """
 
     boxes: dict[str, FrameBoxes] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
@@ -41,9 +41,9 @@ class Annotations:
         self._names = None
 
     def know_videos(self, videos: Sequence[str]) -> None:
-        """Tell the videos of the dataset, ``<class>/<path>``, so that names can be matched with them.
+        """Give the videos of the dataset, ``<class>/<path>``, so that names can be matched with them.
 
-        Raises UserError for boxes that could be of several, like ``dog/a.mp4`` and ``dog/a.avi``.
+        Raises UserError for boxes that could belong to several videos, such as ``dog/a.mp4`` and ``dog/a.avi``.
         """
         self.known.clear()
         for video in videos:
@@ -75,7 +75,7 @@ class Annotations:
         return names
 
     def _video(self, name: str) -> str | None:
-        """The video that a name means: the longest known name in it, of equal ones the last."""
+        """The video that a name means: the longest known name in it; of equally long ones the last."""
         parts = name.split("/")
         for length in range(len(parts), 1, -1):
             for start in range(len(parts) - length, -1, -1):
@@ -88,7 +88,7 @@ class Annotations:
                     return alike[0]
                 if alike:
                     raise UserError(
-                        f"boxes of {name!r}: could be of {' or '.join(alike)}; "
+                        f"boxes of {name!r}: could belong to {' or '.join(alike)}; "
                         "add the suffix or the folder in the file of boxes, or rename one of the videos"
                     )
         return None
@@ -96,7 +96,7 @@ class Annotations:
 
 @dataclass(frozen=True)
 class VideoBoxes:
-    """Boxes of one video, whose frames are named in one way: all by the pictures' names, or all by index."""
+    """Boxes of one video. All its frames are named in the same way: by the pictures' names, or by index."""
 
     found: FrameBoxes
     by_index: bool
@@ -106,8 +106,8 @@ class VideoBoxes:
         """
         Args:
             found: boxes by frame key.
-            names: of the pictures in a folder of frames. The index counts only if no box is of one of them: boxes of
-                000001.jpg, 000002.jpg, … are not those of the frames 1, 2, …, counted from 0.
+            names: of the pictures in a folder of frames. The index is used only if no box has one of these names:
+                boxes of 000001.jpg, 000002.jpg, … do not belong to the frames 1, 2, …, counted from 0.
         """
         return cls(found, found.keys().isdisjoint(map(_frame_key, names)))
 

@@ -1,7 +1,7 @@
 """Files of boxes as labelling programs write them: CSV, COCO JSON, YOLO text and Pascal VOC XML.
 
-A folder may hold files of all these kinds, in folders as deep as one likes: where a file does not name its video
-(``<class>/<video>``), its place in the folder does.
+A folder may hold files of all these kinds, in subfolders of any depth. If a file does not name its video
+(``<class>/<video>``), its place in the folder names it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _CVAT_XML = "the format 'CVAT for video' or 'for images' is not read; export it 
 
 
 class _NoBoxFile(Exception):
-    """A file that has another purpose; the message says why it is left out."""
+    """A file that is not a file of boxes; the message says why it is left out."""
 
 
 def read_annotations(path: Path) -> Annotations:
     """Read ``path``: a .csv, COCO .json or VOC .xml file, or a folder of such files and of YOLO .txt files.
 
-    Files in a folder that are no files of boxes are named in the result's ``notes``.
-    Raises UserError naming file and line (or entry) of what cannot be understood.
+    Files in a folder that are not files of boxes are named in the result's ``notes``.
+    Raises UserError that names file and line (or entry) of what cannot be read.
     """
     annotations = Annotations()
     if path.is_dir():
@@ -82,7 +82,7 @@ def _read_csv(path: Path, place: str, annotations: Annotations) -> None:
             reader = csv.DictReader(file, skipinitialspace=True)
             missing = [name for name in needed if name not in (reader.fieldnames or ())]
             if missing and place:
-                raise _NoBoxFile(f"no table of boxes: its header lacks {missing[0]!r}")
+                raise _NoBoxFile(f"not a table of boxes: its header lacks {missing[0]!r}")
             if missing:
                 raise UserError(f"{path}: the header lacks {missing[0]!r}; it must name {','.join(needed)}")
             for row in reader:
@@ -99,11 +99,11 @@ def _read_coco(path: Path, place: str, annotations: Annotations) -> None:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         if place and not (isinstance(content, dict) and "images" in content and "annotations" in content):
-            raise _NoBoxFile("no COCO file with 'images' and 'annotations'")
+            raise _NoBoxFile("not a COCO file with 'images' and 'annotations'")
         images = {image["id"]: image for image in content["images"]}
         entries = list(content["annotations"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: no COCO file with 'images' and 'annotations' ({error!r})") from error
+        raise UserError(f"{path}: not a COCO file with 'images' and 'annotations' ({error!r})") from error
     for entry in entries:
         where = f"{path}, annotation {entry.get('id', '?') if isinstance(entry, dict) else entry!r}"
         try:
@@ -130,7 +130,7 @@ def _read_yolo(path: Path, place: str, annotations: Annotations) -> None:
         raise UserError(f"{path}: {error}") from error
     first = next((line for line in lines if line.strip()), "0")
     if not re.match(r"\s*[0-9]+(\.0+)?(\s|$)", first) or path.stem.lower() == "classes":
-        raise _NoBoxFile(f"no boxes in it (it begins {first.strip()[:30]!r}): a list of classes or files")
+        raise _NoBoxFile(f"it begins {first.strip()[:30]!r}: a list of classes or files, not boxes")
     stem = path.stem.rpartition("\\")[2]
     frame = _without_hash(stem) if _is_label_studio_export(path.parent.parent) else stem
     for number, line in enumerate(lines, start=1):
@@ -146,7 +146,7 @@ def _read_yolo(path: Path, place: str, annotations: Annotations) -> None:
 def _read_voc(path: Path, place: str, annotations: Annotations) -> None:
     """``annotation`` with ``object/bndbox`` in pixels; the frame is the file's own name, the video its place.
 
-    labelImg writes the picture's ``path`` too, which names the video where the place does not.
+    labelImg writes the picture's ``path`` too, which names the video if the place does not.
     """
     try:
         data = path.read_bytes()
@@ -154,11 +154,11 @@ def _read_voc(path: Path, place: str, annotations: Annotations) -> None:
             raise UserError(f"{path}: XML with a DOCTYPE or ENTITY is not read; remove it")
         root = ElementTree.fromstring(data)
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f"{path}: no readable XML ({error})") from error
+        raise UserError(f"{path}: not readable XML ({error})") from error
     if root.tag == "annotations":
         raise _NoBoxFile(_CVAT_XML)
     if root.tag != "annotation":
-        raise _NoBoxFile(f"no Pascal VOC file: it begins <{root.tag[:30]}>")
+        raise _NoBoxFile(f"not a Pascal VOC file: it begins <{root.tag[:30]}>")
     name = _file_name(root.findtext("path") or root.findtext("filename") or "")
     for number, found in enumerate(root.iterfind("object"), start=1):
         corners = [found.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
@@ -175,14 +175,14 @@ _READERS: dict[str, Callable[[Path, str, Annotations], None]] = {
 
 
 def _file_name(text: str) -> PurePosixPath:
-    """The path of a picture, with slashes, also out of the address that Label Studio gives to local files."""
+    """The path of a picture, with slashes; also from the address that Label Studio gives to local files."""
     if not isinstance(text, str):
         raise TypeError(f"expected a file's name, got {text!r}")
     return PurePosixPath(unquote(text.partition("?d=")[2]) if "?d=" in text else text.replace("\\", "/"))
 
 
 def _is_label_studio(content: Any) -> bool:
-    """Whether the head of a JSON file names Label Studio, which begins names of uploaded pictures with 1a2b3c4d-."""
+    """Whether the head of a JSON file names Label Studio, which puts 1a2b3c4d- before names of uploaded pictures."""
     info = content.get("info") if isinstance(content, dict) else None
     return isinstance(info, dict) and info.get("contributor") == "Label Studio"
 

@@ -1,4 +1,4 @@
-"""The command line that the builders share: build, count, compare with the known counts, check."""
+"""The command line of all builders: build, count, compare with the known counts, check."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_NOTES = 20
 
 @dataclass(frozen=True)
 class KnownCounts:
-    """What the whole dataset is known to have: train shots; frames and boxes of validation and test."""
+    """The known counts of the complete dataset: train shots; frames and boxes of validation and test."""
 
     train: int
     val: tuple[int, int]
@@ -69,7 +69,7 @@ def build_command(
 def build_dataset(
     build: Builder, known: KnownCounts, src: Path, dst: Path, metadata: Path, copy: bool, workers: int
 ) -> None:
-    """Build the tree ``dst`` and the folds, print what was mended and the counts."""
+    """Build the tree ``dst`` and the folds; print what was fixed, and the counts."""
     classes, splits, notes = build(src, dst, copy, max(workers, 1))
     write_folds(metadata, classes, splits)
     _print_notes(notes)
@@ -80,18 +80,18 @@ def build_dataset(
 
 
 def _difference(dst: Path, splits: list[str]) -> str:
-    return f"{dst}: counts differ from the known ones in {', '.join(splits)}; some source is incomplete"
+    return f"{dst}: counts differ from the known ones in {', '.join(splits)}; a source is incomplete"
 
 
 def _print_notes(notes: list[str]) -> None:
     for note in notes[:_MAX_NOTES]:
-        print(f"Mended: {note}")
+        print(f"Fixed: {note}")
     if len(notes) > _MAX_NOTES:
-        print(f"Mended: {len(notes) - _MAX_NOTES} more")
+        print(f"Fixed: {len(notes) - _MAX_NOTES} more")
 
 
 def check_tree(data_dir: Path, metadata_dir: Path, known: KnownCounts | None, decode: bool) -> list[str]:
-    """Verify folds and files, as ``check_splits`` does it once they are read."""
+    """Read the folds, and verify folds and files with ``check_splits``."""
     return check_splits(data_dir, read_splits(data_dir, metadata_dir), known, decode)
 
 

@@ -17,12 +17,12 @@ _WINDOW = 3  # frames on each side that tell how much this video changes without
 class CutDetector:
     """Compares the colours of successive frames.
 
-    A cut is a change that is large against the changes around it (PySceneDetect's adaptive detector), so that fast
-    motion, camera shake and changing light are no cuts; a flash, after which the picture is as before, is none either.
+    A cut is a change that is much larger than the changes around it (PySceneDetect's adaptive detector). So fast
+    motion, camera shake and changing light are not cuts. A flash, after which the picture is as before, is not a cut.
 
     Args:
         threshold: how many times larger than the changes around it the change at a cut must be.
-        min_length: no shot is shorter, in frames; of two cuts closer together the first counts.
+        min_length: smallest length of a shot, in frames; of two cuts that are closer the first counts.
     """
 
     def __init__(self, threshold: float = 2.5, min_length: int = 4) -> None:
@@ -32,7 +32,7 @@ class CutDetector:
         self._found: list[int] = []
 
     def add(self, image: NDArray[np.uint8]) -> None:
-        """Take in the next frame [H,W,3]; frames of any size."""
+        """Add the next frame [H,W,3], of any size."""
         picture = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA)
         time = FrameTimecode(len(self._small), _RATE)
         self._small.append(np.asarray(cv2.resize(picture, (16, 12), interpolation=cv2.INTER_AREA), np.uint8))
@@ -45,7 +45,7 @@ class CutDetector:
         return [i for i in self._found if self._min_length <= i <= end and not self._is_flash(i)]
 
     def _is_flash(self, i: int) -> bool:
-        """Whether the picture is soon back to what it was before frame i, or frame i is back to what was before."""
+        """Whether the picture soon looks again as before frame i, or frame i looks again as shortly before."""
         change = self._distance(i - 1, i)
         later = [self._distance(i - 1, j) for j in range(i + 1, min(i + 1 + _FLASH, len(self._small)))]
         earlier = [self._distance(j, i) for j in range(max(i - 1 - _FLASH, 0), i - 1)]

@@ -1,4 +1,4 @@
-"""Frames of one split that show the same as frames of another: perceptual hashes, compared all with all."""
+"""Frames of one split that look like frames of another: perceptual hashes, each compared with each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BITS = 64
-MAX_DISTANCE = 6  # bits; compression and scaling change fewer
+MAX_DISTANCE = 6  # bits; compression and scaling change fewer bits
 _MIN_CONTRAST = 6.0  # gray levels; hashes of flat pictures agree by chance
 
 

@@ -1,4 +1,4 @@
-"""Downloading a file over an unreliable line: resume, retries, no half file under its name, a checksum record."""
+"""Downloading a file over an unreliable connection: resume, retries, only complete files, a checksum record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADERS = {"User-Agent": "colo-cam-download/1", "Accept-Encoding": "identity"}
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to go on: ``retries`` in a row without a new byte, waiting ``backoff``·2^k seconds before each."""
+    """When to give up: after ``retries`` in a row without a new byte; ``backoff``·2^k seconds before each."""
 
     retries: int = 8
     backoff: float = 1.0
@@ -52,9 +52,9 @@ def remote_size(url: str, patience: Patience) -> int | None:
 def fetch(url: str, target: Path, patience: Patience | None = None, progress: bool = True) -> None:
     """Download ``url`` to ``target``; nothing is done if the file is there and agrees with its record.
 
-    The bytes go to ``<target>.part`` and continue there after an interruption, if the server still has the same
-    file. ``<target>.json`` records URL, size and SHA-256.
-    Raises UserError if the server refuses, if there is no progress any more, or at once if the disk is the reason.
+    The bytes go to ``<target>.part``. After an interruption the download resumes there, if the server still has the
+    same file. ``<target>.json`` records URL, size and SHA-256.
+    Raises UserError if the server refuses, if there is no progress after all retries, or if the disk fails.
     """
     try:
         _fetch(url, target, patience or Patience(), progress)
@@ -161,7 +161,7 @@ def _fetch_rest(url: str, part: Path, timeout: float, bar: Any) -> bool:
 
 @contextmanager
 def _line() -> Iterator[None]:
-    """Tells errors of the line from those of the disk: Python has one class, OSError, for both."""
+    """Separates errors of the connection from errors of the disk: Python has one class, OSError, for both."""
     try:
         yield
     except urllib.error.HTTPError:

@@ -1,4 +1,4 @@
-"""The videos in a class's folder: video files and folders of frames, and what else lies there."""
+"""The videos in a class's folder: video files and folders of frames, and notes on other files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from dlib.datasets.names import is_litter, natural_key
 from dlib.datasets.videos import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture
 
-_LABEL_SUFFIXES = (".txt", ".xml", ".json", ".csv", ".yaml", ".names", ".data")  # lie beside videos rightly
+_LABEL_SUFFIXES = (".txt", ".xml", ".json", ".csv", ".yaml", ".names", ".data")  # may be beside videos
 
 
 def find_videos(folder: Path, notes: list[str]) -> list[Path]:
@@ -32,14 +32,14 @@ def _find_videos(folder: Path, notes: list[str], above: tuple[Path, ...]) -> lis
             if _is_frames(path):
                 found.append(path)
                 notes += _left_in_frames(path)
-            elif here not in above:  # a link to a folder above would have no end
+            elif here not in above:  # a link to a folder above would never end
                 found += _find_videos(path, notes, (*above, here))
         elif suffix in VIDEO_SUFFIXES:
             found.append(path)
         elif suffix in PICTURE_SUFFIXES:
             left["pictures", "the frames of a video need a folder of their own, without video files"] += 1
         elif suffix not in _LABEL_SUFFIXES:
-            left[f"files {suffix or 'without suffix'}", "no format of videos"] += 1
+            left[f"files {suffix or 'without suffix'}", "not a video format"] += 1
     notes += [f"{folder}: left out {what}: {count} ({reason})" for (what, reason), count in left.items()]
     return found
 
@@ -50,7 +50,7 @@ def _is_frames(folder: Path) -> bool:
 
 
 def _left_in_frames(folder: Path) -> list[str]:
-    """Notes on what lies in a folder of frames and is no frame."""
+    """Notes on files in a folder of frames that are not frames."""
     others = [p for p in folder.iterdir() if not (is_litter(p.name) or is_picture(p))]
     notes = [
         f"{path}: left out, since {folder.name} is a folder of frames; put it beside"
@@ -59,5 +59,5 @@ def _left_in_frames(folder: Path) -> list[str]:
     ]
     kinds = Counter(p.suffix.lower() for p in others if p.is_file() and p.suffix.lower() not in _LABEL_SUFFIXES)
     return notes + [
-        f"{folder}: left out files {kind or 'without suffix'}: {n} (no format of pictures)" for kind, n in kinds.items()
+        f"{folder}: left out files {kind or 'without suffix'}: {n} (not a picture format)" for kind, n in kinds.items()
     ]

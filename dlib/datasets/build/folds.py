@@ -36,9 +36,9 @@ class Item:
 
 
 def write_folds(folder: Path, class_names: Sequence[str], splits: dict[str, list[Item]]) -> None:
-    """Write ``<folder>/<split>/*.txt`` and ``class_id.yaml``; files that are right already stay untouched.
+    """Write ``<folder>/<split>/*.txt`` and ``class_id.yaml``; files that are already right are not touched.
 
-    A frame without known box gets the box 0,0,0,0. Each file is replaced at once, so that an interrupted run
+    A frame without known box gets the box 0,0,0,0. Each file is replaced in one step, so that an interrupted run
     leaves no half file.
     Raises UserError if a split has no item, or for a name that text files cannot hold.
     """
@@ -68,7 +68,7 @@ def write_folds(folder: Path, class_names: Sequence[str], splits: dict[str, list
 def check_name(where: Path, name: str) -> str:
     """The name itself. Raises UserError if it does not fit into a line of UTF-8 text."""
     if not name.isprintable() and not is_plain(name):  # the first test is the fast one
-        raise UserError(f"{where}: the name {name!a} is no plain UTF-8 text; rename the file or folder")
+        raise UserError(f"{where}: the name {name!a} is not plain UTF-8 text; rename the file or folder")
     return name
 
 
@@ -89,7 +89,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def checked_box(box: Sequence[float], size: tuple[int, int], where: str) -> Box:
-    """The box as it stands, also where it reaches beyond its frame: clipping would move scores.
+    """The box as annotated, also if it reaches beyond its frame: clipping would change scores.
 
     Raises UserError naming ``where`` if the box is empty or lies outside its frame.
     """
@@ -101,13 +101,13 @@ def checked_box(box: Sequence[float], size: tuple[int, int], where: str) -> Box:
 
 
 def without_negatives(box: Sequence[float]) -> Box:
-    """The box with 0 for negative values, as the folds of YouTube-Objects have it."""
+    """The box with 0 for negative values, as in the folds of YouTube-Objects."""
     x0, y0, x1, y1 = (float(value) if value > 0 else 0.0 for value in box)
     return (x0, y0, x1, y1)
 
 
 def ordered_box(box: Sequence[float], where: str, notes: list[str]) -> Box:
-    """The box with its corners in order; a note says where they were not."""
+    """The box with its corners in order; a note says if they were not."""
     x0, y0, x1, y1 = (float(value) for value in box)
     if x1 < x0 or y1 < y0:
         notes.append(f"{where}: swapped corners")

@@ -1,4 +1,4 @@
-"""A dataset of a user's videos: all of them imported, each class's split into train, validation and test.
+"""A dataset from a user's videos: imports all of them and splits each class into train, validation and test.
 
 Beside the folds, ``videos.csv`` says which folder of the dataset is which of the user's videos.
 """
@@ -26,8 +26,8 @@ from dlib.datasets.videos import VIDEO_SUFFIXES, UnusableVideo, is_picture
 from dlib.utils.errors import UserError
 
 NAMES_FILE = "videos.csv"
-MAX_NAME = 100  # bytes of a folder's name: a frame's id with its classes and shots must be a file name elsewhere
-_UNBOXED_PER_SHOT = 5  # frames that a validation or test video without boxes gives per shot, to classify
+MAX_NAME = 100  # bytes of a folder's name: a frame's id, which has class, video and shot, becomes a file name elsewhere
+_UNBOXED_PER_SHOT = 5  # frames per shot that a validation or test video without boxes gives, for classification
 
 
 def import_videos(
@@ -45,7 +45,7 @@ def import_videos(
     Args:
         shares: of each class's videos for validation and for test (at least one each).
         seed: of the split.
-    Returns: notes on what was left out or mended.
+    Returns: notes on what was left out or fixed.
     Raises UserError if a class has fewer than three usable videos, or a box does not fit its frame.
     """
     notes: list[str] = []
@@ -80,7 +80,7 @@ def import_videos(
 
 
 def split_videos(videos: list[Imported], shares: tuple[float, float], seed: str) -> dict[str, list[Imported]]:
-    """Distribute a class's videos, three or more: those with boxes go to test and validation first, in turns."""
+    """Split a class's videos, three or more: videos with boxes go first to test and validation, in turn."""
     order = sorted(videos, key=lambda video: video.folder)
     random.Random(seed).shuffle(order)
     order.sort(key=lambda video: not video.boxes)  # stable: shuffled, boxed ones first
@@ -103,7 +103,7 @@ def _import_all(
     workers: int,
     notes: list[str],
 ) -> list[Imported]:
-    """Import in parallel; unusable videos become notes."""
+    """Import in parallel; unusable videos give notes."""
     jobs = []
     for label, (name, paths) in enumerate(found.items()):
         taken: set[str] = set()
@@ -191,7 +191,7 @@ def _write_names(metadata: Path, videos: list[Imported]) -> None:
 
 
 def _evaluated(video: Imported) -> list[Item]:
-    """The boxed frames of a validation or test video; without boxes, some of each shot."""
+    """The frames with boxes of a validation or test video; without boxes, some of each shot."""
     boxed = [item for item in video.frames() if item.boxes]
     if boxed:
         return boxed

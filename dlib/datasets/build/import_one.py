@@ -19,7 +19,7 @@ from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
 _RECORD = "imported.json"
-_FORMAT = 3  # raised when the same video and boxes give other frames or other lines than before
+_FORMAT = 3  # increased when the same video and boxes give other frames or other lines than before
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Imported:
 def import_video(
     path: Path, label: int, source: str, folder: str, dst: Path, options: Options, annotations: Annotations
 ) -> Imported:
-    """Bring the video ``path`` into ``dst / folder``, unless it is there with the same source, options and boxes.
+    """Import the video ``path`` into ``dst / folder``, unless it is there with the same source, options and boxes.
 
     Args:
         source: the video's name, ``<class>/<path in the class's folder>``.
-    Raises UnusableVideo if no frame can be had of it, UserError if a box does not fit its frame.
+    Raises UnusableVideo if it gives no frame, UserError if a box does not fit its frame.
     """
     record = dst / folder / _RECORD
     boxes = annotations.of_video(source)
@@ -97,7 +97,7 @@ def _fingerprint(path: Path, options: Options, boxes: object) -> str:
 
 
 def _write_frames(path: Path, dst: Path, video: Imported, options: Options, found: FrameBoxes) -> None:
-    """Decode, keep frames at the wanted rate and all boxed ones, and sort them into shots."""
+    """Decode; keep frames at the wanted rate and all frames with boxes; sort them into shots."""
     flat = dst / video.folder / ".frames"
     flat.mkdir(parents=True)
     cuts = CutDetector(options.cut_threshold, min_length=options.min_shot)
@@ -106,7 +106,7 @@ def _write_frames(path: Path, dst: Path, video: Imported, options: Options, foun
     seen: list[int] = []
     sizes: dict[int, list[int]] = {}  # of the kept frames, by index
     boxed: dict[int, list[list[float]]] = {}
-    due = -math.inf  # frames are kept on a grid of times, so that a varying frame rate evens out
+    due = -math.inf  # frames are kept on a grid of times, so that a varying frame rate has no effect
     for frame in reader:
         cuts.add(frame.image)
         seen.append(frame.index)
@@ -127,7 +127,7 @@ def _write_frames(path: Path, dst: Path, video: Imported, options: Options, foun
     video.notes += reader.notes()
     if len(boxed) < len(found):
         lost = len(found) - len(boxed)
-        video.notes.append(f"{path}: {lost} frames that have boxes are not in it")
+        video.notes.append(f"{path}: {lost} frames with boxes are not in it")
 
 
 def _place_shot(

@@ -20,7 +20,7 @@ def load_variable(path: Path, name: str) -> Any:
     try:
         variables = _READER.load(path)
     except ValueError as error:
-        raise UserError(f"{path}: no readable .mat file ({error}); get it again") from error
+        raise UserError(f"{path}: not a readable .mat file ({error}); get it again") from error
     if name not in variables:
         raise UserError(f"{path}: has no variable {name!r}; get it again")
     return variables[name]
@@ -48,7 +48,7 @@ def read_frame_boxes(path: Path, name: str) -> list[tuple[str, list[list[float]]
     for left, right in _pairs(path, np.asarray(load_variable(path, name))):
         label = np.asarray(left).ravel()
         if label.size != 1 or not isinstance(label[0], str):
-            raise UserError(f"{path}: {name} has an entry whose first field is no frame name; get it again")
+            raise UserError(f"{path}: {name} has an entry whose first field is not a frame name; get it again")
         pairs.append((str(label[0]).strip(), _rows(path, right)))
     return pairs
 
@@ -64,7 +64,7 @@ def _pairs(path: Path, value: np.ndarray) -> Iterator[tuple[Any, Any]]:
         yield from value
     elif value.dtype == object:
         for cell in value.ravel():
-            if not isinstance(cell, np.ndarray):  # a sparse matrix is no array, and as one again a cell
+            if not isinstance(cell, np.ndarray):  # a sparse matrix, which would become a cell again
                 raise UserError(f"{path}: a cell holds neither frame names nor boxes; get it again")
             yield from _pairs(path, cell)
     else:
@@ -106,5 +106,5 @@ def _number(value: Any) -> float:
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.item()
     if not isinstance(value, int | float | np.integer | np.floating | np.bool_):
-        raise TypeError(f"{type(value).__name__} is no number")
+        raise TypeError(f"{type(value).__name__} is not a number")
     return float(value)

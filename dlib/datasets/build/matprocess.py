@@ -1,4 +1,4 @@
-"""scipy's .mat reader in a process of its own: on a damaged file it can crash, loop or ask for all memory."""
+"""scipy's .mat reader in its own process: on a damaged file it can crash, loop or use all memory."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serv
 class MatProcess:
     """Reads one file after another; starts its process with the first, and again after a crash.
 
-    The process is a program of its own, not one of `multiprocessing`, which would run the caller's script again.
+    The process is a separate program, not a `multiprocessing` one: that would run the caller's script again.
 
     Args:
-        patience: seconds after which a file is given up, those of starting the process included.
+        patience: seconds after which the reader gives a file up, including the start of the process.
     """
 
     def __init__(self, patience: float = 60.0) -> None:
@@ -80,7 +80,7 @@ def serve(descriptor: int) -> None:
     if resource is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         soft = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
-        with suppress(OSError, ValueError):  # macOS knows the limit and refuses it
+        with suppress(OSError, ValueError):  # macOS has the limit but refuses to set it
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     with suppress(EOFError, KeyboardInterrupt), Connection(descriptor) as pipe:
         while True:
@@ -92,5 +92,5 @@ def serve(descriptor: int) -> None:
                 answer = None, str(error) or type(error).__name__
             try:
                 pipe.send(answer)
-            except Exception as error:  # of pickling: nothing has been sent then
+            except Exception as error:  # from pickling: then nothing has been sent
                 pipe.send((None, str(error)))

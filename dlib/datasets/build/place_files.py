@@ -1,4 +1,4 @@
-"""Putting many frames into a dataset's tree by hard link or copy: parallel, resumable, idempotent."""
+"""Putting many frames into a dataset's tree by hard link or copy: in parallel, resumable, repeatable."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dlib.utils.errors import UserError
 def place_files(
     pairs: Iterable[tuple[Path, Path]], copy: bool = False, workers: int = 8, title: str = "frames"
 ) -> int:
-    """Bring each source file to its destination.
+    """Link or copy each source file to its destination.
 
-    Frames that are there already are left alone; copies appear under their name only when complete, so that the
-    call may be interrupted and repeated. Links are hard links (a dataset may not point out of its folder);
-    where the file system cannot make them, the file is copied.
+    Frames that are there already are not changed. Copies get their name only when complete, so that the call may be
+    interrupted and repeated. Links are hard links (a dataset may not point out of its folder); if the file system
+    cannot make them, the file is copied.
     Returns: the number of files that were missing.
     Raises UserError naming the file that cannot be read or written.
     """

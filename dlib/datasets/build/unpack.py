@@ -1,4 +1,4 @@
-"""Unpacking archives from elsewhere so that nothing can land outside the folder meant for it."""
+"""Unpacking foreign archives so that no file can get outside the folder meant for it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dlib.utils.filesystem import free_bytes, keep_time
 
 
 def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
-    """Unpack ``archive`` (.tar.gz) so that its content is ``folder``; done already: nothing happens.
+    """Unpack ``archive`` (.tar.gz) so that its content is ``folder``; if that exists, nothing happens.
 
-    The content is what lies in the archive's folder of the name of ``folder``, if there is one at its top, else
-    all. It is unpacked beside ``folder`` and renamed when complete and when gzip's checksum has proven right.
+    If the archive has at its top a folder with the name of ``folder``, the content is what is in it, else all. It is
+    unpacked beside ``folder``, and renamed when it is complete and gzip's checksum is right.
     Returns: whether it was unpacked now.
     Raises UserError for a damaged archive, for a member that is no plain file or would leave the folder, and where
     the disk is too small; then nothing of it is left.
@@ -35,7 +35,7 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
         _unpack_all(archive, staging, progress)
         os.replace(_content(staging, folder.name), folder)
     except tarfile.FilterError as error:
-        raise UserError(f"{archive}: {error}; the archive is not to be trusted") from error
+        raise UserError(f"{archive}: {error}; this archive is not safe, get another one") from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
         raise UserError(f"{archive}: damaged ({error}); delete it and download it again") from error
     except OSError as error:
@@ -65,12 +65,12 @@ def _unpack_all(archive: Path, staging: Path, progress: bool) -> None:
 
 
 def _plain_member(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    """`tarfile`'s filter for data, which would let links and absolute names pass if they stay inside."""
+    """`tarfile`'s filter for data, but without links and absolute names, which it allows inside the folder."""
     if not (member.isreg() or member.isdir()):
         raise tarfile.SpecialFileError(member)
     if member.name.startswith("/"):
         raise tarfile.AbsolutePathError(member)
-    if not 0 <= member.mtime < 2**33:  # a time that no clock shows is not worth an archive
+    if not 0 <= member.mtime < 2**33:  # an impossible time is no reason to refuse an archive
         member = member.replace(mtime=0)
     return tarfile.data_filter(member, folder)
 

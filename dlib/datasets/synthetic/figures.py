@@ -43,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that keeps its looks over a whole video; ``pattern`` None makes a distractor without class."""
+    """A figure, which looks the same in all frames of a video; ``pattern`` None: a distractor without class."""
 
     parts: tuple[Part, ...]
     head: Part
@@ -95,7 +95,7 @@ class Figure:
     def _paint_head(self, canvas: Array, x: Array, y: Array, scale: float) -> Array:
         radius = self.head.half_axes[0]
         inside = coverage(ellipse(x, y, radius, radius), scale)
-        if self.pattern is None:  # as much contrast as a class pattern has, but no form
+        if self.pattern is None:  # as much contrast as a class pattern, but no shape
             field = 0.5 - sample_texture(self.texture, x * 0.7, y * 0.7)
         else:
             field = PATTERNS[self.pattern](x / radius, y / radius) * radius
@@ -106,7 +106,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Pose:
-    """How a figure stands in one frame: pixels per body unit, angle in radians, mirror ±1, limbs' time."""
+    """The pose of a figure in one frame: pixels per body unit, angle in radians, mirror ±1, limbs' time."""
 
     scale: float
     angle: float

@@ -35,12 +35,12 @@ class RenderedFrame:
 
     image: NDArray[np.uint8]  # [H, W, 3]
     masks: list[NDArray[np.bool_]]  # each [H, W]
-    visible_shares: list[float]  # about 1 for an object that is wholly in view
+    visible_shares: list[float]  # about 1 for an object that is fully in view
     head: NDArray[np.bool_]  # [H, W], visible pixels of the discs with the class pattern
 
 
 class Video:
-    """What all shots of a video share: its figures' forms and colours."""
+    """What all shots of a video share: shapes and colours of its figures."""
 
     def __init__(self, key: VideoKey, size: int) -> None:
         rng = key.generator(_LOOKS)
@@ -80,7 +80,7 @@ class Video:
         light: Array,
         noise: np.random.Generator,
     ) -> RenderedFrame:
-        """Apply light and sensor noise, and work out what of each object is visible."""
+        """Apply light and sensor noise, and find which part of each object is visible."""
         hidden = np.zeros(canvas.shape[:2], bool) if front is None else front > 0.5
         masks: list[NDArray[np.bool_]] = []
         head = np.zeros(canvas.shape[:2], bool)

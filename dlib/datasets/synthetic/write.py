@@ -21,7 +21,7 @@ from dlib.datasets.synthetic.scenes import RenderedFrame, Video, VideoKey
 from dlib.utils.errors import UsageError
 
 BOX_EVERY = 3  # every 3rd frame of a boxed video carries boxes
-MIN_VISIBLE = 0.3  # an object of which less is in view has no box
+MIN_VISIBLE = 0.3  # an object of which a smaller share is in view has no box
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, written by dlib.datasets.synthetic"
 
 
@@ -49,14 +49,14 @@ class Plan:
 
     @property
     def n_boxed_train(self) -> int:
-        """Boxed videos in the official train list: those for validation, one more where there are many."""
+        """Boxed videos in the official train list: those for validation, and one more if there are many."""
         return self.n_test + (1 if self.videos >= 12 else 0)
 
     def is_test(self, video: int) -> bool:
         return video >= self.videos - self.n_test
 
     def is_boxed(self, video: int) -> bool:
-        """Boxed train videos lie evenly among the others."""
+        """Boxed train videos are spread evenly among the others."""
         n_train = self.videos - self.n_test
         boxed = {i * n_train // self.n_boxed_train for i in range(self.n_boxed_train)}
         return self.is_test(video) or video in boxed
@@ -65,7 +65,7 @@ class Plan:
 def generate(dst: Path, plan: Plan, progress: bool = True, workers: int = 1) -> None:
     """Write the dataset below ``dst``; the same plan gives the same bytes, with any number of worker processes.
 
-    Videos are numbered from 0001, shots from 001, frames through the whole video from 0001.
+    Videos are numbered from 0001, shots from 001, and frames from 0001 over all shots of a video.
     """
     names = sorted(list(PATTERNS)[: plan.classes])
     keys = [

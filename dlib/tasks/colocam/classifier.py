@@ -26,17 +26,17 @@ _ORIGIN = "origin.json"
 
 
 def classifier_folder(cfg: Config) -> Path:
-    """Weights that encoder and head start from."""
+    """Folder of the weights that encoder and head start from."""
     return _existing(cfg, cfg.colocam_pretrained_cl_ch_pt)
 
 
 def seeder_folder(cfg: Config) -> Path:
-    """Weights of the classifier whose CAMs give the seeds."""
+    """Folder of the weights of the classifier whose CAMs give the seeds."""
     return _existing(cfg, cfg.colocam_pretrained_seeder_ch_pt)
 
 
 def cam_store_folder(cfg: Config) -> Path:
-    """Where the seeder's CAMs of all train frames lie."""
+    """Folder of that classifier's CAMs of all train frames."""
     return as_it_lies(cfg, _cam_store_folder)
 
 
@@ -59,10 +59,11 @@ def _existing(cfg: Config, criterion: str) -> Path:
 
 
 def fill_cam_store(cfg: Config, seeder: MapMaker, dataset: VideoDataset, stop: StopRequest) -> CamStore:
-    """The store of the classifier's CAMs of all train frames; computes those that are not there yet.
+    """The store of the classifier's CAMs of all train frames; computes the missing ones.
 
-    A store that this program made with other weights is computed anew; one that came from elsewhere (it does not
-    say with which weights) is used as it is. The main process holds the store from then on, for as long as it lives.
+    A store that this program made with other weights is computed again. A store that does not say which weights made
+    it, such as one of the authors' program, is used as it is. From then on the main process holds the store until
+    it ends.
 
     Raises UserError when a store of other weights is in use by another run.
     """
@@ -101,10 +102,10 @@ def fill_cam_store(cfg: Config, seeder: MapMaker, dataset: VideoDataset, stop: S
 
 
 def _own_share(ids: list[str], missing: set[str], size: int) -> list[str]:
-    """This process's frames: of the batches that all frames make, those in which a frame is missing.
+    """This process's frames: all frames are divided into batches, and those with a missing frame are computed.
 
-    A frame is always computed in the same batch, also when the rest was stored before a run was killed: the last
-    bits of a CAM can depend on the batch around it.
+    So a frame is always computed in the same batch, also if the others were stored before a run was killed: the last
+    bits of a CAM can depend on the other frames of its batch.
     """
     batches = [ids[at : at + size] for at in range(0, len(ids), size)]
     wanted = [batch for batch in batches if not missing.isdisjoint(batch)]
@@ -116,7 +117,9 @@ def _own_share(ids: list[str], missing: set[str], size: int) -> list[str]:
 def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str], stop: StopRequest) -> None:
     alone = store.hold_alone()
     if not alone:
-        store.hold(stop.while_waiting)  # who has it alone is at this very place, and will soon share it
+        store.hold(
+            stop.while_waiting
+        )  # a process that has it alone is at this point too, and will soon share it
     origin = folder / _ORIGIN
     known = origin.exists()
     if known and spelled(read_json(origin)) != fingerprint:
@@ -127,7 +130,7 @@ def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str], stop: Sto
                 "wait for that run, or give this one another --cams_root"
             )
         logger.warning(
-            f"{folder} was made by another classifier or at another size; its CAMs are computed anew"
+            f"{folder} was made by another classifier or at another size; its CAMs are computed again"
         )
         store.clear()
         write_json(origin, fingerprint)

@@ -1,4 +1,4 @@
-"""Numbers that tell whether CoLo-CAM's maps are alive: their foreground, what pulls at them, and their seeds."""
+"""Numbers that show whether CoLo-CAM's maps collapse: their foreground, the terms' gradients, and their seeds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def diagnose_maps(inputs: LossInputs, terms: dict[str, Tensor], norms: bool = True) -> dict[str, Tensor]:
     """Foreground share of the maps (mean and spread over frames), agreement with the seeds, and with ``norms`` for
-    each term the norm of its gradient at the map logits, which costs a backward pass through every term.
+    each term the norm of its gradient at the map logits, which needs a backward pass through every term.
 
     Args:
         inputs: what the losses saw.
@@ -56,7 +56,7 @@ def seed_purity(seeds: Tensor, boxes: list[Tensor]) -> tuple[int, int]:
     Args:
         seeds: [B, H, W], 1 where foreground.
         boxes: per image [n, 4] x0, y0, x1, y1 in pixels, inclusive.
-    For validation frames only: true boxes never reach training.
+    Only for validation frames: training never uses true boxes.
     """
     inside = 0
     for seed, image_boxes in zip(seeds, boxes, strict=True):
@@ -69,22 +69,23 @@ def seed_purity(seeds: Tensor, boxes: list[Tensor]) -> tuple[int, int]:
 
 
 class SeedPurity:
-    """Share of foreground seeds that lie inside a true box, on validation frames: a diagnosis, not a signal.
+    """Share of foreground seeds that lie inside a true box, on validation frames: it is logged, never used in training.
 
-    Frames without a box are left out: what their seeds hit is not known. The seeds change with the epoch (the heat of
-    the CAMs, the technique, maps of its own instead of the classifier's); where they did not, the last value stands.
+    Frames without a box are left out: it is not known what their seeds hit. The seeds change with the epoch (the
+    temperature of the CAMs, the technique, the model's own maps instead of the classifier's). If they did not change,
+    the last value is used again.
     """
 
     def __init__(self, task: CoLoCam, val: VideoDataset, stop: StopRequest) -> None:
         self._task, self._val, self._stop = task, val, stop
         self._ids = [frame_id for frame_id in val.metadata.ids if frame_id in val.metadata.boxes]
-        self._stored: list[_Cams] | None = None  # the classifier's: low-resolution, they cost next to nothing
+        self._stored: list[_Cams] | None = None  # the classifier's: low-resolution, they need little memory
         self._last: tuple[_Origin, float | None] | None = None  # of which seeds, and their purity
 
     def __call__(self, epoch: int) -> float | None:
         """Purity of the seeds of ``epoch``, 0..1; None without boxes or seeds."""
         own = self._task.own_maps(epoch)
-        # The network that makes the maps is never kept alive by us.
+        # No reference to the network that makes the maps is kept here.
         origin = _Origin(SeedRecipe.of_epoch(self._task.cfg, epoch), weakref.ref(own.model) if own else None)
         if self._last is None or self._last[0] != origin:
             self._last = (origin, self._measure(epoch, own))
@@ -137,10 +138,10 @@ class SeedPurity:
 
 
 class _Origin(NamedTuple):
-    """Where seeds come from."""
+    """What the seeds depend on."""
 
     recipe: SeedRecipe
-    network: weakref.ref[nn.Module] | None  # that makes the maps; None: the classifier
+    network: weakref.ref[nn.Module] | None  # the network that makes the maps; None: the classifier
 
 
 class _Cams(NamedTuple):

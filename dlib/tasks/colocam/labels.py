@@ -16,8 +16,8 @@ class SeedRecipe:
     """How pseudo-labels are drawn in one epoch (CoLo-CAM paper, section 3).
 
     Attributes:
-        temperature: sharpens the CAMs first, see ``temper_cams``; 0: off.
-        use_roi: foreground seeds lie in the region of interest alone.
+        temperature: sharpens the CAMs before all else, see ``temper_cams``; 0: off.
+        use_roi: foreground seeds lie only in the region of interest.
         roi_method, roi_mask, roi_min_size, erode_k, erode_iter: of the region, see ``region_of_interest``.
         max_n, min_n, max_p, min_p, ksz, technique, ignore_index: of the seeds, see ``sample_seeds``.
     """
@@ -39,7 +39,7 @@ class SeedRecipe:
 
     @classmethod
     def of_epoch(cls, cfg: Config, epoch: int) -> SeedRecipe:
-        """The flags' recipe in ``epoch``; the first is 1."""
+        """The flags' recipe in ``epoch``; the first epoch is 1."""
         switch = cfg.sl_clc_seed_epoch_switch_uniform
         return cls(
             temperature=temper_at(epoch, cfg.sl_clc_knn_t, cfg.sl_clc_min_t, switch),
@@ -106,8 +106,8 @@ def pseudo_labels(cams: Tensor, keys: Tensor, recipe: SeedRecipe) -> PseudoLabel
 def makes_own_maps(cfg: Config, epoch: int) -> bool:
     """Whether the best model so far makes the source CAMs of ``epoch``.
 
-    From the switch to self-learning on, and from the start of the term that keeps the outside of the region's box
-    empty: that box then is one of the model's own maps.
+    It does from the switch to self-learning on. It also does from the start of the term that keeps the outside of the
+    region's box empty: that box comes from the model's own maps.
     """
     learns = 0 <= cfg.sl_clc_epoch_switch_to_sl <= epoch
     outside = cfg.term("empty_out_bb_clc")

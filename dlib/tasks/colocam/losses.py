@@ -12,7 +12,7 @@ from dlib.utils.lazy import load_object
 def build_losses(cfg: Config) -> TotalLoss:
     """The task's terms that are on, in the order of their table; the barrier terms share one ELB.
 
-    An encoder that is trained too adds its cross entropy.
+    If the encoder is trained too, its cross entropy is added.
     """
     barrier = ELB(cfg.elb_init_t, cfg.elb_max_t, cfg.elb_mulcoef)
     smoothing = cfg.std_label_smooth_e if cfg.std_label_smooth else 0.0

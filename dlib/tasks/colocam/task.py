@@ -36,7 +36,7 @@ class CoLoCam(Task):
     """Seeds, CRF, joint colour CRF and size priors train the decoder.
 
     Attributes:
-        own_model: the best model so far, where it is to make the source CAMs; never part of a checkpoint.
+        own_model: the best model so far, if it makes the source CAMs; never part of a checkpoint.
     """
 
     trains_maps = True
@@ -118,7 +118,7 @@ class CoLoCam(Task):
     def extra_work(self, data: Data) -> list[Work]:
         """The stored CAMs, the classifier's own measurement, and the seeds' purity.
 
-        The purity is found once for each recipe of seeds, and for maps of its own once an epoch at most.
+        The purity is measured once for each recipe of seeds; with the model's own maps at most once an epoch.
         """
         frames = data.train.all_ids()
         missing = len(CamStore(cam_store_folder(self.cfg)).missing(frames)) if self.needs_cams() else 0
@@ -207,7 +207,7 @@ class CoLoCam(Task):
         self.losses.load_state_dict(state)
 
     def own_maps(self, epoch: int) -> MapMaker | None:
-        """What makes the source CAMs of ``epoch`` where it is a network of this run; None: the classifier does."""
+        """The network of this run that makes the source CAMs of ``epoch``; None: the classifier does."""
         if self.own_model is None or not makes_own_maps(self.cfg, epoch):
             return None
         precision = self.amp_dtype(self.cfg.amp)
@@ -216,7 +216,7 @@ class CoLoCam(Task):
         )
 
     def source_cams(self, batch: Batch, epoch: int) -> Tensor:
-        """CAMs [B, H, W] that seeds are drawn from: the classifier's, which come with the batch, or its own."""
+        """CAMs [B, H, W] that seeds are drawn from: the classifier's, which come with the batch, or the model's own."""
         own = self.own_maps(epoch)
         if own is not None:
             return self.refined(own(batch.images, batch.frames)[0], batch)
@@ -225,11 +225,11 @@ class CoLoCam(Task):
         return self.refined(batch.cams, batch)
 
     def refined(self, cams: Tensor, batch: Batch) -> Tensor:
-        """CAMs [B, H, W] with the edges of the batch's frames, where the flags ask for it."""
+        """CAMs [B, H, W] with the edges of the batch's frames, if the flags want it."""
         return edge_maps(cams, batch.frames, self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
 
     def pseudo_labels(self, cams: Tensor, keys: Tensor, epoch: int) -> PseudoLabels:
-        """What training takes from source CAMs [B, H, W] in ``epoch``; ``keys`` as in ``pseudo_labels``."""
+        """Pseudo-labels from source CAMs [B, H, W] in ``epoch``; ``keys`` as in ``pseudo_labels``."""
         return pseudo_labels(cams, keys, SeedRecipe.of_epoch(self.cfg, epoch))
 
     def _labels(self, batch: Batch, epoch: int) -> PseudoLabels:

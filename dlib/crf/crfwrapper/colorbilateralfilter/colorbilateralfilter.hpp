@@ -1,4 +1,4 @@
-// Colour filter: the features are the DIM image planes over sigmargb, wherever the pixels are.
+// Colour filter: the features are the DIM image planes over sigmargb; positions have no effect.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +13,8 @@ void colorbilateralfilter_batch(const crf::FloatArray& images, const crf::FloatA
                                 std::int64_t N, std::int64_t K, std::int64_t H, std::int64_t W, float sigmargb,
                                 std::int64_t DIM);
 
-// Images of one group are filtered as if they stood side by side in one wide image. `groups` is a sequence of
-// sequences of indices, without repetition; outs of images in no group are left as they are.
+// Images of one group are filtered as if they were side by side in one wide image. `groups` is a sequence of
+// sequences of indices, without repetition; outs of images in no group do not change.
 void colorbilateralfilter_groups(const crf::FloatArray& images, const crf::FloatArray& ins, crf::FloatArray& outs,
                                  std::int64_t N, std::int64_t K, std::int64_t H, std::int64_t W, float sigmargb,
                                  std::int64_t DIM, const std::vector<std::vector<std::ptrdiff_t>>& groups);

@@ -31,7 +31,7 @@ class FloatArray {
     Py_XDECREF(array_);
   }
 
-  // False with TypeError or ValueError set if the object is no such array.
+  // False with TypeError or ValueError set if the object is not such an array.
   bool open(PyObject* object, bool writable, const char* name) {
     if (!PyObject_CheckBuffer(object) && PyObject_HasAttrString(object, "numpy")) {
       array_ = PyObject_CallMethod(object, "numpy", nullptr);
@@ -124,7 +124,7 @@ inline int thread_count() {
     PyObject* answer = PyObject_CallMethod(torch, "get_num_threads", nullptr);
     if (answer != nullptr) count = PyLong_AsLong(answer);
     Py_XDECREF(answer);
-    PyErr_Clear();  // a half-imported torch has no answer
+    PyErr_Clear();  // a half-imported torch gives no answer
   }
   if (count < 1) {
     const char* asked = std::getenv("OMP_NUM_THREADS");
@@ -138,14 +138,14 @@ inline int thread_count() {
   return static_cast<int>(count < 1 ? 1 : count > 256 ? 256 : count);
 }
 
-// Gives other Python threads their turn during a computation.
+// Lets other Python threads run during a computation.
 class WithoutGil {
  public:
   WithoutGil() : state_(PyEval_SaveThread()) {}
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
   ~WithoutGil() {
-    // An interpreter that is going down ends a daemon thread that asks for the GIL by unwinding its stack, and that
+    // An interpreter that shuts down ends a daemon thread that waits for the GIL by unwinding its stack, and that
     // aborts the process in a destructor. Such a thread waits here for the process to end instead.
     try {
       PyEval_RestoreThread(state_);
@@ -170,7 +170,7 @@ inline void check_length(const FloatArray& array, const char* name, const char* 
                               std::to_string(array.size()));
 }
 
-// K as the filter takes it; throws std::invalid_argument for more channels than it can.
+// K as the filter needs it; throws std::invalid_argument for more channels than it supports.
 inline int checked_channels(std::int64_t K) {
   if (K > kMaxChannels) throw std::invalid_argument("K must be at most " + std::to_string(kMaxChannels));
   return static_cast<int>(K);

@@ -26,7 +26,7 @@ struct Batch {
   float* outs;
 };
 
-// Bytes of lattice above which a thread gives them back after a call.
+// Bytes of lattice above which a thread frees them after a call.
 constexpr std::size_t kLargestKept = 1 << 28;
 
 class LatticeFilter {
@@ -68,7 +68,7 @@ class LatticeFilter {
 
   void parallel(int tasks, const Pool::Task& task) const { Pool::instance().run(tasks, threads_, task); }
 
-  // Runs of equal length within each frame, of 8,000 pixels or more; about 64 at most in all.
+  // Runs of equal length within each frame, of 8,000 pixels or more; about 64 in all at most.
   void cut_runs(const Frames& frames, Lattice& lattice) const {
     const std::ptrdiff_t pixels = shape_.pixels(), most = std::max<std::ptrdiff_t>(1, 64 / frames_size(frames));
     const std::ptrdiff_t runs = std::clamp<std::ptrdiff_t>(pixels / 8000, 1, most);
@@ -119,7 +119,7 @@ class LatticeFilter {
     return result;
   }
 
-  // Joins the vertices of the runs, in order, and numbers their corners anew.
+  // Joins the vertices of the runs, in order, and gives their corners new numbers.
   void join(const Plan& plan, Lattice& lattice) const {
     const std::size_t channels = at(plan.shape.channels);
     std::size_t most = 0;
@@ -202,7 +202,7 @@ class LatticeFilter {
     }
   }
 
-  // Slicing interpolates: with some room above the vertices' values the results are finite too.
+  // Slicing interpolates: with some margin above the vertices' values the results are finite too.
   void refuse_overflow(const Lattice& lattice) const {
     const Extent extent = kernels_.extent(lattice.values.data(), static_cast<std::ptrdiff_t>(lattice.values.size()));
     if (!(extent.largest < std::numeric_limits<float>::max() / 2))
@@ -215,7 +215,7 @@ class LatticeFilter {
   const Kernels& kernels_ = best_kernels();
 };
 
-// Filters groups of frames, each alone. Whole groups are given to threads while there are enough of them, then
+// Filters groups of frames, each alone. Each thread gets complete groups while there are enough of them, then
 // the threads share each group.
 inline void filter_groups(const Shape& shape, const Batch& batch, const std::vector<Frames>& groups, int threads) {
   const auto filter = [&](std::size_t group, int threads_of_group) {

@@ -10,7 +10,7 @@
 
 namespace crf {
 
-// Loops over the few dimensions are to be written out in full; clang does so unasked.
+// Loops over the few dimensions must be fully unrolled; clang does so by itself.
 #if defined(__clang__)
 #define CRF_UNROLL
 #else
@@ -63,7 +63,7 @@ namespace crf {
 
 #endif
 
-// The widest kernels that the processor has; CRF_ISA=baseline or avx2 in the environment asks for less.
+// The widest kernels that the processor has; CRF_ISA=baseline or avx2 in the environment limits them.
 inline const Kernels& choose_kernels() {
 #if defined(__x86_64__)
   const char* asked = std::getenv("CRF_ISA");

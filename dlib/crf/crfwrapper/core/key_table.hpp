@@ -49,7 +49,7 @@ class KeyTable {
   }
 
  private:
-  // Keys are sums of few strides, which the golden ratio as a factor would crowd: 31 % more probes for base points.
+  // Keys are sums of few strides. The golden ratio as a factor would crowd them: 31 % more probes for base points.
   std::size_t home(std::uint64_t key) const {
     return static_cast<std::size_t>((key * 0xD1342543DE82EF95ull) >> shift_);
   }

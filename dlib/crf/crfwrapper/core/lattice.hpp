@@ -14,7 +14,7 @@ std::size_t bytes_of(const std::vector<T>& memory) {
   return memory.capacity() * sizeof(T);
 }
 
-// A run of consecutive pixels with a lattice of its own. Runs depend on the image's size alone, and their
+// A run of consecutive pixels with its own lattice. Runs depend only on the image's size, and their
 // sums are joined in order: that is why the number of threads cannot change a result.
 struct Run {
   std::ptrdiff_t frame, begin, count;  // image of the batch, its pixels
@@ -26,9 +26,9 @@ struct Run {
   std::vector<std::uint8_t> sets;  // [blocks][d][lanes] of the corners of remainder 1 to d
   KeyTable vertices;
   std::vector<double> sums;  // [vertices or more][K] splatted values
-  std::vector<int> joined;   // [1 + vertices] number in the image; entry 0 stands for -1
+  std::vector<int> joined;   // [1 + vertices] number in the image; entry 0 is for -1
 
-  // Makes room for the pixels and forgets the vertices.
+  // Makes space for the pixels and forgets the vertices.
   void reset(const Plan& plan, int lanes, bool by_base) {
     const auto padded = static_cast<std::size_t>((count + lanes - 1) / lanes * lanes);
     const auto d = static_cast<std::size_t>(plan.d);

@@ -1,4 +1,4 @@
-// What is fixed for one image before its pixels are looked at: feature scales and integer key layout.
+// What is known for one image before its pixels are read: feature scales and integer key layout.
 #pragma once
 
 #include <algorithm>
@@ -40,16 +40,16 @@ struct Plan {
   int d;
   std::vector<float> scale;  // [d] of raw feature (x, y, plane values) to elevated units
   // [d] key of a lattice point = sum of c_i * point[i] modulo 2^64. Mixed radix, thus exact, when the range of
-  // the image fits 64 bits; else a linear hash, for which two different points meet with negligible chance.
+  // the image fits 64 bits; else a linear hash, which gives two different points one key with negligible chance.
   std::vector<std::uint64_t> point;
   std::uint64_t point_sum = 0;
-  // [2^(d + 1)] for d <= kMaxSets: what the key of a simplex' corner has more than that of its base point, by the
-  // set of the coordinates that have the highest ranks; bit i stands for coordinate i.
+  // [2^(d + 1)] for d <= kMaxSets: difference of the keys of a simplex' corner and its base point, by the
+  // set of the coordinates that have the highest ranks; bit i is for coordinate i.
   std::vector<std::uint64_t> step;
   // [d] the two halves of a base point's own key = sums of q_i * half[i] modulo 2^32, the low one less `origin`.
   std::vector<std::uint32_t> low, high;
   std::uint32_t origin = 0;
-  std::size_t direct = 0;  // so many keys are possible, each below; 0: too many for a table of all
+  std::size_t direct = 0;  // number of possible keys, each is below it; 0: too many for a table of all
 
   explicit Plan(const Shape& s) : shape(s), d(s.dim()) {
     const double deviation = std::sqrt(2.0 / 3.0) * (d + 1);
@@ -59,7 +59,7 @@ struct Plan {
     }
   }
 
-  // Lays the keys out for features within range[d]. Throws if they leave the range of the arithmetic.
+  // Sets the key layout for features within range[d]. Throws if keys leave the range of the arithmetic.
   void set_range(const std::vector<Range>& range) {
     Range tail;
     std::vector<double> radix(range.size());

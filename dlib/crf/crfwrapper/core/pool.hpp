@@ -1,4 +1,4 @@
-// A small pool of worker threads, so that the caller's OpenMP settings are never touched.
+// A small pool of worker threads, so that the caller's OpenMP settings never change.
 #pragma once
 
 #include <unistd.h>
@@ -32,7 +32,7 @@ class Pool {
   }
 
   // Calls task(0) ... task(tasks - 1) on at most `threads` threads, the calling one among them, and waits.
-  // The first exception is thrown again here. When the pool serves another caller, all run on this thread.
+  // The first exception is thrown again here. If another caller uses the pool, all tasks run on this thread.
   void run(int tasks, int threads, const Task& task) {
     std::unique_lock<std::mutex> mine(busy_, std::defer_lock);
     if (threads <= 1 || tasks <= 1 || !mine.try_lock()) {
@@ -54,7 +54,7 @@ class Pool {
     }
     wake_.notify_all();
     work();
-    // Workers that have not come by now are not waited for.
+    // Workers that have not started by now are not waited for.
     {
       std::lock_guard<std::mutex> lock(mutex_);
       open_ = false;
@@ -66,8 +66,8 @@ class Pool {
   }
 
  private:
-  // Phases of one filter follow each other within microseconds, so waiting starts busy: some 50 microseconds. It
-  // does not yield: on a loaded machine that gives the processor away for milliseconds.
+  // Phases of one filter follow each other within microseconds, so waiting starts with a busy loop of about 50
+  // microseconds. The loop does not yield: on a loaded machine a yield can take milliseconds.
   static constexpr int kSpins = 2000;
 
   static void relax() {
@@ -82,7 +82,7 @@ class Pool {
     try {
       for (; workers_ < wanted; ++workers_) std::thread([this] { serve(); }).detach();
     } catch (const std::system_error&) {
-      // No more threads are to be had: the ones that exist do the work.
+      // No more threads can be started: the existing ones do the work.
     }
   }
 
@@ -118,7 +118,7 @@ class Pool {
   }
 
   const pid_t pid_ = getpid();
-  std::mutex busy_;   // held by the caller that the pool serves
+  std::mutex busy_;   // held by the caller that uses the pool
   std::mutex mutex_;  // guards the job
   std::condition_variable wake_, left_;
   std::atomic<std::uint64_t> generation_{0};
