@@ -1,4 +1,4 @@
-"""The training loop on a tiny model: losses that are not finite, averages, exact state, learning rates."""
+"""The training loop on a tiny model: losses that are not finite, averages, exact state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import nn
 
 from dlib.configure.config import Config
 from dlib.learning.averaging import WeightAverage
-from dlib.learning.optimizers import learning_rate
 from dlib.learning.trainer import Trainer
 from dlib.utils.errors import UserError
 from dlib.utils.logging import EventLog
@@ -162,16 +161,3 @@ def test_average_is_a_running_mean_and_leaves_the_weights(tmp_path: Path) -> Non
     with average.applied_to(model):
         assert model.weight.item() == pytest.approx(9 / 11)
     assert model.weight.item() == 1.0
-
-
-def test_schedules_by_hand() -> None:
-    def rates(**flags: Any) -> list[float]:
-        cfg = Config.from_values({"opt__lr": 1.0, "opt__step_size": 2, "opt__gamma": 0.1, **flags})
-        return [learning_rate(cfg, 1.0, epoch) for epoch in range(6)]
-
-    stepped = rates(opt__name_lr_scheduler="mystep", opt__min_lr=0.05)
-    assert stepped == pytest.approx([1, 1, 0.1, 0.1, 0.05, 0.05])
-    assert rates(opt__name_lr_scheduler="step") == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-    cosine = rates(opt__name_lr_scheduler="cosine", opt__t_max=4, opt__min_lr=0.0)
-    assert cosine == pytest.approx([1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0, 0], abs=1e-12)
-    assert rates(opt__lr_scheduler=False) == [1.0] * 6
