@@ -9,7 +9,7 @@ import pytest
 
 from dlib import status
 from dlib.utils.errors import UserError
-from dlib.visualization.records import read_experiment, read_log, series
+from dlib.visualization.records import duration, read_experiment, read_log, series
 from helpers.report_experiment import build_experiment
 
 
@@ -72,6 +72,11 @@ def test_time_left_is_from_the_epochs(tmp_path: Path) -> None:
     assert experiment.seconds_left == 6 * 95
     first = read_experiment(build_experiment(tmp_path / "b", epochs=10, done=1))
     assert first.seconds_left == 9 * 85  # one epoch only: its own seconds
+
+
+def test_durations() -> None:
+    texts = [duration(s) for s in (None, 0.4, 59, 61, 3600, 90000)]
+    assert texts == ["–", "0 s", "59 s", "1 min 01 s", "1 h 00 min", "1 d 1 h"]
 
 
 def test_a_folder_without_experiment_is_named(tmp_path: Path) -> None:
