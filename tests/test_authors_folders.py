@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from saved_experiment import CLASSES, save_experiment, scene
-from test_evaluate_only import write_dataset
 
 import dlib.export
 import main
@@ -19,6 +17,9 @@ from dlib.configure.constants import COLOCAM, STD_CL
 from dlib.localizer import Localizer
 from dlib.models import read_model_settings
 from dlib.utils.errors import UserError
+from helpers.clips import scene
+from helpers.saved_experiment import CLASSES, save_experiment
+from helpers.small_datasets import write_dataset
 
 
 class Munch(dict[str, Any]):

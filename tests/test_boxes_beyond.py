@@ -11,9 +11,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import DATASET, ROOT, Workplace, colocam_flags, start
 
 from dlib.tasks.colocam.diagnosis import seed_purity
+from helpers.paths import ROOT
+from helpers.programs import start
+from helpers.workplace import DATASET, Workplace, colocam_flags
 
 BEYOND = (-4.9, -1.5, 66.25, 30.0)  # of a frame of 64x48
 SCALED = [math.trunc(v * 32 / side) for v, side in zip(BEYOND, (64, 48, 64, 48), strict=True)]

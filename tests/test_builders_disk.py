@@ -7,27 +7,23 @@ import gzip
 import io
 import os
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_builders_download import DATA, Server
 
 from dlib.datasets.build.fetch import Patience, fetch
 from dlib.datasets.build.unpack import unpack
 from dlib.utils.errors import UserError
+from helpers.download_server import DATA, Server
 
 QUICK = Patience(retries=3, backoff=0.001, timeout=5)
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    made.files["/a"] = DATA
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
+def server(server: Server) -> Server:
+    server.files["/a"] = DATA
+    return server
 
 
 class FullDisk:

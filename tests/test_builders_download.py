@@ -9,91 +9,19 @@ import os
 import subprocess
 import sys
 import tarfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
-from test_builders_trees import v1_tree, v2_tree
 
 from dlib.datasets.build.fetch import Patience, fetch
 from dlib.datasets.build.unpack import unpack
 from dlib.datasets.download import download
 from dlib.utils.errors import UserError
+from helpers.download_server import DATA, Server
+from helpers.paths import ROOT
+from helpers.youtube_objects import v1_tree, v2_tree
 
 QUICK = Patience(retries=3, backoff=0.001, timeout=5)
-ROOT = Path(__file__).parents[1]
-
-
-class Server:
-    """Serves ``files``; each GET sends at most ``limits`` bytes (first limit first), then drops the line."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.limits: list[int] = []
-        self.errors: list[int] = []
-        self.ranges = True
-        self.requests: list[tuple[str, str, int, int]] = []  # method, path, first byte asked for, bytes sent
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args: object) -> None:
-                """Keep the tests' output clean."""
-
-            def do_HEAD(self) -> None:
-                outer.answer(self, False)
-
-            def do_GET(self) -> None:
-                outer.answer(self, True)
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-
-    def answer(self, handler: BaseHTTPRequestHandler, body: bool) -> None:
-        data = self.files.get(handler.path)
-        if data is None or (body and self.errors):
-            handler.send_error(self.errors.pop(0) if body and self.errors else 404)
-            return
-        tag = f'"{hashlib.md5(data).hexdigest()}"'
-        asked = handler.headers.get("Range", "")
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        partial = self.ranges and asked and handler.headers.get("If-Range", tag) == tag
-        first = start if partial else 0
-        if partial and start >= len(data):
-            handler.send_response(416)
-            handler.send_header("Content-Range", f"bytes */{len(data)}")
-            handler.send_header("Content-Length", "0")
-            handler.end_headers()
-            return
-        handler.send_response(206 if partial else 200)
-        if partial:
-            handler.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
-        handler.send_header("Content-Length", str(len(data) - first))
-        handler.send_header("ETag", tag)
-        handler.end_headers()
-        rest = data[first:]
-        if body:
-            limit = self.limits.pop(0) if self.limits else len(rest)
-            handler.wfile.write(rest[:limit])
-            handler.wfile.flush()
-            self.requests.append(("GET", handler.path, start, min(limit, len(rest))))
-            handler.close_connection = True
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
-
-
-DATA = np.random.default_rng(0).bytes(900_000)
 
 
 def test_dropped_connections_are_resumed_where_they_broke(server: Server, tmp_path: Path) -> None:

@@ -14,12 +14,8 @@ import numpy as np
 import pytest
 import scipy.io
 import scipy.sparse
-from conftest import ROOT, cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_builders_inspect import dataset
-from test_builders_trees import v1_tree, v2_tree
-from test_import_edges import bomb, pictures
 
 from dlib.datasets import _video_ds_ytov1_0 as v1
 from dlib.datasets import _video_ds_ytov2_2 as v2
@@ -29,6 +25,11 @@ from dlib.datasets.build.matprocess import MatProcess
 from dlib.datasets.build.place_files import place_files
 from dlib.datasets.index import build_index
 from dlib.utils.errors import UserError
+from helpers.paths import ROOT
+from helpers.pictures import bomb, pictures
+from helpers.random_cases import cases
+from helpers.small_datasets import write_faulty_dataset
+from helpers.youtube_objects import v1_tree, v2_tree
 
 BOX = np.array([[1.0, 2.0, 30.0, 40.0]])
 
@@ -293,7 +294,7 @@ def not_utf8_import(folder: Path) -> list[str]:
 
 
 def inspect(folder: Path, *more: str) -> list[str]:
-    dataset(folder)
+    write_faulty_dataset(folder)
     roots = ["--data_root", str(folder / "data"), "--metadata_root", str(folder / "folds")]
     return ["inspect", "--dataset", "set", *roots, *more]
 

@@ -12,14 +12,8 @@ from PIL import Image
 
 from dlib.datasets.build.cuts import CutDetector
 from dlib.datasets.build.duplicates import Hashes, near_duplicates, picture_hash
-from dlib.datasets.build.folds import Item, write_folds
-from dlib.datasets.synthetic.scenes import Video, VideoKey
-
-ROOT = Path(__file__).parents[1]
-
-
-def picture(seed: int, size: int = 96) -> np.ndarray:
-    return next(iter(Video(VideoKey(seed, 0, "star", 0), size).shot(0, 1))).image
+from helpers.paths import ROOT
+from helpers.small_datasets import picture, write_faulty_dataset
 
 
 def hashes(images: dict[str, np.ndarray]) -> Hashes:
@@ -44,29 +38,8 @@ def test_flat_pictures_have_no_hash() -> None:
     assert picture_hash(Image.new("RGB", (20, 20), (7, 7, 7))) is None
 
 
-def dataset(root: Path) -> None:
-    """Class "a,b" and class "c": train shots of 3 frames, val and test of 2 frames; some faults."""
-    items: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
-    for label, name in enumerate(("a,b", "c")):
-        for shot in range(2):
-            folder = root / "data" / "set" / name / "data/0001/shots" / f"{shot:03d}"
-            folder.mkdir(parents=True)
-            for k in range(3):
-                Image.fromarray(picture(label * 100 + shot * 10 + k)).save(folder / f"frame{k}.jpg")
-            items["train"].append(Item(folder.relative_to(root / "data/set").as_posix(), label))
-        for number, split in enumerate(("val", "test")):
-            folder = root / "data" / "set" / name / f"data/000{2 + number}/shots/000"
-            folder.mkdir(parents=True)
-            for k in range(2):
-                path = folder / f"frame{k}.jpg"
-                Image.fromarray(picture(1000 + label * 100 + number * 10 + k)).save(path)
-                frame = path.relative_to(root / "data/set").as_posix()
-                items[split].append(Item(frame, label, (128, 96), ((0, 0, 64, 48),)))
-    write_folds(root / "folds" / "set", ["a,b", "c"], items)
-
-
 def test_the_command_reports_faults_and_leaks(tmp_path: Path) -> None:
-    dataset(tmp_path)
+    write_faulty_dataset(tmp_path)
     frames = tmp_path / "data" / "set"
     leaked = frames / "c/data/0003/shots/000/frame1.jpg"
     Image.open(frames / "c/data/0001/shots/001/frame2.jpg").save(leaked, quality=60)

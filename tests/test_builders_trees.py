@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import scipy.io
 import yaml
-from PIL import Image
 
 from dlib.datasets import _video_ds_ytov1_0 as v1
 from dlib.datasets import _video_ds_ytov2_2 as v2
@@ -20,6 +19,8 @@ from dlib.datasets.build.builder import KnownCounts, check_tree
 from dlib.datasets.build.folds import write_folds
 from dlib.datasets.metadata import read_split
 from dlib.utils.errors import UserError
+from helpers.paths import ROOT
+from helpers.youtube_objects import jpeg, sticks, v1_tree, v2_tree
 
 KNOWN_VALIDATION = {  # class -> validation videos of YouTube-Objects v1.0, in the classes' alphabetical order
     "aeroplane": (1, 4, 5, 8, 11),
@@ -33,35 +34,6 @@ KNOWN_VALIDATION = {  # class -> validation videos of YouTube-Objects v1.0, in t
     "motorbike": (3, 4, 5, 8, 13),
     "train": (20, 24, 26, 27, 29),
 }
-
-
-def jpeg(path: Path, size: tuple[int, int] = (64, 48)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (90, 120, 30)).save(path)
-    return path
-
-
-def sticks(frame: Path, *boxes: tuple[float, ...]) -> None:
-    cells = np.empty((1, len(boxes)), object)
-    for i, box in enumerate(boxes):
-        cells[0, i] = np.array([box], np.float64)
-    scipy.io.savemat(f"{frame}_sticks.mat", {"coor": cells})
-
-
-def v1_tree(root: Path, name: str, n_boxed: int, n_plain: int, n_test: int) -> None:
-    """Videos 0001.. boxed, then plain ones, then test ones; each has two shots of two frames."""
-    total = n_boxed + n_plain + n_test
-    for video in range(1, total + 1):
-        for shot in ("001", "002"):
-            for k in (1, 2):
-                frame = jpeg(root / name / "data" / f"{video:04d}" / "shots" / shot / f"frame{k:04d}.jpg")
-                if k == 1 and shot == "001" and (video <= n_boxed or video > n_boxed + n_plain):
-                    sticks(frame, (1, 2, 30, 40))
-    sets = root / name / "sets"
-    sets.mkdir(parents=True)
-    train = [f"{video:04d}" for video in range(1, n_boxed + n_plain + 1)]
-    (sets / "train.txt").write_text("\n".join(train) + "\n")
-    (sets / "test.txt").write_text("".join(f"{v:04d}\n" for v in range(n_boxed + n_plain + 1, total + 1)))
 
 
 @pytest.fixture
@@ -228,40 +200,6 @@ def test_v1_needs_videos_to_train_on(tmp_path: Path) -> None:
         v1.build(tmp_path / "o", tmp_path / "d", False, 1)
 
 
-def v2_tree(root: Path, name: str, as_struct: bool) -> None:
-    """Ten frames in each of 8 shots (frame 30 in two); videos 1..6, of which 6 has no boxes."""
-    for frame in range(1, 81):
-        jpeg(root / name / f"{frame:08d}.jpg", (80, 60))
-    videos = (1, 1, 2, 3, 4, 5, 5, 6)
-    rows = [[10 * i + 1, 10 * i + 10, video] for i, video in enumerate(videos)]
-    rows[3][0] = 30  # the last frame of shot 2 is also the first of shot 3
-    for folder in ("Ranges", f"GroundTruth/{name}"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(root / "Ranges" / f"ranges_{name}.mat", {"ranges": np.array(rows)})
-    training = [
-        (25, [[1, 2, 30, 40]]),
-        (3, [[-5, 2, 30, 40]]),
-        (33, [[1, 2, 80, 60.5]]),
-        (45, [[1, 1, 9, 9]]),
-    ]
-    test = [(55, [[1, 2, 30, 40], [2, 3, 31, 41]]), (66, [[5, 5, 10, 10]]), (67, np.zeros((0, 4)))]
-    for part, entries in (("Training", training), ("Test", test)):
-        ids = [f"{name}{frame:08d}" for frame, _ in entries]
-        boxes = [np.array(b, np.float64).reshape(-1, 4) for _, b in entries]
-        value: np.ndarray
-        if as_struct:
-            value = np.zeros((1, len(ids)), dtype=[("id", object), ("bb", object)])
-            for i, pair in enumerate(zip(ids, boxes, strict=True)):
-                value[0, i] = pair
-        else:
-            value = np.empty((len(ids), 2), object)
-            value[:, 0] = ids
-            for i, box in enumerate(boxes):
-                value[i, 1] = box
-        path = root / "GroundTruth" / name / f"bb_gt{part}_{name}.mat"
-        scipy.io.savemat(path, {f"bb_gt{part}": value})
-
-
 @pytest.mark.parametrize("as_struct", [True, False])
 def test_v2_layout_and_folds(tmp_path: Path, as_struct: bool) -> None:
     src, dst = tmp_path / "o", tmp_path / "data"
@@ -337,8 +275,7 @@ def test_command_line_ends_with_one_line_and_code_1(tmp_path: Path) -> None:
 
     (tmp_path / "empty").mkdir()
     command = [sys.executable, "-m", "dlib.datasets._video_ds_ytov1_0", "--src", str(tmp_path / "empty")]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env={**os.environ})
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ})
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from crf_truth import exact_filter, features_of, lattice_filter
 
 from dlib.cams import normalize_cams, refine_cams
+from helpers.crf_truth import exact_filter, features_of, lattice_filter
 
 SIDE = 20
 

@@ -11,16 +11,12 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from dlib.cams import normalize_cams, region_of_interest, upsample_cams
+from dlib.cams import region_of_interest
 from dlib.cams.morphology import dilate, erode
 from dlib.cams.roi import otsu_thresholds
+from helpers.cam_maps import smooth_cams
 
 _CROSS = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
-
-
-def _smooth(count: int, size: int, seed: int, grid: int = 7) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return normalize_cams(upsample_cams(torch.rand(count, grid, grid, generator=generator), (size, size)))
 
 
 def _skimage_threshold(levels: np.ndarray) -> float:
@@ -31,7 +27,7 @@ def _skimage_threshold(levels: np.ndarray) -> float:
 def _map_of_kind(kind: str, rng: np.random.Generator) -> np.ndarray:
     size = (int(rng.integers(5, 40)), int(rng.integers(5, 40)))
     if kind == "smooth":
-        return _smooth(1, 24, int(rng.integers(1 << 30)), int(rng.integers(3, 9)))[0].numpy()
+        return smooth_cams(1, 24, int(rng.integers(1 << 30)), int(rng.integers(3, 9)))[0].numpy()
     maps = {
         "noise": lambda: rng.random(size),
         "binary": lambda: rng.random(size) < rng.random(),
@@ -104,7 +100,7 @@ def test_of_two_flat_levels_the_higher_one_is_the_region(low: float, high: float
 @pytest.mark.parametrize("method", ["largest", "roi_high_density"])
 @pytest.mark.parametrize("grid", [4, 9, 20])
 def test_component_equals_plain_loop(method: str, grid: int) -> None:
-    cams = _smooth(12, 40, grid, grid)
+    cams = smooth_cams(12, 40, grid, grid)
     regions = region_of_interest(cams, method, min_size=0.03, mask="region")
     boxes = region_of_interest(cams, method, min_size=0.03, mask="box")
     for b, cam in enumerate(cams.numpy()):
@@ -144,7 +140,7 @@ def test_components_do_not_reach_into_the_next_image() -> None:
 
 
 def test_roi_all_is_the_whole_map_or_all_blobs() -> None:
-    cams = _smooth(3, 24, 1)
+    cams = smooth_cams(3, 24, 1)
     whole = region_of_interest(cams, "roi_all")
     assert bool(whole.masks.all())
     assert whole.boxes.tolist() == [[0, 0, 23, 23]] * 3
@@ -161,7 +157,7 @@ def test_constant_map_has_threshold_zero_and_the_whole_map(value: float, method:
 
 
 def test_batch_equals_single_images() -> None:
-    cams = _smooth(5, 32, 3)
+    cams = smooth_cams(5, 32, 3)
     batch = region_of_interest(cams, "roi_high_density", erode_k=3, erode_iter=1)
     for b in range(5):
         single = region_of_interest(cams[b : b + 1], "roi_high_density", erode_k=3, erode_iter=1)

@@ -11,15 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlib.cams import normalize_cams, region_of_interest, sample_seeds, upsample_cams
+from dlib.cams import region_of_interest, sample_seeds
 from dlib.cams.noise import hash_normal, hash_uniform
+from helpers.cam_maps import smooth_cams
 
 IGNORE = -255
-
-
-def _smooth(count: int, size: int, seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return normalize_cams(upsample_cams(torch.rand(count, 6, 6, generator=generator), (size, size)))
 
 
 def _plain_candidates(cam: np.ndarray, roi: np.ndarray, max_p: float, min_p: float) -> tuple[set, set]:
@@ -37,7 +33,7 @@ def _pixels(target: torch.Tensor, value: int) -> set[int]:
 @pytest.mark.parametrize("technique", ["seed_uniform", "seed_weighted"])
 @pytest.mark.parametrize(("max_n", "min_n"), [(3, 5), (60, 40), (10_000, 10_000), (0, 7)])
 def test_seeds_are_the_right_number_of_candidates(technique: str, max_n: int, min_n: int) -> None:
-    cams = _smooth(6, 24, 0)
+    cams = smooth_cams(6, 24, 0, grid=6)
     cams[1] = (cams[1] * 4).round() / 4  # many equal values
     roi = region_of_interest(cams, "largest").masks
     roi[2] = False
@@ -58,7 +54,7 @@ def test_seeds_are_the_right_number_of_candidates(technique: str, max_n: int, mi
 
 
 def test_all_candidates_when_asked_for_as_many() -> None:
-    cams = _smooth(3, 20, 4)
+    cams = smooth_cams(3, 20, 4, grid=6)
     target = sample_seeds(
         cams, None, max_n=400, min_n=400, max_p=0.2, min_p=0.31, ksz=1, keys=torch.arange(3)
     )
@@ -98,7 +94,7 @@ def test_dilation_and_conflicts(ksz: int) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.7, float("nan")])
 def test_constant_and_broken_maps_give_no_seeds(value: float) -> None:
-    cams = _smooth(2, 10, 1)
+    cams = smooth_cams(2, 10, 1, grid=6)
     cams[0] = value
     target = sample_seeds(cams, None, max_n=5, min_n=5, max_p=0.5, min_p=0.5, keys=torch.arange(2))
     assert (target[0] == IGNORE).all()
@@ -117,7 +113,7 @@ def test_constant_and_broken_maps_give_no_seeds(value: float) -> None:
 def test_an_image_does_not_depend_on_its_batch(
     seed: int, max_n: int, min_n: int, max_p: float, min_p: float, technique: str
 ) -> None:
-    cams = _smooth(4, 13, seed)
+    cams = smooth_cams(4, 13, seed, grid=6)
     roi = region_of_interest(cams, "roi_high_density", min_size=0.02).masks
     keys = torch.arange(seed, seed + 4)
     options = {"max_n": max_n, "min_n": min_n, "max_p": max_p, "min_p": min_p, "technique": technique}
@@ -130,7 +126,7 @@ def test_an_image_does_not_depend_on_its_batch(
 
 
 def test_keys_decide_and_generators_repeat() -> None:
-    cams = _smooth(1, 24, 2).repeat(2, 1, 1)
+    cams = smooth_cams(1, 24, 2, grid=6).repeat(2, 1, 1)
     options = {"max_n": 5, "min_n": 5, "max_p": 0.4, "min_p": 0.4}
     same = sample_seeds(cams, keys=torch.tensor([3, 3]), **options)
     other = sample_seeds(cams, keys=torch.tensor([3, 4]), **options)

@@ -21,8 +21,8 @@ from dlib.commands.__main__ import main as colocam
 from dlib.commands.registry import COMMANDS
 from dlib.configure.table import FLAGS
 from dlib.utils.errors import UsageError, UserError
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 COLOCAM = [sys.executable, "-m", "dlib.commands"]
 
 HELPS = """

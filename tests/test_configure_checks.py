@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from dlib.configure.config import Config, parse_args
 from dlib.configure.table import FLAGS
 from dlib.configure.terms import TERMS
 from dlib.utils.errors import UsageError, UserError
+from helpers.random_cases import cases
 
 CLC = "--task CoLo-CAM --sl_clc True"
 

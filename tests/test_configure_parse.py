@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,38 +12,24 @@ import pytest
 from dlib.configure.config import Config, parse_args
 from dlib.configure.table import FLAGS
 from dlib.utils.errors import UsageError
+from helpers.paths import ROOT
+from helpers.published_lines import published_flags
 
-ROOT = Path(__file__).parents[1]
 
-# The two command lines that existing users' scripts hold, after "main.py", with $cudaid = 0.
-CLASSIFIER = """--local_world_size=1
-  --task STD_CL --encoder_name resnet50 --arch STDClassifier --opt__name_optimizer sgd --dist_backend gloo
-  --batch_size 32 --max_epochs 100 --checkpoint_save 100 --keep_last_n_checkpoints 10 --freeze_cl False
-  --freeze_encoder False --support_background True --method LayerCAM --spatial_pooling WGAP
-  --dataset YouTube-Objects-v1.0 --box_v2_metric False --cudaid 0 --debug_subfolder DEBUG --amp True
-  --plot_tr_cam_progress False --opt__lr 0.001 --opt__step_size 15 --opt__gamma 0.9 --opt__weight_decay 0.0001
-  --sample_fr_limit 0.6 --std_label_smooth False --exp_id 03_14_2023_19_49_04_857184__2897019"""
-
-COLOCAM = """--local_world_size=1
-  --task CoLo-CAM --encoder_name resnet50 --arch UnetCoLoCAM --opt__name_optimizer sgd --dist_backend gloo
-  --batch_size 32 --max_epochs 10 --checkpoint_save 100 --keep_last_n_checkpoints 10 --freeze_cl True
-  --support_background True --method LayerCAM --spatial_pooling WGAP --dataset YouTube-Objects-v1.0
-  --box_v2_metric False --cudaid 0 --debug_subfolder DEBUG --amp True --plot_tr_cam_progress False
-  --opt__lr 0.01 --opt__step_size 5 --opt__gamma 0.9 --opt__weight_decay 0.0001 --sample_fr_limit 0.6
-  --elb_init_t 1.0 --elb_max_t 10.0 --elb_mulcoef 1.01 --sample_n_from_seq 2 --min_tr_batch_sz -1
-  --drop_small_tr_batch False --sample_n_from_seq_style before --sample_n_from_seq_dist uniform
-  --sl_clc True --sl_clc_knn_t 0.0 --sl_clc_seed_epoch_switch_uniform -1 --sl_clc_epoch_switch_to_sl -1
-  --sl_clc_min_t 0.0 --sl_clc_lambda 1.0 --sl_clc_min 1000 --sl_clc_max 1000 --sl_clc_ksz 3 --sl_clc_max_p 0.7
-  --sl_clc_min_p 0.1 --sl_clc_seed_tech seed_weighted --sl_clc_use_roi True --sl_clc_roi_method largest
-  --sl_clc_roi_min_size 0.05 --crf_clc True --crf_clc_lambda 2e-09 --crf_clc_sigma_rgb 15.0
-  --crf_clc_sigma_xy 100.0 --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 9.0 --rgb_jcrf_clc_lambda_style adaptive
-  --rgb_jcrf_clc_sigma_rgb 15.0 --rgb_jcrf_clc_input_data image --rgb_jcrf_clc_input_re_dim -1
-  --rgb_jcrf_clc_start_ep 0 --max_sizepos_clc True --max_sizepos_clc_lambda 0.01
-  --exp_id 03_14_2023_19_16_58_282581__5931773"""
+@pytest.mark.parametrize(
+    ("task", "flags", "digest"), [("STD_CL", 28, "0f11978f7561fdfc"), ("CoLo-CAM", 62, "ed48805f0f3e5f41")]
+)
+def test_published_lines_are_as_in_the_scripts_that_people_have(task: str, flags: int, digest: str) -> None:
+    """Word for word, with card 0: the digests were taken from the lines as they were published."""
+    words = published_flags(task)
+    assert sum(word.startswith("--") for word in words) == flags
+    assert hashlib.sha256(" ".join(words).encode()).hexdigest().startswith(digest), (
+        "a published word has changed"
+    )
 
 
 def test_classifier_command_line() -> None:
-    cfg = parse_args(CLASSIFIER.split())
+    cfg = parse_args(published_flags("STD_CL"))
     assert (cfg.task, cfg.arch, cfg.method, cfg.spatial_pooling) == (
         "STD_CL",
         "STDClassifier",
@@ -59,7 +46,7 @@ def test_classifier_command_line() -> None:
 
 
 def test_colocam_command_line() -> None:
-    cfg = parse_args(COLOCAM.split())
+    cfg = parse_args(published_flags("CoLo-CAM"))
     assert (cfg.task, cfg.arch, cfg.freeze_cl, cfg.sample_n_from_seq) == ("CoLo-CAM", "UnetCoLoCAM", True, 2)
     assert (cfg.min_tr_batch_sz, cfg.rgb_jcrf_clc_input_re_dim, cfg.sl_clc_epoch_switch_to_sl) == (-1, -1, -1)
     assert (cfg.crf_clc_lambda, cfg.rgb_jcrf_clc_lambda, cfg.max_sizepos_clc_lambda) == (2e-09, 9.0, 0.01)
@@ -147,7 +134,9 @@ def test_one_clear_line(command: str, line: str) -> None:
 
 
 def test_yaml_round_trip(tmp_path: Path) -> None:
-    cfg = parse_args([*COLOCAM.split(), "--data_root", "a: b # c", "--debug_subfolder=null", "--fd_exp=~"])
+    cfg = parse_args(
+        [*published_flags("CoLo-CAM"), "--data_root", "a: b # c", "--debug_subfolder=null", "--fd_exp=~"]
+    )
     path = tmp_path / "config.yml"
     path.write_text(cfg.to_yaml(), encoding="utf-8")
     assert Config.from_yaml(path) == cfg

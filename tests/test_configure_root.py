@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Workplace, start
 
 from dlib.configure import config
 from dlib.datasets import download
 from dlib.utils.errors import UserError
+from helpers.programs import start
+from helpers.workplace import Workplace
 
 
 def edit(monkeypatch: pytest.MonkeyPatch, body: str, folder: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from crf_truth import probabilities, textured
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -25,14 +24,9 @@ from dlib.crf import (
     lattice_table,
 )
 from dlib.crf.filters import Kernel, filter_values
+from helpers.crf_truth import batch
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card here")
-
-
-def batch(n: int, height: int = 40, width: int = 52) -> tuple[Tensor, Tensor]:
-    images = [torch.from_numpy(textured(3, height, width, seed=s)) for s in range(n)]
-    maps = [torch.from_numpy(probabilities(2, height, width, seed=s)) for s in range(n)]
-    return torch.stack(images), torch.stack(maps)
 
 
 class ToHost(TorchDispatchMode):
@@ -90,7 +84,7 @@ KNOWN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", CALLS)
 def test_equals_the_cpu_and_stays_on_the_card(name: str) -> None:
     on_card, on_cpu = CALLS[name]
-    images, p = batch(3)
+    images, p = batch(3, 40, 52)
     wanted = on_cpu(images, p)
     images, p = images.cuda(), p.cuda()
     with ToHost() as seen:
@@ -116,7 +110,7 @@ def sync_mode(mode: str) -> Iterator[None]:
 @CUDA
 def test_waits_do_not_grow_with_the_batch_and_the_gradient_has_none() -> None:
     def waits(n: int) -> int:
-        images, p = (x.cuda() for x in batch(n))
+        images, p = (x.cuda() for x in batch(n, 40, 52))
         p.requires_grad_()
         loss = DenseCRFLoss(1, 15, 100)
         loss(images, p).backward()  # the first call also sets things up
@@ -138,7 +132,7 @@ def test_where_the_range_is_known_the_host_never_waits(
 ) -> None:
     if plain:
         monkeypatch.setattr(lattice_table, "triton_works", lambda device: False)
-    images, p = (x.cuda() for x in batch(3))
+    images, p = (x.cuda() for x in batch(3, 40, 52))
     p.requires_grad_()
     KNOWN[name](images, p).backward()  # the first call also compiles
     torch.cuda.synchronize()
@@ -216,7 +210,7 @@ def test_times_and_memory_of_a_batch(
 @pytest.mark.parametrize("value_range", [None, IMAGE_RANGE])
 @pytest.mark.parametrize("where", ["maps", "images"])
 def test_what_is_not_finite_gives_a_nan(where: str, value_range: tuple[float, float] | None) -> None:
-    images, p = batch(2)
+    images, p = batch(2, 40, 52)
     (p if where == "maps" else images)[1, 0, 3, 3] = math.nan
     loss = DenseCRFLoss(1, 15, 100, value_range=value_range)
     assert math.isnan(loss(images.cuda(), p.cuda()).item())

@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from crf_truth import exact_filter, features_of, probabilities, real_frames, textured, truth
 from numpy.typing import NDArray
 
 from dlib.crf import bilateral_filter, color_bilateral_filter
+from helpers.crf_truth import exact_filter, features_of, probabilities, real_frames, textured, truth
 
 Name = Literal["cpp", "torch"]
 BACKENDS: tuple[Name, ...] = ("cpp", "torch")

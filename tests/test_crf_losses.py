@@ -7,7 +7,6 @@ from typing import Literal
 
 import pytest
 import torch
-from crf_truth import probabilities, textured, truth
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,15 +17,10 @@ from dlib.crf import (
     color_bilateral_filter,
     joint_color_crf,
 )
+from helpers.crf_truth import batch, truth
 
 Name = Literal["cpp", "torch"]
 BACKENDS: tuple[Name, ...] = ("cpp", "torch")
-
-
-def batch(n: int, height: int = 18, width: int = 22) -> tuple[Tensor, Tensor]:
-    images = [torch.from_numpy(textured(3, height, width, seed=s)) for s in range(n)]
-    maps = [torch.from_numpy(probabilities(2, height, width, seed=s)) for s in range(n)]
-    return torch.stack(images), torch.stack(maps)
 
 
 def energy(images: Tensor, p: Tensor, sigma_xy: float | None) -> float:
@@ -40,7 +34,7 @@ def energy(images: Tensor, p: Tensor, sigma_xy: float | None) -> float:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_values(backend: Name) -> None:
-    images, p = batch(3)
+    images, p = batch(3, 18, 22)
     dense, colour = energy(images, p, 100), energy(images, p, None)
     assert DenseCRFLoss(2e-9, 15, 100, 1, backend)(images, p).item() == pytest.approx(2e-9 * dense, rel=1e-5)
     assert ColorDenseCRFLoss(9, 15, 1, "constant", backend)(images, p).item() == pytest.approx(
@@ -64,7 +58,7 @@ def test_scale_factor_scales_image_map_and_sigma() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["dense", "dense half", "colour", "joint"])
 def test_gradient_by_finite_differences(kind: str, backend: Name) -> None:
-    images, p = batch(3)
+    images, p = batch(3, 18, 22)
 
     def loss(q: Tensor) -> Tensor:
         if kind == "joint":
@@ -86,7 +80,7 @@ def test_gradient_by_finite_differences(kind: str, backend: Name) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_joint_groups_are_wide_images(backend: Name) -> None:
-    images, p = batch(5)
+    images, p = batch(5, 18, 22)
     groups = [torch.tensor([3, 1, 4]), torch.tensor([0])]  # frame 2 is in none
     leaf = p.clone().requires_grad_()
     losses = joint_color_crf(images, leaf, groups, 15, backend)
@@ -106,7 +100,7 @@ def test_joint_groups_are_wide_images(backend: Name) -> None:
 
 
 def test_no_groups_no_loss() -> None:
-    images, p = batch(2)
+    images, p = batch(2, 18, 22)
     p.requires_grad_()
     losses = joint_color_crf(images, p, [], 15)
     assert losses.shape == (0,)
@@ -117,7 +111,7 @@ def test_no_groups_no_loss() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_zero_maps_give_zero_and_finite_gradients(backend: Name) -> None:
-    images, p = batch(1)
+    images, p = batch(1, 18, 22)
     zero = torch.zeros_like(p).requires_grad_()
     loss = ColorDenseCRFLoss(9, 15, 1, "adaptive", backend)(images, zero)
     loss.backward()
@@ -130,7 +124,7 @@ def test_zero_maps_give_zero_and_finite_gradients(backend: Name) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", ["maps", "images"])
 def test_what_is_not_finite_gives_a_nan_and_no_error(where: str, value: float, backend: Name) -> None:
-    images, p = batch(2)
+    images, p = batch(2, 18, 22)
     (p if where == "maps" else images)[1, 0, 3, 3] = value
     p.requires_grad_()
     for loss in (
@@ -149,7 +143,7 @@ def test_what_is_not_finite_gives_a_nan_and_no_error(where: str, value: float, b
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_mistakes_are_errors_also_in_the_losses(backend: Name) -> None:
-    images, p = batch(2)
+    images, p = batch(2, 18, 22)
     with pytest.raises(ValueError, match="sigma"):
         ColorDenseCRFLoss(1, 1e-6, backend=backend)(images, p)
     with pytest.raises(ValueError, match="differ"):
@@ -157,7 +151,7 @@ def test_mistakes_are_errors_also_in_the_losses(backend: Name) -> None:
 
 
 def test_half_precision_maps_are_filtered_in_float32() -> None:
-    images, p = batch(1)
+    images, p = batch(1, 18, 22)
     half = p.bfloat16().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = DenseCRFLoss(1, 15, 100, 1)(images, half)

@@ -9,15 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pytest
 import torch
-from crf_truth import probabilities, textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from dlib.crf import bilateral_filter, color_bilateral_filter
+from helpers.crf_truth import batch, probabilities, textured
 
 Kind = Literal["dense", "colour"]
 KINDS: tuple[Kind, ...] = ("dense", "colour")
@@ -27,12 +26,6 @@ def apply(kind: Kind, images: Tensor, values: Tensor, backend: Literal["cpp", "t
     if kind == "dense":
         return bilateral_filter(images, values, 15, 100, backend=backend)
     return color_bilateral_filter(images, values, 15, backend=backend)
-
-
-def batch(n: int, height: int, width: int, channels: int = 2) -> tuple[Tensor, Tensor]:
-    images = np.stack([textured(3, height, width, seed=s) for s in range(n)])
-    values = np.stack([probabilities(channels, height, width, seed=s) for s in range(n)])
-    return torch.from_numpy(images), torch.from_numpy(values)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from crf_truth import enclosing_simplex, probabilities, textured, truth
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -36,12 +35,7 @@ from dlib.crf import (
 from dlib.crf import lattice_table as table
 from dlib.crf.filters import Kernel, filter_values
 from dlib.crf.lattice_plan import Plan, plan_table
-
-
-def batch(n: int, height: int, width: int, channels: int = 2, planes: int = 3) -> tuple[Tensor, Tensor]:
-    images = np.stack([textured(planes, height, width, seed=s) for s in range(n)])
-    values = np.stack([probabilities(channels, height, width, seed=s) for s in range(n)])
-    return torch.from_numpy(images), torch.from_numpy(values)
+from helpers.crf_truth import batch, enclosing_simplex, truth
 
 
 @pytest.fixture

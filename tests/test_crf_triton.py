@@ -9,16 +9,15 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
-from crf_truth import probabilities, textured
 from torch import Tensor
 
 from dlib.crf import IMAGE_RANGE
 from dlib.crf import lattice_table as table
 from dlib.crf.filters import Kernel, filter_values
 from dlib.crf.lattice_plan import plan_table
+from helpers.crf_truth import batch
 
 triton = pytest.importorskip("triton")
 NAME = "dlib.crf.lattice_triton"
@@ -36,12 +35,6 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module._PIXELS, module._NUMBERS = 512, 2**16  # the interpreter's time goes with the number of programs
     monkeypatch.setattr(table, "_pass_of", lambda device: module.filter_pass)
     return module
-
-
-def batch(n: int, height: int, width: int, channels: int = 2, planes: int = 3) -> tuple[Tensor, Tensor]:
-    images = np.stack([textured(planes, height, width, seed=s) for s in range(n)])
-    values = np.stack([probabilities(channels, height, width, seed=s) for s in range(n)])
-    return torch.from_numpy(images), torch.from_numpy(values)
 
 
 def compare(

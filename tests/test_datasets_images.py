@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,6 +18,7 @@ from dlib.datasets import images
 from dlib.datasets.images import read_image, read_upright, rgb_array
 from dlib.datasets.transforms import CropFlip, draw_crop_flip, resize_cam, resize_image
 from dlib.utils.errors import UserError
+from helpers.random_cases import cases
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from stress.loader_scale import make_tree, start
 
 from dlib.cams.store import CamStore
 from dlib.datasets import index as index_module
 from dlib.datasets.index import ShotIndex, build_index, cache_file, check_names, out_of_order
 from dlib.utils.errors import UserError
+from helpers.paths import ROOT
+from stress.loader_scale import make_tree, start
 
 SHOTS = ["a/s1", "b/s 2", "a/s0"]
 
@@ -204,4 +205,4 @@ def test_start_on_many_shots(tmp_path: Path, listed: list[str]) -> None:
 
 def test_builders_need_no_torch() -> None:
     code = "import sys, dlib.datasets, dlib.datasets.metadata, dlib.datasets.index; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -21,6 +21,8 @@ from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
 from dlib.datasets import Batch, VideoDataset, eval_loader, frame_loader, read_split, train_loader
 from dlib.datasets.loaders import TrainLoader
 from dlib.utils.errors import UserError
+from helpers.batches import same
+from helpers.paths import ROOT
 
 SHOTS = {"a/s0": 5, "a/s1": 12, "b/s2": 1, "b/s3": 3, "a/s4": 8, "b/s5": 4, "a/s6": 2}
 
@@ -65,11 +67,6 @@ def dataset(root: Path, split: str = "train", **options) -> VideoDataset:
     metadata = read_split(root / "data", root / "folds", split)
     options = {"crop_size": 8, "resize_size": 10} | options
     return VideoDataset(metadata, root / "data", train=split == "train", **options)
-
-
-def same(a: Batch, b: Batch) -> bool:
-    tensors = ("frames", "labels", "indices", "sequence", "order", "keys")
-    return a.ids == b.ids and all(torch.equal(getattr(a, t), getattr(b, t)) for t in tensors)
 
 
 def test_an_item_is_the_frames_of_one_shot(root: Path) -> None:
@@ -304,7 +301,7 @@ if __name__ == "__main__":
 def test_workers_end_with_a_program_that_does_not_close_them(root: Path, ending: str, code: int) -> None:
     program, errors = root / "program.py", root / "errors.txt"
     program.write_text(PROGRAM)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(program), str(root), ending]
     with errors.open("w") as stderr:
         done = subprocess.run(command, env=environment, timeout=300, stdout=subprocess.PIPE, stderr=stderr)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlib.datasets import read_split, scaled_boxes
 from dlib.datasets.metadata import SplitMetadata
 from dlib.utils.errors import UserError
+from helpers.paths import ROOT
+from helpers.random_cases import cases
 
 FILES = {
     "image_ids.txt": "a/1.jpg\na/x,y 2.jpg\nb/3.jpg\n",
@@ -277,7 +278,7 @@ def assert_sound(split: SplitMetadata) -> None:
 
 @pytest.fixture
 def shared_data() -> Path:
-    root = Path(__file__).parents[1].parent / "shared" / "data"
+    root = ROOT.parent / "shared" / "data"
     if not root.is_dir():
         pytest.skip("no ../shared/data here")
     return root

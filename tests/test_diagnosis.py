@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DATASET, Workplace, colocam_flags, start
-from test_learning_trainer import trainer_of
 from torch import Tensor, nn
 
 from dlib.configure.config import Config
@@ -29,6 +27,10 @@ from dlib.tasks.colocam.labels import makes_own_maps
 from dlib.tasks.colocam.losses import build_losses
 from dlib.utils.errors import UserError
 from dlib.utils.logging import EventLog
+from helpers.fake_training import trainer_of
+from helpers.logs import events
+from helpers.programs import start
+from helpers.workplace import DATASET, Workplace, colocam_flags
 
 IGNORE = -255
 
@@ -239,11 +241,11 @@ def summary(epoch: int, collapsed: float | None, share: float = 0.0) -> dict[str
 
 
 def test_collapse_is_said_once(tmp_path: Path) -> None:
-    events = EventLog(tmp_path / "log.jsonl")
-    warning = CollapseWarning(events)
+    log = EventLog(tmp_path / "log.jsonl")
+    warning = CollapseWarning(log)
     for epoch, collapsed in enumerate((None, 0.5, 0.6, 1.0)):
         warning.look(summary(epoch, collapsed, 0.97))
-    CollapseWarning(events).look(summary(4, 0.9))  # a run that goes on
+    CollapseWarning(log).look(summary(4, 0.9))  # a run that goes on
     (said,) = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
     assert (said["event"], said["epoch"], said["step"]) == ("warning", 2, 6)
     assert "60% of the frames are nearly all foreground (mean foreground share 97%)" in said["message"]
@@ -268,8 +270,7 @@ def test_collapse_in_the_last_epoch_of_a_run(
     assert code == 0, error
     assert norms == [True, False, False, False, False, True] * 2
     folder = place.experiment("CoLo-CAM")
-    events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    (said,) = (event for event in events if event["event"] == "warning")
+    (said,) = events(folder, "warning")
     assert said["epoch"] == 2
     assert "100% of the frames are nearly all background" in said["message"]
     assert (folder / "log.txt").read_text().count("the maps collapse") == 1
@@ -355,7 +356,6 @@ def test_a_resumed_epoch_says_the_same(
         code, out, error = start(flags)
         assert code == 0, error
         assert ("epoch 2, step 8" in out) == cut
-        lines = (place.experiment("CoLo-CAM") / "log.jsonl").read_text().splitlines()
-        said.append([e["diagnostics"] for e in map(json.loads, lines) if e["event"] == "epoch"])
+        said.append([e["diagnostics"] for e in events(place.experiment("CoLo-CAM"), "epoch")])
     assert said[0] == said[1]
     assert [len(found["grad_norms"]) for found in said[0]] == [8, 8]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Workplace, start
-from test_learning_trainer import trainer_of
 from torch import nn
 
 from dlib.learning.checkpoints import CheckpointFolder
@@ -23,6 +20,10 @@ from dlib.tasks import StepResult
 from dlib.tasks.std_cl import StdCl
 from dlib.utils.errors import Diverged, UserError
 from dlib.utils.tensors import load_tensors, not_finite, save_tensors
+from helpers.fake_training import trainer_of
+from helpers.logs import events
+from helpers.programs import start
+from helpers.workplace import Workplace
 
 
 def state_at(step: int, weight: float = 1.0, best: int = 0) -> dict[str, Any]:
@@ -140,8 +141,7 @@ def test_gradients_that_are_not_finite_skip_the_step(tmp_path: Path, flags: dict
         assert trainer.position.skipped_in_row == (len(weights) == 2)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[2])
-    said = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [e["message"] for e in said if e["event"] == "warning"] == [
+    assert [e["message"] for e in events(tmp_path, "warning")] == [
         "step 2 is skipped: its gradients are not finite"
     ]
     trainer.check_finite()

@@ -22,39 +22,17 @@ import onnxruntime
 import pytest
 import torch
 import yaml
-from conftest import start
 from PIL import Image
-from saved_experiment import write_clip
 
 from dlib.configure.config import parse_args
 from dlib.configure.constants import COLOCAM, STD_CL
+from helpers.clips import write_clip
+from helpers.paths import ROOT
+from helpers.programs import start
+from helpers.published_lines import README, blocks, commands
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "doc").glob("*.md"))]
-VARIABLES = {"freeport": "29500", "cudaid": "0", "seed": "1"}
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-
-
-def split(line: str) -> list[str]:
-    """Words of a command as a shell splits them, variables replaced, comments dropped."""
-    for name, value in VARIABLES.items():
-        line = line.replace(f"${name}", value)
-    return shlex.split(line, comments=True)
-
-
-def commands() -> list[tuple[str, list[str]]]:
-    """(page, words) of every single command in the shell blocks."""
-    found = []
-    for page in PAGES:
-        for block in blocks(page, "shell"):
-            for line in block.replace("\\\n", " ").splitlines():
-                for part in re.split(r"; *(?:do +)?|&& *", line.split("  #")[0]):
-                    if words := split(part):
-                        found.append((page.name, words))
-    return found
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "doc").glob("*.md"))]
+COMMANDS = [(page.name, words) for page in PAGES for words in commands(page)]
 
 
 def of_script(script: Path, given: list[str], folder: Path, **environment: str) -> list[str]:
@@ -72,9 +50,6 @@ def of_script(script: Path, given: list[str], folder: Path, **environment: str) 
     )
     words = done.stdout.splitlines()
     return words[words.index("main.py") + 1 :]
-
-
-COMMANDS = commands()
 
 
 def test_there_is_something_to_test() -> None:
@@ -255,9 +230,9 @@ def test_python_blocks_compile_and_import(page: Path) -> None:
 
 
 def test_the_readme_opens_with_the_two_commands() -> None:
-    first = blocks(ROOT / "README.md", "shell")[0].splitlines()
+    first = blocks(README, "shell")[0].splitlines()
     assert [line.split("  #")[0].strip() for line in first] == ["bash cmds/demo.sh", "bash cmds/test.sh"]
-    assert (ROOT / "README.md").read_text(encoding="utf-8").split("```shell")[0].strip() == "# CoLo-CAM"
+    assert (README).read_text(encoding="utf-8").split("```shell")[0].strip() == "# CoLo-CAM"
 
 
 def test_the_figure_is_what_its_script_draws(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import Workplace, colocam_flags, start
 
 from dlib.configure.config import parse_args
 from dlib.datasets.splits import load_data
 from dlib.learning import dry_run
 from dlib.learning.evaluation import whole_frames
 from dlib.tasks import Work, build_task
+from helpers.programs import start
+from helpers.workplace import Workplace, colocam_flags
 
 
 def files(*folders: Path) -> dict[Path, int]:

@@ -11,38 +11,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
-from saved_experiment import CLASSES, save_experiment, scene
 
 import main
 from dlib.configure.constants import COLOCAM, STD_CL
 from dlib.learning.tensorboard import flat, open_event_log
 from dlib.localizer import Localizer
 from dlib.metrics import box_iou
-
-BOX = (5.0, 4.0, 30.0, 20.0)
-
-
-def write_dataset(root: Path, classes: list[str], name: str = "other") -> list[str]:
-    """Four test frames of 48x36 pixels per class in the folds' format, and the flags that name them."""
-    folds = root / "folds" / name
-    (folds / "test").mkdir(parents=True)
-    (folds / "class_id.yaml").write_text(yaml.safe_dump({c: i for i, c in enumerate(classes)}))
-    ids = [(f"{c}/{i}.png", k) for k, c in enumerate(classes) for i in range(4)]
-    for number, (frame, _) in enumerate(ids):
-        path = root / "data" / name / frame
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(scene(number, 48, 36)).save(path)
-    box = ",".join(map(str, BOX))
-    for file, line in (
-        ("image_ids.txt", "{0}"),
-        ("class_labels.txt", "{0},{1}"),
-        ("image_sizes.txt", "{0},48,36"),
-        ("localization.txt", "{0}," + box),
-    ):
-        (folds / "test" / file).write_text("".join(line.format(f, k) + "\n" for f, k in ids))
-    flags = ["--dataset", name, "--data_root", str(root / "data"), "--metadata_root", str(root / "folds")]
-    return ["--eval_only", "True", "--num_workers", "0", "--device", "cpu", *flags]
+from helpers.saved_experiment import CLASSES, save_experiment
+from helpers.small_datasets import BOX, write_dataset
 
 
 def expected_corloc(folder: Path, root: Path, tau: float) -> dict[str, float]:

@@ -6,13 +6,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from saved_experiment import CLASSES, save_experiment, scene
 
 from dlib import export
 from dlib.cams import build_cam_extractor, normalize_cams
 from dlib.configure.constants import COLOCAM, STD_CL
 from dlib.datasets.batch import normalize
 from dlib.models import load_saved_model
+from helpers.clips import scene
+from helpers.saved_experiment import CLASSES, save_experiment
 
 
 def truth(folder: Path, images: torch.Tensor, method: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,13 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Workplace, start
 
 from dlib.learning.folder import ExperimentFolder
 from dlib.utils import filesystem
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
 from dlib.utils.filesystem import free_bytes, link_folder, link_or_copy, reason, try_lock
+from helpers.programs import start
+from helpers.workplace import Workplace
 
 
 @pytest.fixture(autouse=True)

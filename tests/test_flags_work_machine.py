@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from saved_experiment import CLASSES, save_experiment
-from test_evaluate_only import write_dataset
 from torch import nn
 
 import main
@@ -29,6 +27,8 @@ from dlib.tasks.std_cl import StdCl
 from dlib.utils import distributed
 from dlib.utils.errors import UsageError
 from dlib.utils.timing import StepClock
+from helpers.saved_experiment import CLASSES, save_experiment
+from helpers.small_datasets import write_dataset
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 SIDE = 16

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import stat
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +19,9 @@ from dlib.datasets.build.import_one import Options, import_video
 from dlib.datasets.metadata import read_split
 from dlib.datasets.videos import Frame, VideoReader
 from dlib.utils.errors import UserError
+from helpers.pictures import bomb, gifs, pictures
 
 FAST = Options(fps=0, short_side=0)
-
-
-def pictures(folder: Path, names: list[str], size: tuple[int, int] = (32, 24)) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, name in enumerate(names):
-        Image.new("RGB", size, (9 * i, 80, 120)).save(folder / name)
-    return folder
 
 
 def boxes_of_folder(tmp_path: Path, names: list[str], boxed: list[str]) -> dict[str, list[list[float]]]:
@@ -78,15 +70,6 @@ def test_an_import_with_the_old_rule_is_done_again(tmp_path: Path) -> None:
         == video.boxes
         != {}
     )
-
-
-def gifs(folder: Path, names: list[str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, name in enumerate(names):
-        frames = [Image.new("RGB", (32, 24), (40 * i, 10 * k, 90)) for k in range(4)]
-        content = io.BytesIO()
-        frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], duration=100)
-        (folder / name).write_bytes(content.getvalue())  # decoded by content, whatever the suffix says
 
 
 def csv(path: Path, *lines: str) -> Annotations:
@@ -144,16 +127,6 @@ def test_sixteen_bits_are_scaled_and_turned(tmp_path: Path) -> None:
     flat, turned = VideoReader(tmp_path)
     assert np.array_equal(flat.image, np.stack([values >> 8] * 3, -1))
     assert np.array_equal(turned.image, np.rot90(flat.image, -1))
-
-
-def bomb(side: int) -> bytes:
-    """A PNG of black pixels whose file is small."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("side", [8100, 20_000])

@@ -10,13 +10,9 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
-from test_import_edges import gifs, pictures
-from test_import_videos import numbered, shots
 
 from dlib.datasets.build.annotations import Annotations
 from dlib.datasets.build.box_files import read_annotations
@@ -27,6 +23,9 @@ from dlib.datasets.metadata import read_split
 from dlib.datasets.names import natural_key
 from dlib.datasets.videos import VideoReader, _Clock
 from dlib.utils.errors import UserError
+from helpers.clips import encode_clip, joined, numbered, shots
+from helpers.paths import ROOT
+from helpers.pictures import gifs, pictures
 
 FAST = Options(fps=0, short_side=0)
 
@@ -36,22 +35,6 @@ def run(*flags: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dlib.datasets.import_videos", *map(str, flags)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
-
-
-def joined(path: Path, *parts: list[np.ndarray]) -> Path:
-    """Transport streams of 25 frames per second, one behind the other: each begins at time 0 again."""
-    data = b""
-    for images in parts:
-        with av.open(str(path), "w", format="mpegts") as container:
-            stream = container.add_stream("mpeg2video", rate=25)
-            stream.height, stream.width = images[0].shape[:2]
-            stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
-            for image in images:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
-        data += path.read_bytes()
-    path.write_bytes(data)
-    return path
 
 
 def imported(path: Path, tmp_path: Path, options: Options = FAST) -> Imported:
@@ -98,14 +81,7 @@ def test_times_never_go_backwards(stamps: list, times: list[float], restarts: li
 
 
 def test_pixels_that_are_not_square_stay_as_stored_and_are_said(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
-        for image in numbered(4):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+    path = encode_clip(tmp_path / "a.mp4", numbered(4), aspect=Fraction(16, 11))
     video = imported(path, tmp_path)
     assert [size for frames in video.shots.values() for size in frames.values()] == [[64, 48]] * 4
     (note,) = video.notes

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import struct
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -19,49 +17,11 @@ from dlib.datasets.build.cuts import CutDetector
 from dlib.datasets.build.import_dataset import import_videos, split_videos
 from dlib.datasets.build.import_one import Imported, Options
 from dlib.datasets.metadata import read_split
-from dlib.datasets.synthetic.scenes import Video, VideoKey
 from dlib.datasets.videos import UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
+from helpers.clips import encode_clip, numbered, shots
 
 FAST = Options(fps=0, short_side=0)
-
-
-def clip(path: Path, images: list[np.ndarray], times: list[int] | None = None, codec: str = "mpeg4") -> Path:
-    """Encode RGB images at 25 per second, or at ``times`` in milliseconds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.bit_rate = 4_000_000
-        if times:
-            stream.codec_context.time_base = Fraction(1, 1000)
-        for i, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            if times:
-                frame.pts, frame.time_base = times[i], Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def shots(lengths: list[int], size: int = 48, seed: int = 0) -> list[np.ndarray]:
-    """Synthetic shots of the given lengths after one another, every second one from the same video."""
-    images = []
-    for i, length in enumerate(lengths):
-        video = Video(VideoKey(seed, 0, "ring", i // 2), size)
-        images += [frame.image for frame in itertools.islice(video.shot(i, 25), length)]
-    return images
-
-
-def numbered(n: int, size: tuple[int, int] = (64, 48)) -> list[np.ndarray]:
-    """Frames that carry their number: gray level 8·i, with a bright left half."""
-    images = []
-    for i in range(n):
-        image = np.full((size[1], size[0], 3), 8 * i, np.uint8)
-        image[:, : size[0] // 2] += 40
-        images.append(image)
-    return images
 
 
 def found_cuts(images: list[np.ndarray]) -> list[int]:
@@ -98,7 +58,7 @@ def test_short_inputs_have_no_cuts() -> None:
 
 def test_cuts_survive_video_compression(tmp_path: Path) -> None:
     lengths = [15, 10, 20]
-    path = clip(tmp_path / "a.mp4", shots(lengths))
+    path = encode_clip(tmp_path / "a.mp4", shots(lengths))
     detector = CutDetector()
     for frame in VideoReader(path):
         detector.add(frame.image)
@@ -107,7 +67,7 @@ def test_cuts_survive_video_compression(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["mp4", "avi", "mov", "mkv"])
 def test_frames_come_in_order_with_their_times(tmp_path: Path, suffix: str) -> None:
-    frames = list(VideoReader(clip(tmp_path / f"a.{suffix}", numbered(20))))
+    frames = list(VideoReader(encode_clip(tmp_path / f"a.{suffix}", numbered(20))))
     assert [f.index for f in frames] == list(range(20))
     assert [round(f.time * 25) for f in frames] == list(range(20))
     levels = [f.image[:, 40:].mean() for f in frames]
@@ -126,7 +86,7 @@ def test_gif_and_webm_and_folders_of_pictures(tmp_path: Path) -> None:
     reader = VideoReader(folder)
     assert [frame.name for frame in reader] == ["p0", "p1", "p2", "p4", "p5"]
     assert reader.damaged == 1
-    assert len(list(VideoReader(clip(tmp_path / "a.webm", numbered(6), codec="libvpx")))) == 6
+    assert len(list(VideoReader(encode_clip(tmp_path / "a.webm", numbered(6), codec="libvpx")))) == 6
 
 
 def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
@@ -144,7 +104,7 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
 )
 def test_rotation_flags_are_obeyed(tmp_path: Path, matrix: tuple[int, int, int, int], bright: str) -> None:
     """The left half is bright as stored; turned clockwise by 90, 180, 270 degrees it is on top, right, bottom."""
-    path = clip(tmp_path / "a.mp4", numbered(4))
+    path = encode_clip(tmp_path / "a.mp4", numbered(4))
     turn(path, matrix)
     image = next(iter(VideoReader(path))).image.mean(-1)
     assert image.shape == ((48, 64) if bright == "right" else (64, 48))
@@ -160,7 +120,7 @@ def test_rotation_flags_are_obeyed(tmp_path: Path, matrix: tuple[int, int, int, 
 
 def test_variable_frame_rate_is_sampled_by_time(tmp_path: Path) -> None:
     times = [*range(0, 1000, 20), *range(1000, 3000, 200)]  # 50 frames in the first second, then 5 per second
-    first = clip(tmp_path / "src" / "cat" / "a.mkv", [np.full((48, 64, 3), 90, np.uint8)] * 60, times)
+    first = encode_clip(tmp_path / "src" / "cat" / "a.mkv", [np.full((48, 64, 3), 90, np.uint8)] * 60, times)
     for name in ("b", "c"):
         first.with_stem(name).write_bytes(first.read_bytes())
     import_videos(tmp_path / "src", tmp_path / "d", tmp_path / "f", Options(fps=10))
@@ -170,7 +130,7 @@ def test_variable_frame_rate_is_sampled_by_time(tmp_path: Path) -> None:
 
 
 def test_broken_and_audio_only_files(tmp_path: Path) -> None:
-    whole = clip(tmp_path / "whole.avi", shots([40]))
+    whole = encode_clip(tmp_path / "whole.avi", shots([40]))
     (tmp_path / "half.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert 5 < len(list(VideoReader(tmp_path / "half.avi"))) < 40
     harmed = bytearray(whole.read_bytes())
@@ -195,10 +155,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes with 4 and 3 usable videos; one file is broken. Only read by the tests."""
     src = tmp_path_factory.mktemp("clips") / "src"
     for i, name in enumerate(("one", "two b", "three", "four")):
-        clip(src / "cat" / f"{name}.mp4", shots([8, 8], seed=i))
+        encode_clip(src / "cat" / f"{name}.mp4", shots([8, 8], seed=i))
     (src / "cat" / "broken.mov").write_bytes(b"x" * 100)
     for i in range(2):
-        clip(src / "dog" / f"d{i}.avi", shots([9], seed=9 + i))
+        encode_clip(src / "dog" / f"d{i}.avi", shots([9], seed=9 + i))
     (src / "dog" / "frames").mkdir()
     for i, image in enumerate(shots([6], seed=20)):
         Image.fromarray(image).save(src / "dog" / "frames" / f"img_{i:03d}.png")
@@ -261,7 +221,7 @@ def test_without_boxes_there_are_frames_to_classify(source: Path, tmp_path: Path
 
 
 def test_the_three_box_formats_agree(tmp_path: Path) -> None:
-    frame = next(iter(VideoReader(clip(tmp_path / "cat" / "v.mp4", numbered(1)))))
+    frame = next(iter(VideoReader(encode_clip(tmp_path / "cat" / "v.mp4", numbered(1)))))
     csv = tmp_path / "b.csv"
     csv.write_text("video,frame,x0,y0,x1,y1\ncat/v.mp4,0,16,12,32,36\n")
     coco = tmp_path / "b.json"
@@ -325,7 +285,7 @@ def test_boxes_partly_outside_are_kept(source: Path, tmp_path: Path) -> None:
 
 
 def test_too_few_videos(tmp_path: Path) -> None:
-    clip(tmp_path / "src" / "cat" / "a.mp4", numbered(5))
+    encode_clip(tmp_path / "src" / "cat" / "a.mp4", numbered(5))
     with pytest.raises(UserError, match="at least 3"):
         import_videos(tmp_path / "src", tmp_path / "d", tmp_path / "f", FAST)
     (tmp_path / "none").mkdir()

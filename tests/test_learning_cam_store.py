@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Workplace, colocam_flags, start
 
 from dlib.cams import CamStore
+from helpers.programs import start
+from helpers.workplace import Workplace, colocam_flags
 
 
 def hold(folder: Path) -> int:

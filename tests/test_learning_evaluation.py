@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DATASET, Workplace
 
 from dlib.configure.config import Config, parse_args
 from dlib.datasets.batch import Batch
@@ -17,6 +16,7 @@ from dlib.learning.evaluation import build_eval_loader, evaluate
 from dlib.tasks.colocam import classifier
 from dlib.tasks.std_cl import StdCl
 from dlib.utils.signals import StopRequest
+from helpers.workplace import DATASET, Workplace
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 

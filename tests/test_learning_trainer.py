@@ -1,12 +1,10 @@
-"""The training loop on a tiny model: losses that are not finite, averages, exact state, learning rates."""
+"""The training loop on a tiny model: losses that are not finite, averages, exact state."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,84 +13,11 @@ from torch import nn
 
 from dlib.configure.config import Config
 from dlib.learning.averaging import WeightAverage
-from dlib.learning.optimizers import learning_rate
 from dlib.learning.trainer import Trainer
-from dlib.tasks import StepResult
 from dlib.utils.errors import UserError
 from dlib.utils.logging import EventLog
-
-
-class Model(nn.Linear):
-    def check_frozen(self) -> None:
-        pass
-
-
-class Loader:
-    """Batches of four samples whose values depend on epoch and step alone."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def set_epoch(self, epoch: int) -> None:
-        pass
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def go_on(self, state: dict[str, Any] | None, epoch: int, steps: int) -> tuple[int, str]:
-        return steps, ""
-
-    def iterate(self, epoch: int, start_step: int = 0) -> Iterator[Any]:
-        for step in range(start_step, self.steps):
-            yield FakeBatch(torch.full((4, 3), 0.1 * epoch + 0.01 * step))
-
-
-class FakeBatch:
-    def __init__(self, x: torch.Tensor) -> None:
-        self.x = x
-
-    def to(self, device: torch.device) -> FakeBatch:
-        return self
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
-class FakeTask(SimpleNamespace):
-    def __init__(self, bad_steps: set[int]) -> None:
-        torch.manual_seed(0)
-        super().__init__(model=Model(3, 2), device=torch.device("cpu"), bad=bad_steps, calls=0)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.model.parameters()), "lr": 0.1}]
-
-    def start_epoch(self, epoch: int) -> None:
-        pass
-
-    def end_epoch(self) -> None:
-        pass
-
-    def loss_state(self) -> dict[str, Any]:
-        return {}
-
-    def load_loss_state(self, state: dict[str, Any]) -> None:
-        pass
-
-    def training_step(self, batch: FakeBatch, epoch: int, clock: object, diagnose: bool) -> StepResult:
-        self.calls += 1
-        noise = torch.rand(())  # as dropout would draw
-        loss = (self.model(batch.x) * noise).pow(2).mean()
-        if self.calls in self.bad:
-            loss = loss * float("nan" if self.calls % 2 else "inf")
-        return StepResult(loss, {"term": loss}, {"term": loss}, torch.tensor(2))
-
-
-def trainer_of(tmp_path: Path, steps: int, bad: set[int], **flags: Any) -> Trainer:
-    cfg = Config.from_values({"opt__lr": 0.1, "max_epochs": 3, **flags})
-    return Trainer(cfg, FakeTask(bad), Loader(steps), EventLog(tmp_path / "log.jsonl"))  # type: ignore[arg-type]
+from helpers.fake_training import FakeBatch, FakeTask, Loader, Model, trainer_of
+from helpers.logs import events
 
 
 def test_step_without_a_finite_loss_is_skipped_and_said(tmp_path: Path) -> None:
@@ -105,8 +30,7 @@ def test_step_without_a_finite_loss_is_skipped_and_said(tmp_path: Path) -> None:
     assert not torch.equal(weights[2], weights[3])
     assert math.isfinite(trainer.epoch_means()["loss"])
     assert trainer.epoch_means()["accuracy"] == 0.5
-    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    said = [event for event in events if event["event"] == "warning"]
+    said = events(tmp_path, "warning")
     assert [event["step"] for event in said] == [2, 3]
     assert "its loss (term) is not finite" in said[0]["message"]
 
@@ -237,16 +161,3 @@ def test_average_is_a_running_mean_and_leaves_the_weights(tmp_path: Path) -> Non
     with average.applied_to(model):
         assert model.weight.item() == pytest.approx(9 / 11)
     assert model.weight.item() == 1.0
-
-
-def test_schedules_by_hand() -> None:
-    def rates(**flags: Any) -> list[float]:
-        cfg = Config.from_values({"opt__lr": 1.0, "opt__step_size": 2, "opt__gamma": 0.1, **flags})
-        return [learning_rate(cfg, 1.0, epoch) for epoch in range(6)]
-
-    stepped = rates(opt__name_lr_scheduler="mystep", opt__min_lr=0.05)
-    assert stepped == pytest.approx([1, 1, 0.1, 0.1, 0.05, 0.05])
-    assert rates(opt__name_lr_scheduler="step") == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-    cosine = rates(opt__name_lr_scheduler="cosine", opt__t_max=4, opt__min_lr=0.0)
-    assert cosine == pytest.approx([1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0, 0], abs=1e-12)
-    assert rates(opt__lr_scheduler=False) == [1.0] * 6

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from saved_experiment import both_tasks, scene, write_clip, write_sound
-from test_import_people import joined
 
 from dlib import localize
 from dlib.configure.constants import COLOCAM, STD_CL
 from dlib.localizer import source as sources
+from helpers.clips import encode_clip, joined, scene, write_clip, write_sound
+from helpers.paths import ROOT
+from helpers.saved_experiment import both_tasks
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +93,7 @@ def test_joined_files_keep_their_length_in_the_overlay(experiments: dict, tmp_pa
 
 
 def test_pixels_that_are_not_square_are_so_in_the_overlay(experiments: dict, tmp_path: Path, capsys) -> None:
-    path = tmp_path / "a.mkv"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 48, 36, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
-        for i in range(3):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene(i, 48, 36), format="rgb24")))
-        container.mux(stream.encode())
+    path = encode_clip(tmp_path / "a.mkv", [scene(i, 48, 36) for i in range(3)], aspect=Fraction(16, 11))
     assert run(experiments[STD_CL], path, tmp_path / "out") == 0
     assert "boxes are in stored pixels, 48x36, which players show as 70x36" in capsys.readouterr().err
     with av.open(str(tmp_path / "out" / "overlay.mp4")) as video:
@@ -210,9 +204,7 @@ def test_a_terminal_sees_a_progress_bar(experiments: dict, tmp_path: Path) -> No
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows, columns
     command = ["-m", "dlib.localize", "--fd_exp", str(experiments[STD_CL]), "--input", str(clip)]
     command += ["--out", str(tmp_path / "out"), "--max_frames", "4", "--batch_size", "1"]
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL, stderr=slave
-    )
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=slave)
     os.close(slave)
     said = b""
     try:
@@ -278,4 +270,4 @@ def test_other_mistakes_are_one_line(experiments: dict, tmp_path: Path, capsys) 
 
 def test_help_needs_no_torch() -> None:
     code = "import sys; from dlib import localize; localize.parser(); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

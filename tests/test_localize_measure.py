@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from saved_experiment import CLASSES, save_experiment, scene
 
 from dlib.localizer import Localizer, measure
+from helpers.clips import scene
+from helpers.saved_experiment import CLASSES, save_experiment
 
 FRAMES = 6
 

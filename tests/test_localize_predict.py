@@ -9,7 +9,6 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from saved_experiment import CLASSES, both_tasks, save_experiment, scene, write_clip
 
 import dlib
 from dlib.cams import build_cam_extractor, upsample_cams
@@ -19,6 +18,8 @@ from dlib.localizer.predict import Localization, frame_box
 from dlib.localizer.smoothing import smooth_boxes
 from dlib.models import load_saved_model
 from dlib.utils.errors import UsageError, UserError
+from helpers.clips import scene, write_clip
+from helpers.saved_experiment import CLASSES, both_tasks, save_experiment
 
 
 @pytest.fixture(scope="module")

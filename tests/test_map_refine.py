@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Workplace, colocam_flags
 from PIL import Image
 
 from dlib.cams import refine_cams
@@ -19,6 +18,7 @@ from dlib.learning.evaluation import whole_frames
 from dlib.localizer import Localizer, find_weights
 from dlib.models import load_best_model
 from dlib.tasks import build_task
+from helpers.workplace import Workplace, colocam_flags
 
 
 def maps_of(folder: Path, **changes: object) -> tuple[torch.Tensor, torch.Tensor, list[Path]]:
@@ -41,7 +41,7 @@ def maps_of(folder: Path, **changes: object) -> tuple[torch.Tensor, torch.Tensor
 @pytest.fixture(scope="module")
 def colocam(tmp_path_factory: pytest.TempPathFactory, trained: Workplace) -> Path:
     """A CoLo-CAM run of one epoch whose maps are softened and refined."""
-    from conftest import start
+    from helpers.programs import start
 
     folder = tmp_path_factory.mktemp("refined")
     (folder / "pretrained").symlink_to(trained.folder / "pretrained")

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DATASET, ENCODER, ROOT, Workplace, start
-from saved_experiment import save_experiment
-from test_study_runs import Place
 
 from dlib import Localizer, compare, status
 from dlib.cams import build_cam_extractor
@@ -25,6 +22,11 @@ from dlib.models import STDClassifier
 from dlib.study.plan import read_study
 from dlib.tasks.colocam.classifier import cam_store_folder, classifier_folder
 from dlib.utils.errors import UserError
+from helpers.fake_study import Place
+from helpers.paths import ROOT
+from helpers.programs import start
+from helpers.saved_experiment import save_experiment
+from helpers.workplace import DATASET, ENCODER, Workplace
 
 # Spelled as in the published program's dlib/configure/constants.py.
 THEIRS = {

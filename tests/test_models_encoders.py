@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -12,6 +10,7 @@ from torchvision import models as tv
 
 from dlib.encoders import build_encoder
 from dlib.models import STDClassifier, UnetCoLoCAM, load_imagenet_weights
+from helpers.paths import ROOT
 
 MAPS_AT_224 = {
     "resnet50": ["3@224", "64@112", "256@56", "512@28", "1024@28", "2048@28"],
@@ -29,7 +28,7 @@ def images():
 
 @pytest.fixture
 def real_weights():
-    folder = Path(__file__).parents[1].parent / "shared" / "weights"
+    folder = ROOT.parent / "shared" / "weights"
     if not (folder / "mobilenet_v2-b0353104.pth").is_file():
         pytest.skip("the ImageNet weights of mobilenet_v2 are not beside the repository")
     return folder

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, environment
 from setuptools import Extension
-from test_waiting import loader_of, same
 
 from dlib.crf import filters
 from dlib.datasets import workers
 from dlib.utils import environment as machine
 from dlib.utils import filesystem
+from helpers.batches import loader_of, same
+from helpers.paths import ROOT
+from helpers.programs import environment
 
 
 def test_workers_that_are_spawned_give_the_same_batches(

@@ -8,21 +8,23 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
-from conftest import DATASET, ROOT, Workplace, environment
 
 from dlib.cams import CamExtractor
 from dlib.configure.config import parse_args
 from dlib.configure.constants import ENCODERS, METHODS, POOLINGS
 from dlib.encoders import Encoder
 from dlib.poolings import Head
+from helpers.logs import events
+from helpers.paths import ROOT
+from helpers.programs import environment
+from helpers.workplace import DATASET, Workplace
 
 # A process of its own: flags are made from the tables when they are imported.
-_PROGRAM = "import sys, toy_entries; from dlib.commands.__main__ import main; sys.exit(main())"
+_PROGRAM = "import sys, helpers.toy_entries; from dlib.commands.__main__ import main; sys.exit(main())"
 TOY = {"encoder_name": "toy", "method": "ToyCAM", "max_epochs": 2}
 
 
@@ -42,11 +44,6 @@ def run(*flags: str, command: str = "train") -> str:
 def experiment(place: Workplace, task: str) -> Path:
     (folder,) = (place.folder / "exps" / DATASET / "toy" / task / "ToyCAM").iterdir()
     return folder
-
-
-def events(folder: Path, kind: str) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [record for record in records if record["event"] == kind]
 
 
 def test_help_knows_the_new_names() -> None:
@@ -85,7 +82,7 @@ def test_new_parts_train_and_localize(workplace: Workplace) -> None:
 
 def test_a_new_task_trains_resumes_and_serves_every_command(workplace: Workplace, tmp_path: Path) -> None:
     """One epoch, then the second as a resumed run; then measured, localized, exported, compared and reported."""
-    from saved_experiment import write_clip
+    from helpers.clips import write_clip
 
     flags = {**TOY, "method": "LayerCAM", "report": True, "vizu_n": 2, "opt__lr": 0.01}
     run(*workplace.flags("Toy", **{**flags, "max_epochs": 1}))

@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from report_experiment import CLASSES, build_experiment
 
 from dlib.compare import compare
 from dlib.visualization.report import write_report
+from helpers.report_experiment import CLASSES, build_experiment
 
 FLAGS = (
     "--headless",

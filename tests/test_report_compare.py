@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from report_experiment import build_experiment
 
 from dlib import compare
 from dlib.visualization.report import write_report
+from helpers.report_experiment import build_experiment
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from plotly.offline import get_plotlyjs
-from report_experiment import CLASSES, build_experiment
 
 from dlib.utils.errors import UserError
 from dlib.visualization.page import script_json
 from dlib.visualization.report import write_report
+from helpers.report_experiment import CLASSES, build_experiment
 
 
 class Page(HTMLParser):

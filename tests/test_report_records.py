@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from report_experiment import build_experiment
 
 from dlib import status
 from dlib.utils.errors import UserError
 from dlib.visualization.records import duration, read_experiment, read_log, series
+from helpers.report_experiment import build_experiment
 
 
 def append(folder: Path, *events: dict | str) -> None:

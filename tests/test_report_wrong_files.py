@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from report_experiment import build_experiment
 
 from dlib import compare, status
 from dlib.utils.errors import UserError
@@ -18,6 +17,7 @@ from dlib.visualization import page
 from dlib.visualization.curves import training_charts
 from dlib.visualization.records import read_experiment
 from dlib.visualization.report import write_report
+from helpers.report_experiment import build_experiment
 
 WRONG: tuple[Any, ...] = ("text", 3, True, [], ["x"], {}, {"x": "y"}, {"x": None}, None, -1e400)
 

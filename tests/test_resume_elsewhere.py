@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DATASET, Workplace, start
-from test_learning_trainer import trainer_of
 
 from dlib.datasets import VideoDataset, read_split
 from dlib.datasets.loaders import TrainLoader, train_loader
 from dlib.datasets.video_dataset import FrameRequest
+from helpers.fake_training import trainer_of
+from helpers.programs import start
+from helpers.workplace import DATASET, Workplace
 
 
 @pytest.fixture(scope="module")

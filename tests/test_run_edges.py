@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from conftest import DATASET, Workplace, colocam_flags, promote, start
 from PIL import Image
 
 from dlib.cams import region_of_interest, sample_seeds
+from helpers.logs import events
+from helpers.programs import promote, start
+from helpers.workplace import DATASET, Workplace, colocam_flags
 
 
 def write_one_class(folder: Path) -> Workplace:
@@ -47,8 +49,7 @@ def test_one_class_and_a_video_of_one_frame(tmp_path: Path) -> None:
     more = colocam_flags(max_epochs=1, batch_size=2, fill_small_tr_batch=False)
     code, _, error = start(place.flags("CoLo-CAM", **more))
     assert code == 0, error
-    lines = (place.experiment("CoLo-CAM") / "log.jsonl").read_text().splitlines()
-    steps = [event for event in map(json.loads, lines) if event["event"] == "step"]
+    steps = events(place.experiment("CoLo-CAM"), "step")
     joint = sorted(abs(step["terms"]["rgb_jcrf_clc"]) for step in steps)
     assert joint[0] == 0.0  # the video of one frame has nothing to be compared with
     assert all(math.isfinite(step["loss"]) for step in steps)

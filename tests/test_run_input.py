@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DATASET, ROOT, Workplace, colocam_flags, promote, start
+
+from helpers.paths import ROOT
+from helpers.programs import promote, start
+from helpers.workplace import DATASET, Workplace, colocam_flags
 
 TAG = f"{DATASET}-resnet18-LayerCAM-WGAP-cp_{{}}-boxv2_False"
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Workplace, colocam_flags, popen, run_process, start, torchrun
-from plain_processes import free_port, launch, variables
 
 from dlib.utils import distributed
 from dlib.utils.errors import UsageError
+from helpers.logs import events
+from helpers.plain_processes import free_port, launch, variables
+from helpers.programs import popen, run_process, start, torchrun
+from helpers.workplace import Workplace, colocam_flags
 
 
 def same(a: object, b: object, where: str = "") -> list[str]:
@@ -57,13 +59,8 @@ def test_two_processes_equal_one(workplace: Workplace) -> None:
     assert newest[0]["position"]["step"] == newest[1]["position"]["step"] == 3
     for key, value in newest[0]["model"].items():
         torch.testing.assert_close(newest[1]["model"][key], value, rtol=1e-4, atol=1e-6)
-    loss = [event["loss"] for event in steps(workplace.experiment(exp_id="one"))]
+    loss = [event["loss"] for event in events(workplace.experiment(exp_id="one"), "step")]
     assert len(loss) == 3
-
-
-def steps(experiment: Path) -> list[dict]:
-    lines = (json.loads(line) for line in (experiment / "log.jsonl").read_text().splitlines())
-    return [event for event in lines if event["event"] == "step"]
 
 
 def children(pid: int) -> list[int]:

@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import DATASET, ENCODER, ROOT, Workplace, colocam_flags, run_process, start, torchrun
 from PIL import Image
+
+from helpers.logs import events
+from helpers.paths import ROOT
+from helpers.programs import run_process, start, torchrun
+from helpers.published_lines import published_flags
+from helpers.workplace import DATASET, ENCODER, Workplace, colocam_flags
 
 CRITERIA = ("best_localization", "best_classification")
 TERMS = {
     *("sl_clc", "crf_clc", "rgb_jcrf_clc", "max_sizepos_clc"),
     *("min_entropy_clc", "size_bg_g_fg_clc", "sizefg_tmp_clc", "empty_out_bb_clc"),
 }
-
-
-def events(experiment: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (experiment / "log.jsonl").read_text().splitlines()]
 
 
 def tag(criterion: str) -> str:
@@ -157,11 +158,11 @@ def test_colocam_leaves_every_file(colocam: Workplace) -> None:
     parts = {"encoder", "classification_head", "decoder", "segmentation_head"}
     results = check_experiment(experiment, "CoLo-CAM", parts)
     check_report(results["classifier_test"])
-    step = next(event for event in events(experiment) if event["event"] == "step")
+    step = events(experiment, "step")[0]
     assert set(step["terms"]) == set(step["raw"]) == TERMS
     assert math.isclose(step["loss"], sum(step["terms"].values()), rel_tol=1e-4)
     assert abs(step["terms"]["rgb_jcrf_clc"]) == pytest.approx(9.0, rel=1e-5)  # adaptive: λ L / |L|
-    epoch = next(event for event in events(experiment) if event["event"] == "epoch")
+    epoch = events(experiment, "epoch")[0]
     assert 0 <= epoch["diagnostics"]["seed_purity"] <= 1
     assert set(epoch["diagnostics"]["grad_norms"]) == TERMS
     assert list((experiment / "seeds").glob("*.png"))
@@ -203,8 +204,8 @@ def test_store_holds_a_map_for_every_train_frame(colocam: Workplace) -> None:
     assert 0 <= cam.min() <= cam.max() <= 1
 
 
-def plain(values: dict[str, Any], **changes: Any) -> list[str]:
-    return [word for name, value in {**values, **changes}.items() for word in (f"--{name}", str(value))]
+def plain(**values: Any) -> list[str]:
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
 def test_both_published_command_lines(trained: Workplace, tmp_path: Path) -> None:
@@ -226,93 +227,19 @@ def test_both_published_command_lines(trained: Workplace, tmp_path: Path) -> Non
         "vizu_n": 0,
         "report": False,
     }
-    first = plain({**COMMON, **STD_CL}, **paths, **small, dataset=DATASET, encoder_name=ENCODER, batch_size=8)
-    code, out, error = run_process(["--local_world_size=1", *first], torchrun(1))
+    changes = plain(**paths, **small, dataset=DATASET, encoder_name=ENCODER, batch_size=8)
+    code, out, error = run_process([*published_flags("STD_CL"), *changes], torchrun(1))
     assert code == 0, error
     assert out.count("no CUDA card is used") == (not torch.cuda.is_available())
     (experiment,) = (tmp_path / "exps" / "DEBUG" / DATASET / ENCODER / "STD_CL" / "LayerCAM").iterdir()
-    assert experiment.name.startswith(f"id_{STD_CL['exp_id']}-tsk_STD_CL-ds_{DATASET}-mth_LayerCAM")
+    name = f"id_03_14_2023_19_49_04_857184__2897019-tsk_STD_CL-ds_{DATASET}-mth_LayerCAM"
+    assert experiment.name.startswith(name)
     shutil.copytree(experiment, tmp_path / "pretrained", ignore=shutil.ignore_patterns("checkpoints"))
-    second = plain({**COMMON, **COLOCAM}, **paths, **small, dataset=DATASET, encoder_name=ENCODER)
-    second += plain({"sl_clc_min": 20, "sl_clc_max": 20, "batch_size": 8})
-    code, _, error = start(["--local_world_size=1", *second])  # without torchrun
+    changes += plain(sl_clc_min=20, sl_clc_max=20)
+    code, _, error = start([*published_flags("CoLo-CAM"), *changes])  # without torchrun
     assert code == 0, error
     (experiment,) = (tmp_path / "exps" / "DEBUG" / DATASET / ENCODER / "CoLo-CAM" / "LayerCAM").iterdir()
     assert (experiment / "passed.txt").is_file()
-
-
-COMMON = {
-    "opt__name_optimizer": "sgd",
-    "dist_backend": "gloo",
-    "batch_size": 32,
-    "checkpoint_save": 100,
-    "keep_last_n_checkpoints": 10,
-    "support_background": True,
-    "method": "LayerCAM",
-    "spatial_pooling": "WGAP",
-    "box_v2_metric": False,
-    "cudaid": 0,
-    "debug_subfolder": "DEBUG",
-    "amp": True,
-    "plot_tr_cam_progress": False,
-    "opt__gamma": 0.9,
-    "opt__weight_decay": 0.0001,
-    "sample_fr_limit": 0.6,
-}
-STD_CL = {
-    "task": "STD_CL",
-    "arch": "STDClassifier",
-    "freeze_cl": False,
-    "freeze_encoder": False,
-    "opt__lr": 0.001,
-    "opt__step_size": 15,
-    "std_label_smooth": False,
-    "exp_id": "03_14_2023_19_49_04_857184__2897019",
-}
-COLOCAM = {
-    "task": "CoLo-CAM",
-    "arch": "UnetCoLoCAM",
-    "freeze_cl": True,
-    "opt__lr": 0.01,
-    "opt__step_size": 5,
-    "elb_init_t": 1.0,
-    "elb_max_t": 10.0,
-    "elb_mulcoef": 1.01,
-    "sample_n_from_seq": 2,
-    "min_tr_batch_sz": -1,
-    "drop_small_tr_batch": False,
-    "sample_n_from_seq_style": "before",
-    "sample_n_from_seq_dist": "uniform",
-    "sl_clc": True,
-    "sl_clc_knn_t": 0.0,
-    "sl_clc_seed_epoch_switch_uniform": -1,
-    "sl_clc_epoch_switch_to_sl": -1,
-    "sl_clc_min_t": 0.0,
-    "sl_clc_lambda": 1.0,
-    "sl_clc_min": 1000,
-    "sl_clc_max": 1000,
-    "sl_clc_ksz": 3,
-    "sl_clc_max_p": 0.7,
-    "sl_clc_min_p": 0.1,
-    "sl_clc_seed_tech": "seed_weighted",
-    "sl_clc_use_roi": True,
-    "sl_clc_roi_method": "largest",
-    "sl_clc_roi_min_size": 0.05,
-    "crf_clc": True,
-    "crf_clc_lambda": 2e-09,
-    "crf_clc_sigma_rgb": 15.0,
-    "crf_clc_sigma_xy": 100.0,
-    "rgb_jcrf_clc": True,
-    "rgb_jcrf_clc_lambda": 9.0,
-    "rgb_jcrf_clc_lambda_style": "adaptive",
-    "rgb_jcrf_clc_sigma_rgb": 15.0,
-    "rgb_jcrf_clc_input_data": "image",
-    "rgb_jcrf_clc_input_re_dim": -1,
-    "rgb_jcrf_clc_start_ep": 0,
-    "max_sizepos_clc": True,
-    "max_sizepos_clc_lambda": 0.01,
-    "exp_id": "03_14_2023_19_16_58_282581__5931773",
-}
 
 
 def test_promotion_refuses_an_unfinished_experiment(tmp_path: Path) -> None:

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, Workplace, environment, start
-from plain_processes import launch
+
+from helpers.paths import ROOT
+from helpers.plain_processes import launch
+from helpers.programs import environment, start
+from helpers.workplace import Workplace
 
 
 def test_killed_runs_end_with_the_same_bits() -> None:

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, environment
 
 from dlib.utils.logging import logger, progress, start_logging, stop_logging
 from dlib.utils.screen import make_screen_safe
+from helpers.paths import ROOT
+from helpers.programs import environment
 
 
 def screen(encoding: str, errors: str = "strict") -> io.TextIOWrapper:

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -35,6 +34,7 @@ from dlib.models.settings import _PlainLoader
 from dlib.models.weights import read_weights
 from dlib.utils.errors import UserError
 from dlib.utils.tensors import load_tensors
+from helpers.paths import ROOT
 
 
 class Payload:

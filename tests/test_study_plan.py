@@ -9,8 +9,9 @@ import pytest
 from dlib.configure.constants import METHODS
 from dlib.study.plan import Study, folder_name, read_study
 from dlib.utils.errors import UsageError
+from helpers.paths import ROOT
 
-STUDIES = Path(__file__).parents[1] / "cmds" / "studies"
+STUDIES = ROOT / "cmds" / "studies"
 
 
 def study(tmp_path: Path, text: str, more: list[str] | None = None, only: list[str] | None = None) -> Study:

@@ -21,6 +21,7 @@ from dlib.datasets.synthetic.painting import PATTERNS
 from dlib.datasets.synthetic.scenes import RenderedFrame, Video, VideoKey
 from dlib.datasets.synthetic.write import BOX_EVERY, Plan, generate, visible_boxes
 from dlib.utils.errors import UsageError
+from helpers.paths import ROOT
 
 SMALL = Plan(classes=2, videos=3, shots=2, frames=5, size=48, seed=3)
 CLASSES = sorted(list(PATTERNS)[:4])
@@ -48,7 +49,7 @@ def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     ]
     for name in ("classes", "videos", "shots", "frames", "size", "seed"):
         command += [f"--{name}", str(getattr(SMALL, name))]
-    subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     first = tree_bytes(tmp_path / "a")
     assert first == tree_bytes(tmp_path / "b")
     generate(tmp_path / "c", Plan(2, 3, 2, 5, 48, seed=4), progress=False)

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DATASET, Workplace, colocam_flags, start
 
 from dlib.configure.config import Config
 from dlib.learning.best import BestModels
 from dlib.learning.results import as_text, with_validation_thresholds
 from dlib.metrics import BoxEvaluator, LocalizationReport
+from helpers.logs import events
+from helpers.programs import start
+from helpers.workplace import DATASET, Workplace, colocam_flags
 
 CLASSES = ["a", "b", "c"]
 NONE: list[list[int]] = []
@@ -182,8 +184,7 @@ def test_a_run_without_validation_boxes_ends_with_its_last_epoch(trained: Workpl
     assert test["headline"] == sum(others) / 2
     assert test["at_val_taus"]["corloc"]["50"] is None
     assert (folder / "log.txt").read_text().count("no validation frame has a box") == 1
-    events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    epochs = [event for event in events if event["event"] == "epoch"]
+    epochs = events(folder, "epoch")
     assert len(epochs) == 3
     assert not any("seed_purity" in event["diagnostics"] for event in epochs)
 

@@ -6,11 +6,12 @@ import itertools
 
 import pytest
 import torch
-from conftest import Workplace, start
 
 from dlib.utils import distributed
 from dlib.utils.cards import card_names, card_of_process
 from dlib.utils.errors import UsageError
+from helpers.programs import start
+from helpers.workplace import Workplace
 
 A, B = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1234abcd-0000-1111-2222-333344445555"
 MIG = "MIG-41b5cbd2-59c8-5d2b-8e8a-2d8a3c2b1f00"

@@ -34,6 +34,7 @@ def test_splitmix_gives_the_published_numbers() -> None:
         (59.4, "59 s"),
         (59.6, "1 min 00 s"),
         (185, "3 min 05 s"),
+        (3600, "1 h 00 min"),
         (7830, "2 h 10 min"),
         (100_800, "1 d 4 h"),
     ],

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from report_experiment import build_experiment, report_dict
 
 from dlib.visualization.charts import loss_charts, speed_charts, tau_chart, validation_chart
 from dlib.visualization.curves import sheet, write_curves
 from dlib.visualization.records import read_experiment
+from helpers.logs import events
+from helpers.paths import ROOT
+from helpers.report_experiment import build_experiment, report_dict
 
 
 def test_pictures_of_a_finished_and_of_a_running_experiment(tmp_path: Path) -> None:
@@ -35,8 +36,7 @@ def test_pictures_of_a_finished_and_of_a_running_experiment(tmp_path: Path) -> N
 
 def test_plotted_points_are_the_logged_ones(tmp_path: Path) -> None:
     experiment = read_experiment(build_experiment(tmp_path / "a", epochs=4, done=4))
-    logged = [json.loads(text) for text in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
-    epochs = [event for event in logged if event["event"] == "epoch"]
+    epochs = events(tmp_path / "a", "epoch")
     charts = {chart.title: chart for chart in [*loss_charts(experiment), *speed_charts(experiment)]}
     mean = charts["Seeds"].data[1]
     assert mean["x"] == [1, 2, 3, 4]
@@ -78,5 +78,4 @@ def test_a_class_without_frames_has_no_curve() -> None:
 
 def test_no_global_plotting_state() -> None:
     code = "import sys, dlib.visualization.curves; sys.exit('matplotlib.pyplot' in sys.modules)"
-    root = Path(__file__).parents[1]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

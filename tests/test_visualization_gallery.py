@@ -8,7 +8,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from report_experiment import iou, scene
 
 from dlib.visualization.gallery import (
     FAILURES,
@@ -19,6 +18,7 @@ from dlib.visualization.gallery import (
     outcome_counts,
     write_gallery,
 )
+from helpers.report_experiment import iou, scene
 
 
 def sample(index: int, value: float, label: str = "cat", box: list[int] | None = None) -> GallerySample:

@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DATASET, ROOT, environment
 
 from dlib.cams.store import CamStore
-from dlib.datasets import Batch, VideoDataset, handover, read_split, workers
+from dlib.datasets import Batch, VideoDataset, handover, workers
 from dlib.datasets.handover import PackedBatch, fits_shared_memory
-from dlib.datasets.loaders import TrainLoader, train_loader
 from dlib.datasets.video_dataset import FrameRequest
 from dlib.utils import distributed
 from dlib.utils.errors import UserError
 from dlib.utils.signals import Interrupted, StopRequest
+from helpers.batches import loader_of, same
+from helpers.paths import ROOT
+from helpers.programs import environment
 
 
 class Slow(VideoDataset):
@@ -42,21 +43,6 @@ class CannotBeSent(VideoDataset):
         batch = super().load(requests)
         batch.ids[0] = lambda: "an id"  # type: ignore[call-overload]
         return batch
-
-
-def loader_of(
-    tiny: Path, kind: type[VideoDataset] = VideoDataset, workers: int = 1, crop: int = 32
-) -> TrainLoader:
-    data = tiny / "datasets" / DATASET
-    metadata = read_split(data, tiny / "folds" / DATASET, "train")
-    return train_loader(
-        kind(metadata, data, train=True, crop_size=crop, resize_size=crop), 4, num_workers=workers
-    )
-
-
-def same(a: Batch, b: Batch) -> bool:
-    tensors = ("frames", "labels", "indices", "sequence", "order", "keys")
-    return a.ids == b.ids and all(torch.equal(getattr(a, t), getattr(b, t)) for t in tensors)
 
 
 def test_a_packed_batch_is_the_same() -> None:
@@ -271,7 +257,7 @@ sys.path.insert(0, sys.argv[2])
 from dlib.datasets import workers
 from dlib.utils import distributed
 from dlib.utils.errors import UserError
-from test_waiting import loader_of
+from helpers.batches import loader_of
 if __name__ == "__main__":
     tiny = Path(sys.argv[1])
     print("batches", len(list(loader_of(tiny, crop=128).iterate(1))), flush=True)

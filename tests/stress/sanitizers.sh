@@ -21,7 +21,7 @@ python=$root/.venv/bin/python
 mkdir -p "$build/source/dlib/crf" "$build/tests"
 cp -r "$root/dependencies" "$build/source"
 cp -r "$root/dlib/crf/crfwrapper" "$build/source/dlib/crf"
-cp "$root/tests/conftest.py" "$root/tests/test_crf_arguments.py" "$build/tests"
+cp -r "$root/tests/conftest.py" "$root/tests/helpers" "$root/tests/test_crf_arguments.py" "$build/tests"
 sed 's/"-O3"/"-O1"/' "$root/setup.py" > "$build/source/setup.py" # the same code, minutes less to compile
 flags="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1"
 (cd "$build/source" && CFLAGS=$flags CXXFLAGS=$flags LDFLAGS=$flags \

@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import ROOT, environment
+from helpers.paths import ROOT
+from helpers.programs import environment
 
 
 @dataclass(frozen=True)

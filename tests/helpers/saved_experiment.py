@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import torch
 import yaml
 
@@ -48,35 +45,3 @@ def save_experiment(
 
 def both_tasks(root: Path) -> dict[str, Path]:
     return {task: save_experiment(root, task) for task in (STD_CL, COLOCAM)}
-
-
-def scene(index: int, width: int, height: int) -> np.ndarray:
-    """A bright disc that moves over a textured ground, uint8 [H, W, 3]."""
-    y, x = np.mgrid[:height, :width]
-    ground = 60 + 30 * np.sin(x / 4) * np.cos(y / 5)
-    disc = (x - width * (0.3 + 0.02 * index)) ** 2 + (y - height / 2) ** 2 < (height / 5) ** 2
-    return np.stack([np.where(disc, 230, ground), ground, np.where(disc, 40, ground)], -1).astype(np.uint8)
-
-
-def write_clip(
-    path: Path, frames: int, width: int = 48, height: int = 36, rate: Fraction = Fraction(25)
-) -> Path:
-    """An H.264 clip of ``scene``; sides must be even."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for i in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene(i, width, height), format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def write_sound(path: Path) -> Path:
-    """A file with sound and no pictures."""
-    with av.open(str(path), "w", format="wav") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-        sound.sample_rate = 8000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
-    return path

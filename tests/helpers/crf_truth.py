@@ -6,11 +6,14 @@ Adams, Baek & Davis 2010, "Fast high-dimensional filtering using the permutohedr
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from helpers.paths import ROOT
 
 Floats = NDArray[np.float64]
 
@@ -109,9 +112,16 @@ def probabilities(channels: int, height: int, width: int, seed: int = 0) -> NDAr
     return (maps / maps.sum(2, keepdims=True)).transpose(2, 0, 1).astype(np.float32).copy()
 
 
+def batch(n: int, height: int, width: int, channels: int = 2, planes: int = 3) -> tuple[Tensor, Tensor]:
+    """``n`` images [n, planes, H, W] and maps [n, channels, H, W] of the seeds 0 to n - 1."""
+    images = np.stack([textured(planes, height, width, seed=s) for s in range(n)])
+    values = np.stack([probabilities(channels, height, width, seed=s) for s in range(n)])
+    return torch.from_numpy(images), torch.from_numpy(values)
+
+
 def real_frames(count: int, size: int) -> list[NDArray[np.float32]]:
     """Frames of the shared data [3, size, size]; none where it is absent."""
-    root = Path(__file__).parents[1].parent / "shared" / "data" / "real-videos"
+    root = ROOT.parent / "shared" / "data" / "real-videos"
     paths = itertools.islice(sorted(root.glob("*/data/*/shots/*/*.jpg"))[::200], count)
     frames = [cv2.resize(cv2.imread(str(path)), (size, size))[..., ::-1] for path in paths]
     return [frame.transpose(2, 0, 1).astype(np.float32).copy() for frame in frames]

@@ -1,0 +1,26 @@
+"""Train batches of the tiny dataset, and whether two batches are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dlib.datasets import Batch, VideoDataset, read_split
+from dlib.datasets.loaders import TrainLoader, train_loader
+from helpers.workplace import DATASET
+
+
+def loader_of(
+    tiny: Path, kind: type[VideoDataset] = VideoDataset, workers: int = 1, crop: int = 32
+) -> TrainLoader:
+    data = tiny / "datasets" / DATASET
+    metadata = read_split(data, tiny / "folds" / DATASET, "train")
+    return train_loader(
+        kind(metadata, data, train=True, crop_size=crop, resize_size=crop), 4, num_workers=workers
+    )
+
+
+def same(a: Batch, b: Batch) -> bool:
+    tensors = ("frames", "labels", "indices", "sequence", "order", "keys")
+    return a.ids == b.ids and all(torch.equal(getattr(a, t), getattr(b, t)) for t in tensors)
