@@ -174,7 +174,7 @@ def test_check_frozen_sees_every_breach():
     model.train()
     model.check_frozen()
     model.classification_head.fc.bias.requires_grad_(True)
-    with pytest.raises(RuntimeError, match=r"classification_head is frozen, yet fc\.bias"):
+    with pytest.raises(RuntimeError, match=r"classification_head is frozen, but fc\.bias"):
         model.check_frozen()
     with torch.no_grad():
         model.encoder.bn1.running_var[0] += 1e-6

@@ -133,7 +133,7 @@ def test_best_weights_without_boxes(
     monkeypatch.setattr("dlib.learning.best.logger.warning", said.append)
     monkeypatch.setattr(BestModels, "_save", lambda *_: None)
     cfg = Config.from_values({"task": task, "sl_clc": task == "CoLo-CAM"})
-    best = BestModels(cfg, tmp_path, Folder(), CLASSES)  # type: ignore[arg-type]
+    best = BestModels(cfg, tmp_path, Folder(), CLASSES, task == "CoLo-CAM")  # type: ignore[arg-type]
     for epoch, names in enumerate(expected):
         assert best.update(unboxed([1, 1, 3][epoch]), epoch, 6 * epoch, None) == names  # type: ignore[arg-type]
     assert best.records["best_localization"] == {
@@ -144,7 +144,7 @@ def test_best_weights_without_boxes(
     assert best.records["best_classification"]["epoch"] == {"STD_CL": 2, "CoLo-CAM": 0}[task]
     assert len(said) == 1
     assert "no validation frame has a box" in said[0]
-    later = BestModels(cfg, tmp_path, Folder(), CLASSES)  # type: ignore[arg-type]
+    later = BestModels(cfg, tmp_path, Folder(), CLASSES, task == "CoLo-CAM")  # type: ignore[arg-type]
     later.records = best.state()  # a run that goes on
     later.update(unboxed(1), 9, 54, None)  # type: ignore[arg-type]
     assert len(said) == 1

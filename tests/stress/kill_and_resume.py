@@ -31,6 +31,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 import dlib.learning.checkpoints as checkpoints
+import dlib.utils.tensors as tensors
 from dlib.cams.store import CamStore
 from dlib.datasets import _video_ds_ytov1_0 as v1
 from dlib.datasets.build.folds import write_folds
@@ -106,7 +107,7 @@ PLACES: dict[str, tuple[Callable[[int], None], int]] = {
     "data loader": (lambda n: at_call(VideoDataset, "load", n), 20),
     "CAM store": (lambda n: at_call(CamStore, "write", n), 48),
     "half a checkpoint": (at_half_a_checkpoint, 12),
-    "checkpoint before its rename": (lambda n: at_call(checkpoints, "write_atomically", n), 10),
+    "before a file is written": (lambda n: at_call(tensors, "write_atomically", n), 10),
     "rename": (lambda n: at_call(Path, "replace", n), 20),
     "best weights": (lambda n: at_call(checkpoints.CheckpointFolder, "keep_best", n), 3),
     "pruning": (lambda n: at_call(checkpoints.CheckpointFolder, "_prune", n), 6),
