@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -98,10 +98,6 @@ class MapMaker:
     def device(self) -> torch.device:
         """The model's device."""
         return next(self.model.parameters()).device
-
-    def with_model(self, model: CamClassifier) -> MapMaker:
-        """The same for another model."""
-        return replace(self, model=model)
 
     def _arranged(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=self.memory_format)

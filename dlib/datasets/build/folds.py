@@ -60,9 +60,9 @@ def write_folds(folder: Path, class_names: Sequence[str], splits: dict[str, list
             BOXES_FILE: [_box_line(item.id, box) for item in sized for box in item.boxes or [(0, 0, 0, 0)]],
         }
         for name, texts in lines.items():
-            write_text(folder / split / name, "".join(f"{text}\n" for text in texts))
+            write_if_changed(folder / split / name, "".join(f"{text}\n" for text in texts))
     classes = {name: index for index, name in enumerate(class_names)}
-    write_text(folder / CLASSES_FILE, yaml.safe_dump(classes, sort_keys=False, allow_unicode=True))
+    write_if_changed(folder / CLASSES_FILE, yaml.safe_dump(classes, sort_keys=False, allow_unicode=True))
 
 
 def check_name(where: Path, name: str) -> str:
@@ -76,7 +76,7 @@ def _box_line(name: str, box: Iterable[float]) -> str:
     return ",".join([name, *(f"{value:.10g}" for value in box)])
 
 
-def write_text(path: Path, text: str) -> None:
+def write_if_changed(path: Path, text: str) -> None:
     """Write a UTF-8 file in one step, unless it has this content already."""
     if not (path.is_file() and path.read_bytes() == text.encode()):
         files.write_text(path, text)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.build.annotations import Annotations
 from dlib.datasets.build.find_videos import find_videos
-from dlib.datasets.build.folds import Item, check_name, write_folds, write_text
+from dlib.datasets.build.folds import Item, check_name, write_folds, write_if_changed
 from dlib.datasets.build.import_one import Imported, Options, import_video
 from dlib.datasets.names import is_litter
 from dlib.datasets.videos import VIDEO_SUFFIXES, UnusableVideo, is_picture
@@ -187,7 +187,7 @@ def _write_names(metadata: Path, videos: list[Imported]) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("folder", "video"))
     rows.writerows((video.folder, video.source) for video in videos)
-    write_text(metadata / NAMES_FILE, text.getvalue().encode(errors="backslashreplace").decode())
+    write_if_changed(metadata / NAMES_FILE, text.getvalue().encode(errors="backslashreplace").decode())
 
 
 def _evaluated(video: Imported) -> list[Item]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dlib.datasets.build.annotations import Annotations, FrameBoxes, VideoBoxes
 from dlib.datasets.build.cuts import CutDetector
-from dlib.datasets.build.folds import Item, checked_box, ordered_box, write_text
+from dlib.datasets.build.folds import Item, checked_box, ordered_box, write_if_changed
 from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
@@ -86,7 +86,7 @@ def import_video(
         raise
     except OSError as error:
         raise UserError(f"{path}: {error}; nothing of it was imported") from error
-    write_text(record, json.dumps({"key": key, "video": asdict(video)}))
+    write_if_changed(record, json.dumps({"key": key, "video": asdict(video)}))
     return video
 
 
