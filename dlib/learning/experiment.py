@@ -88,6 +88,7 @@ class Experiment:
         seed_all(cfg.seed)
         use_deterministic_algorithms(cfg.deterministic)
         self.task = build_task(cfg, data.classes, device)
+        self.task.set_sampling(data.train)
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
         loader.while_waiting = self.stop.while_waiting
         self.trainer = Trainer(cfg, self.task, loader, self.events)
