@@ -186,13 +186,13 @@ def test_the_numbers_of_a_step_are_read_after_the_next_one_on_a_card(
     """Played on the CPU by a trainer that is not told that it may read at once."""
     trainer = trainer_of(tmp_path, 4, bad={2})
     monkeypatch.setattr("dlib.learning.trainer.reads_at_once", lambda device: False)
-    rows = []
+    counted = []
     for step in trainer.train_epoch(1):
-        rows.append((step, trainer.position.skipped_in_row, len(events(tmp_path, "step"))))
+        counted.append(trainer.position.skipped_in_row)
         if step == 3:
             trainer.state()  # a checkpoint knows its last step
-            rows.append((step, trainer.position.skipped_in_row, len(events(tmp_path, "step"))))
-    assert [row[1] for row in rows] == [0, 0, 1, 0, 0]
+            counted.append(trainer.position.skipped_in_row)
+    assert counted == [0, 0, 1, 0, 0]
     monkeypatch.undo()
     at_once = trainer_of(tmp_path, 4, bad={2})
     list(at_once.train_epoch(1))
