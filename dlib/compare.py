@@ -14,9 +14,9 @@ from dlib.utils.errors import UserError
 from dlib.visualization.charts import PALETTE, Chart, axes, line, thinned
 from dlib.visualization.page import percent, write_page
 from dlib.visualization.records import Experiment, duration, number, read_experiment, series
-from dlib.visualization.report import headline_at_validation_taus, status_of, title_of
+from dlib.visualization.report import AT_VAL_TAUS, BOX_RULE, headline_by, status_of, title_of
 
-HEAD = ("test CorLoc", "at val τ", "classifier", "best val", "test accuracy", "time")
+HEAD = ("test CorLoc", "at val τ", "without τ", "classifier", "best val", "test accuracy", "time")
 
 
 def short_names(experiments: Sequence[Experiment]) -> list[str]:
@@ -47,7 +47,8 @@ def summary_values(experiment: Experiment) -> list[float | None]:
     best = experiment.best(BEST_LOCALIZATION)
     return [
         number(test.get("headline")),
-        headline_at_validation_taus(test),
+        headline_by(test, AT_VAL_TAUS),
+        headline_by(test, BOX_RULE),
         number((experiment.results.get("classifier_test") or {}).get("headline")),
         number(best["value"]) if best else None,
         number(test.get("classification")),

@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.configure.flag import str2bool
+from dlib.configure.literals import BoxRule
 from dlib.utils.errors import UsageError
 
 
@@ -30,6 +31,12 @@ def parser() -> CommandParser:
     p.add_argument("--out", type=Path, required=True, help="folder to write to")
     p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
     p.add_argument("--label", help="class in the video, if it is known; else it is predicted for each frame")
+    p.add_argument(
+        "--box_rule",
+        choices=get_args(BoxRule),
+        help="boxes from map and colours of the frame alone, or from a threshold of the map (colors; "
+        "with --tau: threshold)",
+    )
     p.add_argument(
         "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
     )
@@ -63,7 +70,14 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"--max_frames {args.max_frames}: expected a number of frames, or 0 for all")
     start_logging(None, talks=True)
     localizer = Localizer(
-        args.fd_exp, args.criterion, args.device, args.batch_size, args.tau, args.smooth, args.label
+        args.fd_exp,
+        args.criterion,
+        args.device,
+        args.batch_size,
+        args.tau,
+        args.smooth,
+        args.label,
+        args.box_rule,
     )
     classes: Counter[str] = Counter()
     frames, writer, start = 0, None, time.perf_counter()
@@ -74,6 +88,7 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
             "classes": localizer.classes,
             "fps": float(source.rate),
             "smooth": args.smooth,
+            "box_rule": localizer.box_rule,
         }
         total = min((n for n in (source.count, args.max_frames) if n), default=None)
         try:

@@ -131,10 +131,12 @@ def as_text(title: str, report: Report) -> str:
     cells = [report["corloc"][sigma] for sigma in ("30", "50", "70")]
     cells += [report["top1"]["50"], report["top5"]["50"], report["classification"]]
     lines.append(f"{'mean':<16}{report['samples']:>7}" + _row(cells))
-    if "at_val_taus" in report:
-        chosen = report["at_val_taus"]["corloc"]
+    for name, title in (("at_val_taus", "at validation's thresholds"), ("box_rule", "without thresholds")):
+        if name not in report:
+            continue
+        chosen = report[name]["corloc"]
         lines.append(
-            "at validation's thresholds".ljust(23)
+            title.ljust(23)
             + "".join(
                 f"{percent(chosen[sigma]):>{width}}" for sigma, width in (("30", 10), ("50", 7), ("70", 7))
             )

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import overload
+from typing import get_args, overload
 
 import cv2
 import numpy as np
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dlib.configure.constants import BEST_LOCALIZATION
+from dlib.configure.literals import BoxRule
 from dlib.datasets.images import Picture, rgb_array
 from dlib.datasets.transforms import resize_image
 from dlib.localizer.model import read_saved_model
 from dlib.localizer.smoothing import smooth_boxes
 from dlib.localizer.source import Frame, Source, open_source
-from dlib.metrics.boxes import boxes_from_map, quantize_maps
+from dlib.metrics.box_rule import rule_mask
+from dlib.metrics.boxes import boxes_from_map, mask_boxes, quantize_maps
 from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
 
@@ -37,10 +39,11 @@ class Localization:
         name: the picture's name, or the index of a video's frame.
         time: seconds from the start.
         label: the class, predicted or given; score: its probability.
-        tau: threshold that made the box.
+        tau: threshold that made the box; None: the frame's colours made it.
         box: x0, y0, x1, y1 in pixels of the frame, both corners inside the box; None: the map is empty.
         map: float32 [S, S] in 0..1, S the network's crop size; it covers the whole frame.
         size: width and height of the frame.
+        region: uint8 [S, S], 1 where map and colours say object, else 0; None: a threshold made the box.
     """
 
     index: int
@@ -48,18 +51,22 @@ class Localization:
     time: float
     label: str
     score: float
-    tau: float
+    tau: float | None
     box: Box | None
     map: NDArray[np.float32]
     size: tuple[int, int]
+    region: NDArray[np.uint8] | None = None
 
     def full_map(self) -> NDArray[np.float32]:
         """The map at the frame's size, float32 [H, W]."""
         return np.asarray(cv2.resize(self.map, self.size, interpolation=cv2.INTER_LINEAR), np.float32)
 
     def mask(self) -> NDArray[np.bool_]:
-        """Pixels [H, W] above the threshold, all regions of them; the box is the largest region's."""
-        level = int(self.tau * quantize_maps(self.map).max())
+        """Pixels [H, W] of the object, all regions of them; the box is the largest region's."""
+        if self.region is not None:
+            share = cv2.resize(self.region.astype(np.float32), self.size, interpolation=cv2.INTER_LINEAR)
+            return np.asarray(share) > 0.5
+        level = int((self.tau or 0.0) * quantize_maps(self.map).max())
         return quantize_maps(self.full_map()) > level
 
 
@@ -71,6 +78,8 @@ class Localizer:
         criterion: which best model of the experiment: best_localization or best_classification.
         device: auto, cpu or cuda.
         batch_size: frames in one forward pass.
+        box_rule: what makes the boxes: the frame's colours (`rule_boxes`), or a threshold of the map. None:
+            threshold if ``tau`` is given, else colors.
         tau: threshold for every class; None: the one that validation chose for the predicted class (for a class
             without validation frames: the mean of the others).
         smooth: a box becomes the median of the boxes of so many frames around it; 0 or 1: off.
@@ -87,17 +96,24 @@ class Localizer:
         tau: float | None = None,
         smooth: int = 0,
         label: str | None = None,
+        box_rule: BoxRule | None = None,
     ) -> None:
         if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
             raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
+        if box_rule not in (None, *get_args(BoxRule)):
+            raise UsageError(f"--box_rule {box_rule}: expected {' or '.join(get_args(BoxRule))}")
+        if box_rule == "colors" and tau is not None:
+            raise UsageError("--box_rule colors uses no --tau: leave one of them out")
+        self.box_rule: BoxRule = box_rule or ("colors" if tau is None else "threshold")
+        chosen = self.box_rule == "threshold" and tau is None
         self.device = pick_device(device, None)
-        self.saved = read_saved_model(Path(experiment), criterion, self.device, thresholds=tau is None)
+        self.saved = read_saved_model(Path(experiment), criterion, self.device, thresholds=chosen)
         self.classes = self.saved.classes
         self.batch_size, self.smooth = batch_size, smooth
         if label is not None and label not in self.classes:
             raise UsageError(f"--label {label}: the model knows {', '.join(self.classes)}")
         self._label = None if label is None else self.classes.index(label)
-        self._taus = self._thresholds(tau)
+        self._taus = self._thresholds(tau) if self.box_rule == "threshold" else None
 
     @overload
     def localize(self, source: str | Path | int) -> Iterator[Localization]: ...
@@ -145,16 +161,21 @@ class Localizer:
         frames = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
         maps, logits = self.saved.maps_and_logits(frames.to(self.device), self._label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
-        return [
-            self._localization(frame, cam, score)
-            for frame, cam, score in zip(batch, maps.cpu().numpy(), scores, strict=True)
-        ]
+        seen = frames.permute(0, 2, 3, 1).numpy()  # [B, S, S, 3]
+        return [self._localization(*one) for one in zip(batch, seen, maps.cpu().numpy(), scores, strict=True)]
 
-    def _localization(self, frame: Frame, cam: NDArray[np.float32], scores: torch.Tensor) -> Localization:
+    def _localization(
+        self, frame: Frame, seen: NDArray[np.uint8], cam: NDArray[np.float32], scores: torch.Tensor
+    ) -> Localization:
         best = int(scores.argmax()) if self._label is None else self._label
         height, width = frame.image.shape[:2]
-        tau = self._taus[best]
-        (box,) = boxes_from_map(cam, tau)[0]
+        tau, region = None, None
+        if self._taus is None:
+            region = rule_mask(quantize_maps(cam), seen)
+            (box,) = mask_boxes(region, multi_contour=False)
+        else:
+            tau = self._taus[best]
+            (box,) = boxes_from_map(cam, tau)[0]
         return Localization(
             index=frame.index,
             name=frame.name,
@@ -165,6 +186,7 @@ class Localizer:
             box=frame_box(box, cam.shape[0], (width, height)),
             map=cam,
             size=(width, height),
+            region=region,
         )
 
     def _thresholds(self, tau: float | None) -> list[float]:
@@ -172,7 +194,7 @@ class Localizer:
         if tau is None and not known:
             raise UserError(
                 f"{self.saved.weights}: no thresholds beside these weights (thresholds-*.yaml of the experiment); "
-                "give the experiment's folder, or --tau"
+                "give the experiment's folder, --tau, or --box_rule colors"
             )
         if tau is not None:
             return [tau] * len(self.classes)
