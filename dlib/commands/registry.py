@@ -48,6 +48,9 @@ COMMANDS = {
     "measure": Command("dlib.localizer.measure", "measure what smoothing does to the boxes"),
     "study": Command("dlib.study", "run all variants and seeds of a study file"),
     "gain": Command("dlib.study.gain", "say what CoLo-CAM adds to its classifier"),
+    "selfcheck": Command(
+        "dlib.selfcheck", "compare this machine's results with the CPU's, and measure its speed"
+    ),
     "import": Command("dlib.datasets.import_videos", "make a dataset from your own videos"),
     "inspect": Command("dlib.datasets.inspect", "check a dataset before training"),
     "download": Command("dlib.datasets.download", "download YouTube-Objects and make its dataset"),
