@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlib.datasets import read_split, scaled_boxes
-from dlib.datasets.metadata import SplitMetadata
+from dlib.datasets.metadata import SplitMetadata, read_split, scaled_boxes
 from dlib.utils.errors import UserError
 from helpers.paths import ROOT
 from helpers.random_cases import cases
