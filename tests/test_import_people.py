@@ -16,8 +16,7 @@ from PIL import Image
 
 from dlib.datasets.build.annotations import Annotations
 from dlib.datasets.build.box_files import read_annotations
-from dlib.datasets.build.find_videos import find_videos
-from dlib.datasets.build.import_dataset import folder_name, import_videos
+from dlib.datasets.build.import_dataset import find_videos, folder_name, import_videos
 from dlib.datasets.build.import_one import Imported, Options, import_video
 from dlib.datasets.metadata import read_split
 from dlib.datasets.names import natural_key

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dlib.models import STDClassifier, UnetCoLoCAM
 from dlib.poolings import GAP, WGAP, HeadOptions, LogSumExpPool, MaxPool, WildCatCLHead
-from dlib.poolings.functions import log_sum_exp_pool, wildcat_pool
+from dlib.poolings.heads import log_sum_exp_pool, wildcat_pool
 
 
 @pytest.fixture

@@ -110,10 +110,3 @@ def spellings(name: str) -> list[str]:
 def pooling_of_method(method: str) -> str:
     """The only pooling head that ``method`` can read its maps from."""
     return METHODS[method].pooling
-
-
-def tag_name(
-    dataset: str, encoder: str, method: str, pooling: str, criterion: str, box_v2_metric: bool
-) -> str:
-    """Folder name of a best model inside an experiment and in ``pretrained/``."""
-    return f"{dataset}-{encoder}-{method}-{pooling}-cp_{criterion}-boxv2_{box_v2_metric}"

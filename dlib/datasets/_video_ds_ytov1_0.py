@@ -18,10 +18,9 @@ from pathlib import Path
 
 from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build.builder import KnownCounts, build_command, build_parser
+from dlib.datasets.build.builder import KnownCounts, build_command, build_parser, place_files
 from dlib.datasets.build.folds import Box, Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.build.matfiles import read_sticks
-from dlib.datasets.build.place_files import place_files
 from dlib.utils.errors import UserError
 
 STICKS = "_sticks.mat"

@@ -23,10 +23,9 @@ import numpy as np
 
 from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build.builder import KnownCounts, build_command, build_parser
+from dlib.datasets.build.builder import KnownCounts, build_command, build_parser, place_files
 from dlib.datasets.build.folds import Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.build.matfiles import load_variable, read_frame_boxes
-from dlib.datasets.build.place_files import place_files
 from dlib.utils.errors import UserError
 
 KNOWN = KnownCounts(train=1289, val=(1177, 1177), test=(1781, 2667))

@@ -17,13 +17,12 @@ from dlib.configure.config import datasets_root
 from dlib.configure.constants import YTOV1, YTOV2
 from dlib.datasets import _video_ds_ytov1_0, _video_ds_ytov2_2
 from dlib.datasets.build.builder import Builder, KnownCounts, build_dataset
-from dlib.datasets.build.commands import check_folder
 from dlib.datasets.build.fetch import Patience, fetch, remote_size
 from dlib.datasets.build.folds import FOLDS_ROOT
 from dlib.datasets.build.unpack import unpack
 from dlib.datasets.metadata import CLASS_NAMES_YTO
 from dlib.utils.errors import UsageError, UserError
-from dlib.utils.filesystem import free_bytes
+from dlib.utils.filesystem import check_folder, free_bytes
 
 GIB = 2**30
 _RATE = 5 * 2**20  # bytes per second assumed for the estimate of time

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
+import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -24,12 +25,48 @@ from dlib.commands import CommandParser, command
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import SPLITS, TRAIN
 from dlib.datasets.build.builder import check_splits, read_splits
-from dlib.datasets.build.commands import check_folder
-from dlib.datasets.build.duplicates import BITS, Hashes, near_duplicates, picture_hash
 from dlib.datasets.images import read_image
 from dlib.datasets.index import build_index, out_of_order
 from dlib.datasets.metadata import SplitMetadata
 from dlib.utils.errors import UsageError, UserError
+from dlib.utils.filesystem import check_folder
+
+BITS = 64
+MAX_DISTANCE = 6  # bits; compression and scaling change fewer bits
+_MIN_CONTRAST = 6.0  # gray levels; hashes of flat pictures agree by chance
+
+
+def picture_hash(image: Image.Image) -> NDArray[np.int8] | None:
+    """Perceptual hash (signs of the low frequencies) as -1 and 1: int8 [64]; None for a picture without contrast."""
+    if np.asarray(image.convert("L").resize((9, 9), Image.Resampling.BOX)).std() < _MIN_CONTRAST:
+        return None
+    return np.where(imagehash.phash(image).hash.ravel(), 1, -1).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """Names of frames and their hashes, int8 [n, 64]."""
+
+    names: list[str]
+    values: NDArray[np.int8]
+
+
+def near_duplicates(a: Hashes, b: Hashes, chunk: int = 2048) -> list[tuple[str, str, int]]:
+    """Pairs (name in a, name in b, differing bits) with at most ``MAX_DISTANCE`` differing bits; for each frame of b
+    the nearest in a."""
+    if not a.names or not b.names:
+        return []
+    found = []
+    values = a.values.astype(np.float32)
+    for start in range(0, len(b.names), chunk):
+        block = b.values[start : start + chunk].astype(np.float32)
+        agreement = block @ values.T  # [chunk, len(a)], BITS - 2 * distance
+        for i, j in enumerate(agreement.argmax(1)):
+            distance = int(BITS - agreement[i, j]) // 2
+            if distance <= MAX_DISTANCE:
+                found.append((a.names[j], b.names[start + i], distance))
+    return found
+
 
 _THUMB, _COLUMNS, _ROWS = 160, 6, 4
 _SHOWN = 10

@@ -1,4 +1,4 @@
-"""One experiment from its flags to ``passed.txt``: read ``Experiment.run`` from top to bottom."""
+"""One experiment from its flags to ``passed.txt``: read ``TrainingRun.run`` from top to bottom."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.dry_run import show_plan
 from dlib.learning.evaluation import build_eval_loader, evaluate
 from dlib.learning.folder import ExperimentFolder, command_line
-from dlib.learning.messages import CollapseWarning, epoch_summary, say_epoch, say_validation, say_what_runs
+from dlib.learning.messages import epoch_summary, say_epoch, say_validation, say_what_runs, warn_of_collapse
 from dlib.learning.pictures import draw_examples, draw_progress, draw_test, draw_train_progress
 from dlib.learning.results import Results, as_text, with_validation_thresholds
 from dlib.learning.tensorboard import open_event_log
@@ -52,11 +52,11 @@ def run(cfg: Config) -> None:
             show_plan(cfg, data, device)
             return
         with locked(folder, cfg):
-            experiment = Experiment(cfg, folder, data, device)
+            training = TrainingRun(cfg, folder, data, device)
             try:
-                experiment.run()
+                training.run()
             finally:
-                experiment.task.close()
+                training.task.close()
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
         folder.unlock()
 
 
-class Experiment:
+class TrainingRun:
     """The parts of one run, and the order in which they are used."""
 
     def __init__(self, cfg: Config, folder: ExperimentFolder, data: Data, device: torch.device) -> None:
@@ -82,7 +82,6 @@ class Experiment:
         self.stop = StopRequest(device)
         log = folder.path / "log.jsonl" if distributed.is_main() else None
         self.events = open_event_log(log, cfg.tensorboard)
-        self.collapse = CollapseWarning(self.events)
         environment = folder.describe(cfg, device) if distributed.is_main() else {"device": ""}
         say_what_runs(cfg, data, environment, folder.path)
         seed_all(cfg.seed)
@@ -167,7 +166,7 @@ class Experiment:
         summary = epoch_summary(self.trainer, self.task.diagnostics(self.trainer.position.epoch))
         self.events.write("epoch", **summary)
         say_epoch(self.cfg, summary)
-        self.collapse.look(summary)
+        warn_of_collapse(self.events, summary)
 
     def _validate(self) -> None:
         position = self.trainer.position

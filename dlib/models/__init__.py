@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dlib.models.classifier import CamClassifier, STDClassifier
-from dlib.models.lr_groups import learning_rate_groups
-from dlib.models.options import ModelSettings
+from dlib.models.classifier import CamClassifier, ModelSettings, STDClassifier, learning_rate_groups
 from dlib.models.readout import MapMaker, foreground
 from dlib.models.settings import (
     build_model,

@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from dlib.configure.flags_head import HeadOptions
-from dlib.poolings.functions import average_pool, log_sum_exp_pool, max_pool, wildcat_pool
+
+
+def log_sum_exp_pool(maps: Tensor, r: float) -> Tensor:
+    """(1/r) log mean exp(r·map), never overflowing (Pinheiro & Collobert 2015, eq. 1).
+
+    Args:
+        r: > 0; near 0 the result is the mean, for large r the maximum.
+    """
+    pixels = maps.shape[2] * maps.shape[3]
+    peak = maps.detach().amax(
+        dim=(2, 3), keepdim=True
+    )  # subtracted first: r·map would have too few digits left
+    scores = (r * (maps - peak)).flatten(2).logsumexp(dim=2)  # [B, C]
+    return peak.flatten(1) + (scores - math.log(pixels)) / r
+
+
+def wildcat_pool(maps: Tensor, kmax: float, kmin: float, alpha: float) -> Tensor:
+    """(mean of the highest pixels + alpha · mean of the lowest) / 2 (Durand et al. 2017, eq. 3).
+
+    Args:
+        kmax, kmin: how many pixels: up to 1 a share of all, above 1 a number. A positive share is at least
+            one pixel; kmin 0 leaves the second mean out.
+    """
+    scores = maps.flatten(2)  # [B, C, h·w]
+    highest = scores.topk(_count(kmax, scores.shape[2]), dim=2).values.mean(dim=2)
+    low = _count(kmin, scores.shape[2])
+    if low == 0:
+        return highest / 2
+    return (highest + alpha * scores.topk(low, dim=2, largest=False).values.mean(dim=2)) / 2
+
+
+def _count(k: float, pixels: int) -> int:
+    if k <= 0:
+        return 0
+    return min(pixels, max(1, round(k * pixels) if k <= 1 else int(k)))
 
 
 class Head(nn.Module, ABC):
@@ -32,7 +67,7 @@ class WGAP(Head):
         return cls(in_channels, num_classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.fc(average_pool(features))
+        return self.fc(features.mean(dim=(2, 3)))
 
 
 class MapHead(Head):
@@ -66,7 +101,7 @@ class MapHead(Head):
 
 
 class GAP(MapHead):
-    """A 1×1 convolution to class maps, then their average."""
+    """A 1×1 convolution to class maps, then their average (Lin et al. 2014)."""
 
     def __init__(self, in_channels: int, num_classes: int, support_background: bool = True) -> None:
         super().__init__(num_classes, support_background)
@@ -80,14 +115,14 @@ class GAP(MapHead):
         return self.conv(features)
 
     def pool(self, maps: Tensor) -> Tensor:
-        return average_pool(maps)
+        return maps.mean(dim=(2, 3))
 
 
 class MaxPool(GAP):
-    """A 1×1 convolution to class maps, then their maximum."""
+    """A 1×1 convolution to class maps, then their maximum (Oquab et al. 2015)."""
 
     def pool(self, maps: Tensor) -> Tensor:
-        return max_pool(maps)
+        return maps.amax(dim=(2, 3))
 
 
 class LogSumExpPool(GAP):

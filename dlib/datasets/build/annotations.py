@@ -35,9 +35,9 @@ class Annotations:
     def add(self, video: str, frame: str, box: list[float], relative: bool) -> None:
         """Add one box of frame ``frame`` (index or name) of a video: its name or a path with it."""
         parts = PurePosixPath(video.strip().replace("\\", "/")).parts
-        self.boxes["/".join(part for part in parts if part not in ("/", "..", "."))][_frame_key(frame)].append(
-            (box, relative)
-        )
+        self.boxes["/".join(part for part in parts if part not in ("/", "..", "."))][
+            _frame_key(frame)
+        ].append((box, relative))
         self._names = None
 
     def know_videos(self, videos: Sequence[str]) -> None:

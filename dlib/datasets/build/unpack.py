@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dlib.utils.errors import UserError
-from dlib.utils.filesystem import free_bytes, keep_time
+from dlib.utils.filesystem import free_bytes
 
 
 def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
