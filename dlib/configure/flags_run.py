@@ -147,9 +147,7 @@ class EvaluationFlags:
         0.004, "step between the CAM thresholds that are tried on validation", gt=0, le=1
     )
     map_temperature: float = flag(
-        1.0,
-        "CoLo-CAM: the map logits are divided by it before the softmax; larger: softer maps",
-        ge=0.01,
+        1.0, "CoLo-CAM: the map logits are divided by it before the softmax; larger: softer maps", ge=0.01
     )
     map_refine_sigma_xy: float = flag(
         0.0, "width in pixels of a bilateral filter that fits final maps to the frame's edges; 0: off", ge=0

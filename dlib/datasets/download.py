@@ -16,7 +16,7 @@ from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.config import datasets_root
 from dlib.configure.constants import YTOV1, YTOV2
 from dlib.datasets import _video_ds_ytov1_0, _video_ds_ytov2_2
-from dlib.datasets.build.builder import Builder, KnownCounts, build_dataset
+from dlib.datasets.build.builder import Builder, Known, build_dataset
 from dlib.datasets.build.fetch import Patience, fetch, remote_size
 from dlib.datasets.build.folds import FOLDS_ROOT
 from dlib.datasets.build.unpack import unpack
@@ -36,7 +36,7 @@ class Source:
     url: str
     extras: tuple[str, ...]
     build: Builder
-    known: KnownCounts
+    known: Known
 
 
 SOURCES = {

@@ -15,22 +15,8 @@ from dlib.datasets.names import is_litter, natural_key
 from dlib.utils.errors import UserError
 
 VIDEO_SUFFIXES = (
-    *(
-        ".mp4",
-        ".avi",
-        ".mov",
-        ".mkv",
-        ".gif",
-        ".webm",
-        ".m4v",
-        ".mpg",
-        ".mpeg",
-        ".m2v",
-        ".wmv",
-        ".asf",
-        ".ts",
-    ),
-    *(".mts", ".m2ts", ".flv", ".f4v", ".ogv", ".3gp", ".3g2", ".vob", ".mxf", ".divx"),
+    *(".mp4", ".avi", ".mov", ".mkv", ".gif", ".webm", ".m4v", ".mpg", ".mpeg", ".m2v", ".wmv", ".asf"),
+    *(".ts", ".mts", ".m2ts", ".flv", ".f4v", ".ogv", ".3gp", ".3g2", ".vob", ".mxf", ".divx"),
 )
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _FOLDER_RATE = 10.0  # pictures per second that are assumed for a folder of frames

@@ -29,12 +29,7 @@ class BestModels:
     """
 
     def __init__(
-        self,
-        cfg: Config,
-        folder: Path,
-        checkpoints: CheckpointFolder,
-        classes: list[str],
-        trains_maps: bool,
+        self, cfg: Config, folder: Path, checkpoints: CheckpointFolder, classes: list[str], trains_maps: bool
     ) -> None:
         self._cfg = cfg
         self._trains_maps = trains_maps

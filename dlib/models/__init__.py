@@ -13,12 +13,7 @@ from dlib.models.settings import (
     write_model_settings,
 )
 from dlib.models.unet import UnetCoLoCAM, UnetOutput
-from dlib.models.weights import (
-    best_model_state,
-    load_best_model,
-    load_fitting_weights,
-    load_imagenet_weights,
-)
+from dlib.models.weights import best_model_state, load_best_model, load_fitting_weights, load_imagenet_weights
 
 __all__ = [
     "CamClassifier",

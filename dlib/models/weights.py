@@ -16,10 +16,7 @@ from dlib.utils.tensors import load_tensors, not_finite
 
 IMAGENET_DIR = Path("pretrained/imagenet")
 PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
-WRAPPERS = (
-    "module.",
-    "_orig_mod.",
-)  # prefixes that DistributedDataParallel and torch.compile put before every key
+WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every key
 
 
 def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None = None) -> None:

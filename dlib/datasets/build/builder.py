@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from dlib.utils.errors import UserError
 from dlib.utils.filesystem import check_folder
 
 Builder = Callable[[Path, Path, bool, int], tuple[list[str], dict[str, list[Item]], list[str]]]
+Known = Mapping[str, tuple[int, int]]  # items and boxes of each split of the complete dataset
 _MAX_NOTES = 20
 
 
@@ -82,18 +82,6 @@ def _place(source: Path, target: Path, copy: bool) -> None:
         filesystem.link_or_copy(source, target)
 
 
-@dataclass(frozen=True)
-class KnownCounts:
-    """The known counts of the complete dataset: train shots; frames and boxes of validation and test."""
-
-    train: int
-    val: tuple[int, int]
-    test: tuple[int, int]
-
-    def of(self, split: str) -> tuple[int, int] | None:
-        return {TRAIN: (self.train, 0), VAL: self.val, TEST: self.test}.get(split)
-
-
 def build_parser(name: str, doc: str | None) -> CommandParser:
     """The flags of a builder, which is the command ``name``."""
     parser = CommandParser(name, doc)
@@ -106,9 +94,7 @@ def build_parser(name: str, doc: str | None) -> CommandParser:
     return parser
 
 
-def build_command(
-    parser: CommandParser, arguments: Sequence[str], build: Builder, known: KnownCounts
-) -> None:
+def build_command(parser: CommandParser, arguments: Sequence[str], build: Builder, known: Known) -> None:
     """Parse the command line, build (or with --check only verify) and print the counts."""
     args = parser.read(arguments)
     if args.dst is None and args.src is None:
@@ -128,7 +114,7 @@ def build_command(
 
 
 def build_dataset(
-    build: Builder, known: KnownCounts, src: Path, dst: Path, metadata: Path, copy: bool, workers: int
+    build: Builder, known: Known, src: Path, dst: Path, metadata: Path, copy: bool, workers: int
 ) -> None:
     """Build the tree ``dst`` and the folds; print what was fixed, and the counts."""
     classes, splits, notes = build(src, dst, copy, max(workers, 1))
@@ -138,6 +124,21 @@ def build_dataset(
     if differing:
         print(f"Warning: {_difference(dst, differing)}")
     print(f"Frames: {dst}\nFolds:  {metadata}")
+
+
+def demo_items(
+    shots: Mapping[Path, Sequence[str]], label: int, boxed: Iterable[Item], pool: ThreadPoolExecutor
+) -> list[Item]:
+    """Every frame of the test videos; a shot's frames have the size of its first one.
+
+    Args:
+        shots: ids of a shot's frames, by the file of the first.
+        boxed: the lines of the frames with boxes.
+    """
+    known = {item.id: item for item in boxed}
+    sizes = pool.map(image_size, shots)
+    found = zip(shots.values(), sizes, strict=True)
+    return [known.get(name) or Item(name, label, size) for names, size in found for name in names]
 
 
 def _difference(dst: Path, splits: list[str]) -> str:
@@ -151,7 +152,7 @@ def _print_notes(notes: list[str]) -> None:
         print(f"Fixed: {len(notes) - _MAX_NOTES} more")
 
 
-def check_tree(data_dir: Path, metadata_dir: Path, known: KnownCounts | None, decode: bool) -> list[str]:
+def check_tree(data_dir: Path, metadata_dir: Path, known: Known | None, decode: bool) -> list[str]:
     """Read the folds, and verify folds and files with ``check_splits``."""
     return check_splits(data_dir, read_splits(data_dir, metadata_dir), known, decode)
 
@@ -163,7 +164,7 @@ def read_splits(data_dir: Path, metadata_dir: Path) -> dict[str, SplitMetadata]:
 
 
 def check_splits(
-    data_dir: Path, splits: dict[str, SplitMetadata], known: KnownCounts | None, decode: bool
+    data_dir: Path, splits: dict[str, SplitMetadata], known: Known | None, decode: bool
 ) -> list[str]:
     """Verify the files of the splits, and print the counts per class and split beside the known totals.
 
@@ -179,28 +180,20 @@ def check_splits(
         elif decode and name != VIDEO_DEMO:
             _check_sizes(data_dir, split)
     classes = splits[TRAIN].class_names
-    official = known if tuple(classes) == CLASS_NAMES_YTO else None
+    wanted = (known or {}) if tuple(classes) == CLASS_NAMES_YTO else {}
     counts = {name: _counts(split) for name, split in splits.items()}  # each [C, 2]
     totals = {name: tuple(int(v) for v in table.sum(0)) for name, table in counts.items()}
-    wanted = {name: official.of(name) if official else None for name in counts}
-    rows = [["class", *map(_heading, counts)]]
+    heads = [f"{name} shots" if name == TRAIN else f"{name} frames / boxes" for name in counts]
+    rows = [["class", *heads]]
     for label, name in enumerate(classes):
         rows.append([name, *(_cell(split, *table[label]) for split, table in counts.items())])
     rows.append(["all", *(_cell(split, *total) for split, total in totals.items())])
-    if official:
-        rows.append(["known", *(_cell(split, *want) if want else "" for split, want in wanted.items())])
+    if wanted:
+        rows.append(["known", *(_cell(name, *wanted[name]) if name in wanted else "" for name in counts)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print(
-            "  ".join(
-                [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-            )
-        )
-    return [name for name, want in wanted.items() if want and want != totals[name]]
-
-
-def _heading(split: str) -> str:
-    return f"{split} shots" if split == TRAIN else f"{split} frames / boxes"
+    for name, *cells in rows:
+        print("  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]))
+    return [name for name, want in wanted.items() if want != totals[name]]
 
 
 def _cell(split: str, items: int, boxes: int) -> str:

@@ -27,9 +27,7 @@ from dlib.utils.errors import UserError
 
 NAMES_FILE = "videos.csv"
 MAX_NAME = 100  # bytes of a folder's name: a frame's id, which has class, video and shot, becomes a file name elsewhere
-_UNBOXED_PER_SHOT = (
-    5  # frames per shot that a validation or test video without boxes gives, for classification
-)
+_UNBOXED_PER_SHOT = 5  # frames that a validation or test video without boxes gives, for classification
 
 
 _LABEL_SUFFIXES = (".txt", ".xml", ".json", ".csv", ".yaml", ".names", ".data")  # may be beside videos

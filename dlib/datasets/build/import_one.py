@@ -91,12 +91,10 @@ class Imported:
     label: int
     folder: str  # id of the video's folder
     source: str  # <class>/<path of the file or folder in it>
-    shots: dict[str, dict[str, list[int]]] = field(
-        default_factory=dict
-    )  # shot id -> frame name -> width, height
-    boxes: dict[str, list[list[float]]] = field(
-        default_factory=dict
-    )  # frame id -> boxes in the kept frame's pixels
+    # Shot id -> frame name -> width, height.
+    shots: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    # Frame id -> boxes in the kept frame's pixels.
+    boxes: dict[str, list[list[float]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def frames(self) -> list[Item]:
