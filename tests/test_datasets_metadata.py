@@ -229,11 +229,6 @@ def test_class_names_without_a_class_file(folds: Path) -> None:
     assert (len(names), names[0], names[8]) == (10, "aeroplane", "motorbike")
 
 
-def test_expected_number_of_classes(folds: Path) -> None:
-    assert read(folds, num_classes=2).num_classes == 2
-    assert "has 2 classes, --num_classes is 10" in fault(folds, num_classes=10)
-
-
 def test_keep_per_class(folds: Path) -> None:
     split = read(folds)
     assert split.keep_per_class(0, seed=0) is split

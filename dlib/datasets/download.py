@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,24 +61,23 @@ def download(
     root: Path,
     original: Path,
     patience: Patience,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Fetch ``<url>/<name>.tar.gz`` to ``<root>`` and unpack each to ``<original>/<name>``.
 
     Raises UserError if the disk is too small or an archive cannot be had.
     """
     wanted = [name for name in names if not (original / name).is_dir()]
-    _announce(url, wanted, root, patience, say)
+    _announce(url, wanted, root, patience)
     for name in wanted:
         archive = root / f"{name}.tar.gz"
         fetch(f"{url}/{name}.tar.gz", archive, patience)
         unpack(archive, original / name)
 
 
-def _announce(url: str, names: list[str], root: Path, patience: Patience, say: Callable[[str], None]) -> None:
+def _announce(url: str, names: list[str], root: Path, patience: Patience) -> None:
     """Print what will be downloaded; UserError if the disk is too small for it."""
     if not names:
-        say("All archives are unpacked already.")
+        print("All archives are unpacked already.")
         return
     sizes = [remote_size(f"{url}/{name}.tar.gz", patience) for name in names]
     there = sum(
@@ -90,7 +89,7 @@ def _announce(url: str, names: list[str], root: Path, patience: Patience, say: C
     room = "not known" if free is None else f"{free / GIB:.1f} GiB"
     unknown = sum(size is None for size in sizes)
     more = f" and {unknown} archives of unknown size" if unknown else ""
-    say(
+    print(
         f"{len(names)} archives from {url}: {total / GIB:.1f} GiB{more}, of which {there / GIB:.1f} GiB are here. "
         f"Unpacked they take about as much again; free now: {room}. "
         f"At 5 MiB/s the rest takes {max(total - there, 0) / _RATE / 60:.0f} minutes."

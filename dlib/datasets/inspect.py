@@ -33,6 +33,7 @@ from dlib.utils.filesystem import check_folder
 
 BITS = 64
 MAX_DISTANCE = 6  # bits; compression and scaling change fewer bits
+_CHUNK = 2048  # frames that are compared at a time
 _MIN_CONTRAST = 6.0  # gray levels; hashes of flat pictures agree by chance
 
 
@@ -51,16 +52,16 @@ class Hashes:
     values: NDArray[np.int8]
 
 
-def near_duplicates(a: Hashes, b: Hashes, chunk: int = 2048) -> list[tuple[str, str, int]]:
+def near_duplicates(a: Hashes, b: Hashes) -> list[tuple[str, str, int]]:
     """Pairs (name in a, name in b, differing bits) with at most ``MAX_DISTANCE`` differing bits; for each frame of b
     the nearest in a."""
     if not a.names or not b.names:
         return []
     found = []
     values = a.values.astype(np.float32)
-    for start in range(0, len(b.names), chunk):
-        block = b.values[start : start + chunk].astype(np.float32)
-        agreement = block @ values.T  # [chunk, len(a)], BITS - 2 * distance
+    for start in range(0, len(b.names), _CHUNK):
+        block = b.values[start : start + _CHUNK].astype(np.float32)
+        agreement = block @ values.T  # [_CHUNK, len(a)], BITS - 2 * distance
         for i, j in enumerate(agreement.argmax(1)):
             distance = int(BITS - agreement[i, j]) // 2
             if distance <= MAX_DISTANCE:

@@ -65,16 +65,13 @@ class SplitMetadata:
         return replace(self, ids=[self.ids[i] for i in kept], labels=self.labels[kept])
 
 
-def read_split(
-    data_dir: Path, metadata_dir: Path, split: str, num_classes: int | None = None, check_files: bool = True
-) -> SplitMetadata:
+def read_split(data_dir: Path, metadata_dir: Path, split: str, check_files: bool = True) -> SplitMetadata:
     """Reads ``<metadata_dir>/<split>`` and checks it.
 
     Args:
         data_dir: the dataset's folder, which ids are relative to.
         metadata_dir: folder of the splits and of ``class_id.yaml``.
         split: name of the split's folder; ids of ``train`` are shots, all others' are frames.
-        num_classes: expected number of classes; None: as the metadata says.
         check_files: also check that every id exists and does not leave ``data_dir`` through a link.
     One warning says how many boxes reach beyond their frame; they are kept as they are.
     Raises UserError with file, line and reason at the first fault.
@@ -86,7 +83,7 @@ def read_split(
         )
     ids = _read_ids(folder / IDS_FILE)
     lines = {name: line for line, name in ids}
-    names = _class_names(data_dir, metadata_dir, split, num_classes)
+    names = _class_names(data_dir, metadata_dir, split)
     labels = _read_labels(folder / LABELS_FILE, lines, len(names))
     sizes = _read_sizes(folder / SIZES_FILE, lines, required=split != TRAIN)
     boxes = _read_boxes(folder / BOXES_FILE, lines, sizes)
@@ -255,17 +252,13 @@ def _read_boxes(path: Path, ids: dict[str, int], sizes: dict[str, tuple[int, int
     return {name: np.array(boxes, dtype=np.float64) for name, boxes in found.items()}
 
 
-def _class_names(data_dir: Path, metadata_dir: Path, split: str, num_classes: int | None) -> list[str]:
+def _class_names(data_dir: Path, metadata_dir: Path, split: str) -> list[str]:
     path = metadata_dir / CLASSES_FILE
     if path.is_file():
-        names = _read_class_file(path)
-    elif {data_dir.name, metadata_dir.name} & {YTOV1, YTOV2}:
-        names = list(CLASS_NAMES_YTO)
-    else:
-        names = [str(c) for c in range(num_classes or _count_classes(metadata_dir, split))]
-    if num_classes is not None and num_classes != len(names):
-        raise UserError(f"{path}: the metadata has {len(names)} classes, --num_classes is {num_classes}")
-    return names
+        return _read_class_file(path)
+    if {data_dir.name, metadata_dir.name} & {YTOV1, YTOV2}:
+        return list(CLASS_NAMES_YTO)
+    return [str(c) for c in range(_count_classes(metadata_dir, split))]
 
 
 def _read_class_file(path: Path) -> list[str]:

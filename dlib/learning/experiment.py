@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -173,7 +173,8 @@ class TrainingRun:
         if position.epoch > 0:
             self._conclude_epoch()
         start = time.perf_counter()
-        with self._weights_to_keep():
+        average = self.trainer.average
+        with average.applied_to(self.task.model) if average else nullcontext():
             interval = self.cfg.val_cam_curve_interval
             report = evaluate(
                 self.task.maps, self.data.val, self.cfg, interval, self.stop, "validation", self.val_loader
@@ -182,7 +183,7 @@ class TrainingRun:
             if BEST_LOCALIZATION in improved:
                 self.task.on_new_best()
         for criterion in improved:
-            self.results.set_validation(criterion, report)
+            self.results.content["val"][criterion] = report.to_dict()
         best = self.best.state()
         self.results.add_validation(position.epoch, position.step, report, self.trainer.epoch_means(), best)
         position.validated = True
@@ -272,10 +273,6 @@ class TrainingRun:
         self.events.write("resume", at_step=position.step, checkpoint=str(path))
         logger.info(f"resuming from {path}: epoch {position.epoch}, step {position.step}")
         return True
-
-    def _weights_to_keep(self) -> AbstractContextManager[None]:
-        average = self.trainer.average
-        return average.applied_to(self.task.model) if average else nullcontext()
 
     def _count_seconds(self, kind: str, start: float) -> float:
         now = time.perf_counter()

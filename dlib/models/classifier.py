@@ -141,10 +141,6 @@ class CamClassifier(nn.Module):
             raise TypeError("a WGAP head makes no class maps: use a CAM extractor")
         return self.classification_head.class_maps(features)
 
-    def classifier_parameters(self) -> list[nn.Parameter]:
-        """Parameters of encoder and classification head, each once."""
-        return [*self.encoder.parameters(), *self.classification_head.parameters()]
-
     def freeze_encoder(self) -> None:
         """The encoder gets no gradient and stays in eval mode; its features have no autograd graph."""
         self._freeze(("encoder",))

@@ -61,25 +61,18 @@ def _place_folder(folder: Path, pairs: list[tuple[Path, Path]], copy: bool) -> t
     for source, target in pairs:
         try:
             there = present.get(target.name)
-            if there is None or not _same(source.stat(), there):
-                _place(source, target, copy)
+            if there is None or _stamp(there) != _stamp(source.stat()):
+                # A hard link to a symbolic link would be one that leaves the dataset's folder.
+                original = source.resolve() if source.is_symlink() else source
+                (filesystem.copy if copy else filesystem.link_or_copy)(original, target)
                 missing += 1
         except OSError as error:
             raise UserError(f"{error.filename or source}: {error.strerror}") from error
     return len(pairs), missing
 
 
-def _same(source: os.stat_result, target: os.stat_result) -> bool:
-    return source.st_size == target.st_size and source.st_mtime_ns == target.st_mtime_ns
-
-
-def _place(source: Path, target: Path, copy: bool) -> None:
-    if source.is_symlink():  # a hard link to it would be a symbolic link that leaves the dataset's folder
-        source = source.resolve()
-    if copy:
-        filesystem.copy(source, target)
-    else:
-        filesystem.link_or_copy(source, target)
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
 
 
 def build_parser(name: str, doc: str | None) -> CommandParser:
@@ -119,7 +112,10 @@ def build_dataset(
     """Build the tree ``dst`` and the folds; print what was fixed, and the counts."""
     classes, splits, notes = build(src, dst, copy, max(workers, 1))
     write_folds(metadata, classes, splits)
-    _print_notes(notes)
+    for note in notes[:_MAX_NOTES]:
+        print(f"Fixed: {note}")
+    if len(notes) > _MAX_NOTES:
+        print(f"Fixed: {len(notes) - _MAX_NOTES} more")
     differing = check_tree(dst, metadata, known, decode=False)
     if differing:
         print(f"Warning: {_difference(dst, differing)}")
@@ -143,13 +139,6 @@ def demo_items(
 
 def _difference(dst: Path, splits: list[str]) -> str:
     return f"{dst}: counts differ from the known ones in {', '.join(splits)}; a source is incomplete"
-
-
-def _print_notes(notes: list[str]) -> None:
-    for note in notes[:_MAX_NOTES]:
-        print(f"Fixed: {note}")
-    if len(notes) > _MAX_NOTES:
-        print(f"Fixed: {len(notes) - _MAX_NOTES} more")
 
 
 def check_tree(data_dir: Path, metadata_dir: Path, known: Known | None, decode: bool) -> list[str]:
