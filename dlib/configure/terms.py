@@ -16,51 +16,31 @@ from dlib.configure.flag import flag
 
 @dataclass(frozen=True)
 class TermRow:
-    """One loss term.
+    """One loss term; ``options``: the class's other arguments, each with the flag of the same type that gives it."""
 
-    Attributes:
-        name: the switch ``--NAME``, and the term in losses and logs.
-        title: the term in the report.
-        help: what the switch does.
-        loss: its class, a ``dlib.losses.Term``, as ``module:Class``.
-        weight_flag, weight: the flag of λ and its default.
-        start_flag, end_flag: the flags of the first and the last epoch; None: on in every epoch.
-        options: the class's other arguments, each with the flag that gives its value; both have the same type.
-        group: the group of flags that has the term's flags.
-        task: the task that has the term.
-    """
-
-    name: str
-    title: str
-    help: str
-    loss: str
-    weight_flag: str
-    weight: float = 1.0
-    start_flag: str | None = None
-    end_flag: str | None = None
+    name: str  # the switch --NAME, and the term in losses and logs
+    title: str  # in the report
+    help: str  # what the switch does
+    loss: str  # its class, a dlib.losses.Term, as module:Class
+    weight_flag: str  # of λ
+    weight: float = 1.0  # the default of λ
+    start_flag: str | None = None  # of the first epoch; None: on from the start
+    end_flag: str | None = None  # of the last epoch; None: on to the end
     options: Mapping[str, str] = field(default_factory=dict)
-    group: str = "SizeFlags"
-    task: str = COLOCAM
+    group: str = "SizeFlags"  # of flags, which has the term's flags
+    task: str = COLOCAM  # that has the term
 
 
 @dataclass(frozen=True)
 class TermSettings:
-    """What the flags say about one term: see ``Config.term``.
-
-    Attributes:
-        row: the term.
-        on: whether it is part of the loss.
-        weight: λ.
-        start_epoch, end_epoch: first and last epoch; the first of all is 1, -1: no end.
-        options: the class's other arguments.
-    """
+    """What the flags say about one term: see ``Config.term``."""
 
     row: TermRow
-    on: bool
-    weight: float
-    start_epoch: int
-    end_epoch: int
-    options: dict[str, Any]
+    on: bool  # whether it is part of the loss
+    weight: float  # λ
+    start_epoch: int  # epochs count from 1
+    end_epoch: int  # the last one; -1: no end
+    options: dict[str, Any]  # the class's other arguments
 
 
 # In the order in which the losses are added up.

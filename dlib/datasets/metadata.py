@@ -29,24 +29,17 @@ _NUMBER = re.compile(r"[+-]?([0-9]{1,12}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2
 class SplitMetadata:
     """One split of a dataset, checked.
 
-    Attributes:
-        split: train, val, test or another folder of the folds.
-        ids: shots (train) or frames, paths relative to the dataset's folder, in the order of the file.
-        labels: int64 [len(ids)].
-        sizes: (width, height) of each frame; empty for train.
-        boxes: float64 [n, 4] x0, y0, x1, y1 in pixels of the stored frame, as annotated: a box may reach beyond its
-            frame, so that values may be negative or larger than its size. Frames of unknown box are absent.
-        class_names: name of class 0, 1, …
-        folder: where the split's files are.
+    ``boxes`` are x0, y0, x1, y1 in pixels of the stored frame, as annotated: a box may reach beyond its frame, so that
+    values may be negative or larger than its size. Frames of unknown box are absent.
     """
 
-    split: str
-    ids: list[str]
-    labels: np.ndarray
-    sizes: dict[str, tuple[int, int]]
-    boxes: dict[str, np.ndarray]
-    class_names: list[str]
-    folder: Path
+    split: str  # train, val, test or another folder of the folds
+    ids: list[str]  # shots (train) or frames, relative to the dataset's folder, in the order of the file
+    labels: np.ndarray  # int64 [len(ids)]
+    sizes: dict[str, tuple[int, int]]  # (width, height) of each frame; empty for train
+    boxes: dict[str, np.ndarray]  # float64 [n, 4] of each frame
+    class_names: list[str]  # of class 0, 1, …
+    folder: Path  # where the split's files are
 
     @property
     def num_classes(self) -> int:

@@ -25,21 +25,13 @@ __all__ = ["Frame", "Source", "open_source"]
 
 @dataclass
 class Source:
-    """Frames one after the other, once.
+    """Frames one after the other, once."""
 
-    Attributes:
-        name: for messages.
-        kind: video, folder, image or camera.
-        rate: frames per second.
-        count: number of frames, if it is known before reading.
-        files: the files that are read; empty for a camera.
-    """
-
-    name: str
-    kind: str
-    rate: Fraction
-    count: int | None
-    files: tuple[Path, ...]
+    name: str  # for messages
+    kind: str  # video, folder, image or camera
+    rate: Fraction  # frames per second
+    count: int | None  # number of frames, if it is known before reading
+    files: tuple[Path, ...]  # that are read; empty for a camera
     _frames: Callable[[], Iterator[Frame]]
     _reader: VideoReader | None = None
 

@@ -21,15 +21,7 @@ _REQUIRED = ("encoder_name", "num_classes", "spatial_pooling")
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Arguments of a network, by the names of the flags.
-
-    Attributes:
-        encoder_name: a name of ``dlib.configure.constants.ENCODERS``.
-        num_classes: C >= 1.
-        head: options of the classification head.
-        in_channels: 3.
-        scale_in: see ``CamClassifier``.
-    """
+    """Arguments of a network, by the names of the flags: see ``CamClassifier``."""
 
     encoder_name: str
     num_classes: int
