@@ -335,9 +335,9 @@ def test_boxes_without_a_video_say_what_to_do(tmp_path: Path) -> None:
 
 def test_videos_of_one_name_in_two_folders(tmp_path: Path) -> None:
     annotations = Annotations()
-    annotations.know_videos(["dog/a.mp4", "dog/trip/a.mp4", "dog/trip/b.mp4"])
     for video in ("dog/a.mp4", "dog/trip/a", "x/dog/trip/a.mp4", "dog/b"):
         annotations.add(video, "1", [1, 1, 2, 2], relative=False)
+    annotations.know_videos(["dog/a.mp4", "dog/trip/a.mp4", "dog/trip/b.mp4"])
     assert annotations.names_of("dog/a.mp4") == ["dog/a.mp4"]
     assert annotations.names_of("dog/trip/a.mp4") == ["dog/trip/a", "x/dog/trip/a.mp4"]
     assert annotations.names_of("dog/trip/b.mp4") == ["dog/b"]

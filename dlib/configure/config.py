@@ -22,7 +22,7 @@ from dlib.configure.constants import TASKS, YTOV1, YTOV2, pooling_of_method, spe
 from dlib.configure.flag import Flag, nearest, shorten
 from dlib.configure.reference import help_text
 from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
-from dlib.configure.table import FLAGS, Flags
+from dlib.configure.table import FLAGS, Flags, spelled
 from dlib.utils.errors import UsageError, UserError
 
 
@@ -102,6 +102,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             raise UsageError(f"{source}expected one flag with one value")
         values[key.value] = convert(key.value, value.value, source)
     return values
+
+
+def saved_flags(path: Path) -> dict[str, Any] | None:
+    """The values in a ``config.yml``, unchecked, spelled as this version does; None: it cannot be read."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+    return spelled(found) if isinstance(found, dict) else None
 
 
 def compose_yaml(path: Path, title: str) -> yaml.Node | None:

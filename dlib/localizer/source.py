@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,21 +33,9 @@ class Source:
     count: int | None  # number of frames, if it is known before reading
     files: tuple[Path, ...]  # that are read; empty for a camera
     _frames: Callable[[], Iterator[Frame]]
-    _reader: VideoReader | None = None
-
-    @property
-    def damaged(self) -> int:
-        """How many frames or packets could not be decoded so far."""
-        return self._reader.damaged if self._reader else 0
-
-    @property
-    def aspect(self) -> Fraction:
-        """Width of a pixel over its height, known with the first frame."""
-        return self._reader.aspect if self._reader else Fraction(1)
-
-    def notes(self) -> list[str]:
-        """What the user should know of the frames read so far, a line for each."""
-        return self._reader.notes() if self._reader else []
+    reader: VideoReader = field(
+        default_factory=lambda: VideoReader(Path())
+    )  # tells about the frames read so far
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises UserError when nothing can be decoded."""
