@@ -10,6 +10,7 @@ from dlib.configure.table import FLAGS, Flags
 from dlib.configure.terms import TERMS, terms_of
 from dlib.utils.cards import card_names
 from dlib.utils.errors import UsageError
+from dlib.utils.lazy import load_object
 
 # Flags whose text becomes part of a folder's or file's name.
 _NAMES = ("exp_id", "dataset", "debug_subfolder")
@@ -21,6 +22,7 @@ def check_config(cfg: Flags) -> None:
     for faults in (_of_names, _of_model, _of_data, _of_training, _of_terms):
         for fault in faults(cfg):
             raise UsageError(fault)
+    _check_task(cfg)
 
 
 def _of_names(cfg: Flags) -> Iterator[str]:
@@ -103,22 +105,12 @@ def _of_terms(cfg: Flags) -> Iterator[str]:
                 f"--{term.row.end_flag} {term.end_epoch}: must be -1 (no end), or not earlier than"
                 f" --{term.row.start_flag} {term.start_epoch}"
             )
-    for name in ("crf_clc_scale", "rgb_jcrf_clc_scale"):
-        if cfg.crop_size * getattr(cfg, name) < 1:
-            yield f"--{name} {getattr(cfg, name)}: leaves no pixel of --crop_size {cfg.crop_size}"
-    for name in ("sl_clc_ksz", "sl_clc_fg_erode_k"):
-        if getattr(cfg, name) % 2 == 0:
-            yield f"--{name} {getattr(cfg, name)}: expected an odd number"
+        scale = term.options.get("scale_factor", 1.0)
+        if cfg.crop_size * scale < 1:
+            yield f"--{term.row.options['scale_factor']} {scale}: leaves no pixel of --crop_size {cfg.crop_size}"
     ignored = cfg.seg_ignore_idx
     if ignored in (0, 1):
         yield f"--seg_ignore_idx {ignored}: 0 and 1 are background and foreground; give another number"
-    seeds, joint = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on
-    if seeds and cfg.sl_clc_min_t > cfg.sl_clc_knn_t:
-        yield f"--sl_clc_min_t {cfg.sl_clc_min_t}: must not be larger than --sl_clc_knn_t {cfg.sl_clc_knn_t}"
-    if cfg.rgb_jcrf_clc_input_re_dim == 0:
-        yield "--rgb_jcrf_clc_input_re_dim 0: expected -1 (all channels) or at least 1"
-    if joint and cfg.rgb_jcrf_clc_seed_agreement and not seeds:
-        yield "--rgb_jcrf_clc_seed_agreement True: needs seeds, --sl_clc True"
 
 
 def config_warnings(cfg: Flags) -> list[str]:
@@ -130,8 +122,7 @@ def _warnings(cfg: Flags) -> Iterator[str]:
     for flag in FLAGS.values():
         if flag.no_effect and getattr(cfg, flag.name) != flag.default:
             yield f"--{flag.name} {getattr(cfg, flag.name)} has no effect: {flag.no_effect}"
-    if terms_of(cfg.task):
-        yield from _term_warnings(cfg)
+    yield from _check_task(cfg)
     foreign = [row for row in TERMS.values() if row.task != cfg.task and cfg.term(row.name).on]
     if foreign:
         yield f"--{foreign[0].name} True has no effect: this loss term belongs to --task {foreign[0].task}"
@@ -145,19 +136,8 @@ def _warnings(cfg: Flags) -> Iterator[str]:
         yield "--std_label_smooth True has no effect with --std_label_smooth_e 0"
 
 
-def _term_warnings(cfg: Flags) -> Iterator[str]:
-    seeds, joint, frames = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on, cfg.sample_n_from_seq
-    if joint and frames < 2:
-        yield "--rgb_jcrf_clc True has no effect with --sample_n_from_seq 1: it needs 2 or more frames of a shot"
-    if joint and frames > cfg.batch_size:
-        yield (
-            f"--sample_n_from_seq {frames} is more than --batch_size {cfg.batch_size}:"
-            " the frames of a shot are split over several minibatches"
-        )
-    if seeds and cfg.sl_clc_min_t > 0 and cfg.sl_clc_seed_epoch_switch_uniform == -1:
-        yield (
-            "--sl_clc_min_t has no effect without --sl_clc_seed_epoch_switch_uniform: sl_clc_knn_t then never falls"
-        )
-    method = cfg.sl_clc_roi_method
-    if seeds and method != "roi_all" and not cfg.sl_clc_use_roi:
-        yield f"--sl_clc_roi_method {method} has no effect on seeds: --sl_clc_use_roi is False"
+def _check_task(cfg: Flags) -> list[str]:
+    """The task's own check."""
+    name = TASKS[cfg.task].check
+    lines: list[str] = load_object(name)(cfg) if name else []
+    return lines

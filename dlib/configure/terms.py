@@ -7,10 +7,10 @@ Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from dlib.configure.constants import COLOCAM
+from dlib.configure.constants import COLOCAM, F_CL, TCAM
 from dlib.configure.flag import flag
 
 
@@ -43,38 +43,40 @@ class TermSettings:
     options: dict[str, Any]  # the class's other arguments
 
 
+def _row(name: str, like: TermRow | None = None, **fields: Any) -> TermRow:
+    """The term ``name``, whose flags are NAME_lambda, NAME_start_ep and NAME_end_ep unless ``fields`` say otherwise.
+
+    Args:
+        like: a term of another task that gives all other fields.
+    """
+    flags = {"weight_flag": f"{name}_lambda", "start_flag": f"{name}_start_ep", "end_flag": f"{name}_end_ep"}
+    values = {"name": name, **flags, **fields}
+    return replace(like, **values) if like else TermRow(**values)
+
+
 # In the order in which the losses are added up.
 _ROWS = (
-    TermRow(
+    _row(
         "sl_clc",
         title="Seeds",
         help="seeds: train the maps on pixels that CAMs mark as foreground or background",
         loss="dlib.losses.colocam:SelfLearning",
-        weight_flag="sl_clc_lambda",
-        start_flag="sl_clc_start_ep",
-        end_flag="sl_clc_end_ep",
         options={"ignore_index": "seg_ignore_idx", "balance": "sl_clc_balance"},
         group="SeedFlags",
     ),
-    TermRow(
+    _row(
         "soft_cam_clc",
         title="Soft CAM",
         help="soft CAM: the maps follow the CAM in every pixel, with or without seeds",
         loss="dlib.losses.colocam:SoftCam",
-        weight_flag="soft_cam_clc_lambda",
-        start_flag="soft_cam_clc_start_ep",
-        end_flag="soft_cam_clc_end_ep",
         group="SeedFlags",
     ),
-    TermRow(
+    _row(
         "crf_clc",
         title="Dense CRF",
         help="dense CRF: pixels of a frame that are near in place and colour get the same label",
         loss="dlib.losses.colocam:ConRanField",
-        weight_flag="crf_clc_lambda",
         weight=2e-09,
-        start_flag="crf_clc_start_ep",
-        end_flag="crf_clc_end_ep",
         options={
             "sigma_rgb": "crf_clc_sigma_rgb",
             "sigma_xy": "crf_clc_sigma_xy",
@@ -83,15 +85,12 @@ _ROWS = (
         },
         group="CrfFlags",
     ),
-    TermRow(
+    _row(
         "rgb_jcrf_clc",
         title="Joint colour CRF",
         help="joint colour CRF: pixels of like colour in the frames of a shot get the same label",
         loss="dlib.losses.colocam:RgbJointConRanField",
-        weight_flag="rgb_jcrf_clc_lambda",
         weight=2e-09,
-        start_flag="rgb_jcrf_clc_start_ep",
-        end_flag="rgb_jcrf_clc_end_ep",
         options={
             "sigma_rgb": "rgb_jcrf_clc_sigma_rgb",
             "scale_factor": "rgb_jcrf_clc_scale",
@@ -104,54 +103,99 @@ _ROWS = (
         },
         group="JointCrfFlags",
     ),
-    TermRow(
+    _row(
         "max_sizepos_clc",
         title="Size prior",
         help="size prior: neither foreground nor background may vanish from a map",
         loss="dlib.losses.colocam:MaxSizePositive",
-        weight_flag="max_sizepos_clc_lambda",
-        start_flag="max_sizepos_clc_start_ep",
-        end_flag="max_sizepos_clc_end_ep",
     ),
-    TermRow(
+    _row(
         "min_entropy_clc",
         title="Entropy",
         help="entropy: every pixel is clearly foreground or background",
         loss="dlib.losses.colocam:Entropy",
-        weight_flag="min_entropy_clc_lambda",
-        start_flag="min_entropy_clc_start_ep",
-        end_flag="min_entropy_clc_end_ep",
     ),
-    TermRow(
+    _row(
         "size_bg_g_fg_clc",
         title="Background larger",
         help="the background is larger than the foreground",
         loss="dlib.losses.colocam:BgSizeGreaterFg",
-        weight_flag="size_bg_g_fg_clc_lambda",
-        start_flag="size_bg_g_fg_clc_start_ep",
-        end_flag="size_bg_g_fg_clc_end_ep",
     ),
-    TermRow(
+    _row(
         "sizefg_tmp_clc",
         title="Foreground size",
         help="the foreground is as large as the CAM's region of interest (ROI)",
         loss="dlib.losses.colocam:FgSize",
-        weight_flag="sizefg_tmp_clc_lambda",
-        start_flag="sizefg_tmp_clc_start_ep",
-        end_flag="sizefg_tmp_clc_end_ep",
         options={"eps": "sizefg_tmp_clc_eps"},
     ),
-    TermRow(
+    _row(
         "empty_out_bb_clc",
         title="Empty outside ROI",
         help="no foreground outside the bounding box of the CAM's region of interest (ROI)",
         loss="dlib.losses.colocam:EmptyOutsideBbox",
-        weight_flag="empty_out_bb_clc_lambda",
-        start_flag="empty_out_bb_clc_start_ep",
-        end_flag="empty_out_bb_clc_end_ep",
     ),
 )
-TERMS: dict[str, TermRow] = {row.name: row for row in _ROWS}
+_COLOCAM: dict[str, TermRow] = {row.name: row for row in _ROWS}
+
+
+def _tcam(name: str, like: str, group: str = "TcamTermFlags", **fields: Any) -> TermRow:
+    return _row(name, _COLOCAM[like], group=group, task=TCAM, **fields)
+
+
+def _fcam(name: str, like: str, **fields: Any) -> TermRow:
+    return _row(name, _COLOCAM[like], group="FcamFlags", task=F_CL, **fields)
+
+
+# Terms of other tasks that are like one of CoLo-CAM's, under other names.
+_OTHERS = (
+    _tcam("sl_tc", "sl_clc", "TcamSeedFlags", options={"ignore_index": "seg_ignore_idx"}),
+    _tcam(
+        "crf_tc",
+        "crf_clc",
+        options={
+            "sigma_rgb": "crf_tc_sigma_rgb",
+            "sigma_xy": "crf_tc_sigma_xy",
+            "scale_factor": "crf_tc_scale",
+            "backend": "crf_backend",
+        },
+    ),
+    _tcam(
+        "rgb_jcrf_tc",
+        "rgb_jcrf_clc",
+        options={
+            "sigma_rgb": "rgb_jcrf_tc_sigma_rgb",
+            "scale_factor": "rgb_jcrf_tc_scale",
+            "backend": "crf_backend",
+        },
+    ),
+    _tcam("max_sizepos_tc", "max_sizepos_clc"),
+    _tcam("size_bg_g_fg_tc", "size_bg_g_fg_clc"),
+    _tcam("sizefg_tmp_tc", "sizefg_tmp_clc", options={"eps": "sizefg_tmp_tc_eps"}),
+    _tcam("empty_out_bb_tc", "empty_out_bb_clc"),
+    _fcam(
+        "sl_fc",
+        "sl_clc",
+        start_flag="sl_start_ep",
+        end_flag="sl_end_ep",
+        options={"ignore_index": "seg_ignore_idx"},
+    ),
+    _fcam(
+        "crf_fc",
+        "crf_clc",
+        weight_flag="crf_lambda",
+        start_flag="crf_start_ep",
+        end_flag="crf_end_ep",
+        options={
+            "sigma_rgb": "crf_sigma_rgb",
+            "sigma_xy": "crf_sigma_xy",
+            "scale_factor": "crf_scale",
+            "backend": "crf_backend",
+        },
+    ),
+    _fcam("max_sizepos_fc", "max_sizepos_clc"),
+    _fcam("entropy_fc", "min_entropy_clc", start_flag=None, end_flag=None),
+)
+TERMS: dict[str, TermRow] = {row.name: row for row in (*_ROWS, *_OTHERS)}
 
 # Losses without a switch: the only loss of a classifier, and that of an encoder that is trained with the maps.
 _OTHER_TITLES = {"classification": "Classification", "class": "Classification"}
@@ -197,8 +241,10 @@ def _flags_of_row(row: TermRow) -> dict[str, tuple[type, Any]]:
         ),
     }
     if row.start_flag:
-        start = flag(0, "first epoch in which this term is on; epochs count from 1", ge=0)
-        flags[row.start_flag] = (int, start)
+        flags[row.start_flag] = (
+            int,
+            flag(0, "first epoch in which this term is on; epochs count from 1", ge=0),
+        )
     if row.end_flag:
         flags[row.end_flag] = (int, flag(-1, "last epoch in which this term is on; -1: no end", ge=-1))
     return flags
