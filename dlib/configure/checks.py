@@ -139,5 +139,4 @@ def _warnings(cfg: Flags) -> Iterator[str]:
 def _check_task(cfg: Flags) -> list[str]:
     """The task's own check."""
     name = TASKS[cfg.task].check
-    lines: list[str] = load_object(name)(cfg) if name else []
-    return lines
+    return list(load_object(name)(cfg)) if name else []

@@ -54,6 +54,16 @@ def _row(name: str, like: TermRow | None = None, **fields: Any) -> TermRow:
     return replace(like, **values) if like else TermRow(**values)
 
 
+def _crf_options(flags: str) -> dict[str, str]:
+    """Options of a dense CRF, from the flags whose names begin with ``flags``."""
+    own = {
+        "sigma_rgb": f"{flags}_sigma_rgb",
+        "sigma_xy": f"{flags}_sigma_xy",
+        "scale_factor": f"{flags}_scale",
+    }
+    return {**own, "backend": "crf_backend"}
+
+
 # In the order in which the losses are added up.
 _ROWS = (
     _row(
@@ -77,12 +87,7 @@ _ROWS = (
         help="dense CRF: pixels of a frame that are near in place and colour get the same label",
         loss="dlib.losses.colocam:ConRanField",
         weight=2e-09,
-        options={
-            "sigma_rgb": "crf_clc_sigma_rgb",
-            "sigma_xy": "crf_clc_sigma_xy",
-            "scale_factor": "crf_clc_scale",
-            "backend": "crf_backend",
-        },
+        options=_crf_options("crf_clc"),
         group="CrfFlags",
     ),
     _row(
@@ -149,16 +154,7 @@ def _fcam(name: str, like: str, **fields: Any) -> TermRow:
 # Terms of other tasks that are like one of CoLo-CAM's, under other names.
 _OTHERS = (
     _tcam("sl_tc", "sl_clc", "TcamSeedFlags", options={"ignore_index": "seg_ignore_idx"}),
-    _tcam(
-        "crf_tc",
-        "crf_clc",
-        options={
-            "sigma_rgb": "crf_tc_sigma_rgb",
-            "sigma_xy": "crf_tc_sigma_xy",
-            "scale_factor": "crf_tc_scale",
-            "backend": "crf_backend",
-        },
-    ),
+    _tcam("crf_tc", "crf_clc", options=_crf_options("crf_tc")),
     _tcam(
         "rgb_jcrf_tc",
         "rgb_jcrf_clc",
@@ -185,12 +181,7 @@ _OTHERS = (
         weight_flag="crf_lambda",
         start_flag="crf_start_ep",
         end_flag="crf_end_ep",
-        options={
-            "sigma_rgb": "crf_sigma_rgb",
-            "sigma_xy": "crf_sigma_xy",
-            "scale_factor": "crf_scale",
-            "backend": "crf_backend",
-        },
+        options=_crf_options("crf"),
     ),
     _fcam("max_sizepos_fc", "max_sizepos_clc"),
     _fcam("entropy_fc", "min_entropy_clc", start_flag=None, end_flag=None),
