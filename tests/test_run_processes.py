@@ -250,7 +250,7 @@ GRADIENTS = """
 import sys
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
-from dlib.configure.config import parse_args
+from dlib.configure.config import experiment_dir, parse_args
 from dlib.datasets.splits import load_data
 from dlib.learning.experiment import TrainingRun, locked
 from dlib.learning.folder import ExperimentFolder
@@ -259,7 +259,7 @@ from dlib.utils.timing import StepClock
 
 cfg, device = parse_args(sys.argv[2:]), torch.device("cpu")
 with distributed.process_group("gloo", cfg.local_world_size, "", device):
-    data, folder = load_data(cfg), ExperimentFolder.of(cfg)
+    data, folder = load_data(cfg), ExperimentFolder(experiment_dir(cfg))
     cfg = cfg.replace(num_classes=len(data.classes))
     with locked(folder, cfg):
         experiment = TrainingRun(cfg, folder, data, device)

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build.builder import build_command, build_parser, demo_items, place_files
+from dlib.datasets.build.builder import builder_command, demo_items, place_files
 from dlib.datasets.build.folds import Box, Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.build.matfiles import read_sticks
 from dlib.utils.errors import UserError
@@ -171,14 +169,7 @@ def repair_box(box: list[float], size: tuple[int, int], frame: str, notes: list[
     return (x0, y0, x1, y1)
 
 
-def parser() -> CommandParser:
-    return build_parser("build-v1", __doc__)
-
-
-@command(stopped=AGAIN)
-def main(arguments: Sequence[str]) -> None:
-    build_command(parser(), arguments, build, KNOWN)
-
+parser, main = builder_command("build-v1", __doc__, build, KNOWN)
 
 if __name__ == "__main__":
     sys.exit(main())

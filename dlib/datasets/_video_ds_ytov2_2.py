@@ -14,16 +14,14 @@ import re
 import sys
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build.builder import build_command, build_parser, demo_items, place_files
+from dlib.datasets.build.builder import builder_command, demo_items, place_files
 from dlib.datasets.build.folds import Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.build.matfiles import load_variable, read_frame_boxes
 from dlib.utils.errors import UserError
@@ -185,14 +183,7 @@ def shots_of(src: Path, frames: ClassFrames, videos: set[int]) -> dict[Path, lis
     }
 
 
-def parser() -> CommandParser:
-    return build_parser("build-v2", __doc__)
-
-
-@command(stopped=AGAIN)
-def main(arguments: Sequence[str]) -> None:
-    build_command(parser(), arguments, build, KNOWN)
-
+parser, main = builder_command("build-v2", __doc__, build, KNOWN)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dlib.configure.config import Config
+from dlib.configure.config import Config, experiment_dir
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.datasets.splits import Data, build_train_loader, load_data
 from dlib.learning.best import BestModels
@@ -40,7 +40,7 @@ def run(cfg: Config) -> None:
     device = distributed.device_of_process(cfg.device, cfg.cudaid, cfg.local_rank)
     with distributed.process_group(cfg.dist_backend, cfg.local_world_size, cfg.init_method, device):
         start_logging(None, distributed.is_main(), cfg.verbose, cfg.progress)
-        folder = ExperimentFolder.of(cfg)
+        folder = ExperimentFolder(experiment_dir(cfg))
         if distributed.broadcast_object(folder.passed):
             logger.info(
                 f"finished before: {folder.path / 'passed.txt'} is there; another --exp_id starts a new run"

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from dlib.configure.config import Config, experiment_dir, saved_flags
+from dlib.configure.config import Config, saved_flags
 from dlib.utils import environment
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
@@ -30,10 +30,6 @@ class ExperimentFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
-
-    @classmethod
-    def of(cls, cfg: Config) -> ExperimentFolder:
-        return cls(experiment_dir(cfg))
 
     def lock(self) -> None:
         """Claim the folder, and remove half-written files of a run that was killed.

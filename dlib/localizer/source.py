@@ -120,15 +120,16 @@ def _picture(path: Path) -> Frame:
 
 @contextmanager
 def _camera(number: int) -> Iterator[Source]:
+    absent = UserError(f"camera {number} cannot be opened; give another number, or a file")
     if not 0 <= number < _CAMERAS:
-        raise UserError(f"camera {number} cannot be opened; give another number, or a file")
+        raise absent
     # OpenCV would print its own lines before the message below.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(number)
     cv2.utils.logging.setLogLevel(level)
     try:
         if not capture.isOpened():
-            raise UserError(f"camera {number} cannot be opened; give another number, or a file")
+            raise absent
         told = capture.get(cv2.CAP_PROP_FPS)
         rate = Fraction(told).limit_denominator(1001) if 1 <= told <= 1000 else _CAMERA_RATE
 

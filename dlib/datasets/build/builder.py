@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dlib.commands import CommandParser
+from dlib.commands import AGAIN, CommandParser, command
+from dlib.commands.door import Main
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.build.folds import FOLDS_ROOT, Item, image_size, write_folds
 from dlib.datasets.metadata import CLASS_NAMES_YTO, SplitMetadata, read_split
@@ -75,35 +76,38 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def build_parser(name: str, doc: str | None) -> CommandParser:
-    """The flags of a builder, which is the command ``name``."""
-    parser = CommandParser(name, doc)
-    parser.add_argument("--src", type=Path, help="folder of the unpacked original archives")
-    parser.add_argument("--dst", type=Path, help="the dataset's folder; v1.0: --src itself if left out")
-    parser.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<name of --dst>)")
-    parser.add_argument("--copy", action="store_true", help="copy the frames instead of linking them")
-    parser.add_argument("--num_workers", type=int, default=min(8, 2 * (os.cpu_count() or 1)), help="threads")
-    parser.add_argument("--check", action="store_true", help="only verify the tree and the folds in --dst")
-    return parser
+def builder_command(
+    name: str, doc: str | None, build: Builder, known: Known
+) -> tuple[Callable[[], CommandParser], Main]:
+    """``parser`` and ``main`` of the builder that is the command ``name``: build, or with --check only verify."""
 
+    def parser() -> CommandParser:
+        p = CommandParser(name, doc)
+        p.add_argument("--src", type=Path, help="folder of the unpacked original archives")
+        p.add_argument("--dst", type=Path, help="the dataset's folder; v1.0: --src itself if left out")
+        p.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<name of --dst>)")
+        p.add_argument("--copy", action="store_true", help="copy the frames instead of linking them")
+        p.add_argument("--num_workers", type=int, default=min(8, 2 * (os.cpu_count() or 1)), help="threads")
+        p.add_argument("--check", action="store_true", help="only verify the tree and the folds in --dst")
+        return p
 
-def build_command(parser: CommandParser, arguments: Sequence[str], build: Builder, known: Known) -> None:
-    """Parse the command line, build (or with --check only verify) and print the counts."""
-    args = parser.read(arguments)
-    if args.dst is None and args.src is None:
-        parser.error("--src is needed" if not args.check else "--dst is needed")
-    dst = args.dst or args.src
-    metadata = args.metadata or FOLDS_ROOT / dst.resolve().name
-    check_folder("--dst", dst)
-    check_folder("--metadata", metadata)
-    if args.check:
-        differing = check_tree(dst, metadata, known, decode=True)
-        if differing:
+    @command(stopped=AGAIN)
+    def main(arguments: Sequence[str]) -> None:
+        args = parser().read(arguments)
+        if args.dst is None and args.src is None:
+            parser().error("--src is needed" if not args.check else "--dst is needed")
+        dst = args.dst or args.src
+        metadata = args.metadata or FOLDS_ROOT / dst.resolve().name
+        check_folder("--dst", dst)
+        check_folder("--metadata", metadata)
+        if not args.check:
+            if args.src is None:
+                parser().error("--src is needed")
+            build_dataset(build, known, args.src, dst, metadata, args.copy, args.num_workers)
+        elif differing := check_tree(dst, metadata, known, decode=True):
             raise UserError(_difference(dst, differing))
-        return
-    if args.src is None:
-        parser.error("--src is needed")
-    build_dataset(build, known, args.src, dst, metadata, args.copy, args.num_workers)
+
+    return parser, main
 
 
 def build_dataset(
