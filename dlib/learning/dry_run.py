@@ -78,7 +78,7 @@ def _measure(
         # The stored CAMs may not exist yet; any map costs the same.
         batch = replace(batch, cams=torch.rand(len(batch), cfg.crop_size, cfg.crop_size))
         batch = batch.to(task.device)
-        seconds.append(_seconds(task.device, partial(_train_on, task, batch)))
+        seconds.append(seconds_of(task.device, partial(_train_on, task, batch)))
     task.model.zero_grad(set_to_none=True)
     task.model.eval()
     count = min(cfg.eval_batch_size or cfg.batch_size, len(data.val))
@@ -103,10 +103,10 @@ def _train_on(task: Task, batch: Batch) -> None:
 
 def _per_frame(task: Task, frames: Batch, work: Callable[[], Any]) -> float:
     """Seconds of ``work`` per frame of ``frames``, from the second of two passes: the first has one-time costs."""
-    return min(_seconds(task.device, work) for _ in range(2)) / len(frames)
+    return min(seconds_of(task.device, work) for _ in range(2)) / len(frames)
 
 
-def _seconds(device: torch.device, work: Callable[[], Any]) -> float:
+def seconds_of(device: torch.device, work: Callable[[], Any]) -> float:
     """Wall time of ``work``; on CUDA it includes the kernels that are still queued at its end."""
     start = time.perf_counter()
     work()

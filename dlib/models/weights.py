@@ -199,12 +199,9 @@ def _by_part(content: Any) -> Any:
 
 
 def _newest_best_model(folder: Path) -> Path | None:
-    found = {}
-    for file in folder.glob("*_best_model.pth"):
-        step = file.name.removesuffix("_best_model.pth")
-        if step.isdecimal():
-            found[int(step)] = file
-    return found[max(found)] if found else None
+    found = {file.name.removesuffix("_best_model.pth"): file for file in folder.glob("*_best_model.pth")}
+    steps = [step for step in found if step.isdecimal()]
+    return found[max(steps, key=int)] if steps else None
 
 
 def _matching_state(module: nn.Module, part: str, file: Path, state: Any) -> dict[str, Tensor]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from dlib.configure import flags_model, flags_run
 from dlib.configure.config import Config, saved_flags
@@ -53,21 +51,12 @@ def refuse_changed(saved: Path, wanted: Config, title: str, evaluation: bool = F
         raise UserError(f"{saved}: cannot be read as flags; give another --out, or remove its folder")
     # The folds decide the number of classes unless the study gives it.
     ignored = ignored | ({"num_classes"} - wanted.explicit)
-    if changed := _first_change(before, wanted, ignored):
-        name, old, new = changed
-        raise UserError(
-            f"{title}: {saved.parent} was made with --{name} {old}{of}, the study says {new}; give another --out, "
-            "or remove that folder"
-        )
-
-
-def _first_change(
-    before: dict[str, Any], wanted: Config, ignored: Collection[str]
-) -> tuple[str, Any, Any] | None:
     values = wanted.to_dict()
     # Given flags first: others, such as spatial_pooling, follow from them.
-    for name in sorted(set(FLAGS) - set(ignored), key=lambda name: name not in wanted.explicit):
+    for name in sorted(set(FLAGS) - ignored, key=lambda name: name not in wanted.explicit):
         old = before.get(name, FLAGS[name].default)
         if old != values[name]:
-            return name, old, values[name]
-    return None
+            raise UserError(
+                f"{title}: {saved.parent} was made with --{name} {old}{of}, the study says {values[name]}; give "
+                "another --out, or remove that folder"
+            )
