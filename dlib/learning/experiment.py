@@ -19,6 +19,7 @@ from dlib.learning.evaluation import build_eval_loader, evaluate
 from dlib.learning.folder import ExperimentFolder, command_line
 from dlib.learning.messages import epoch_summary, say_epoch, say_validation, say_what_runs, warn_of_collapse
 from dlib.learning.pictures import draw_examples, draw_progress, draw_test, draw_train_progress
+from dlib.learning.profiling import StepProfile
 from dlib.learning.results import Results, as_text, with_validation_thresholds
 from dlib.learning.tensorboard import open_event_log
 from dlib.learning.trainer import Trainer
@@ -91,6 +92,7 @@ class TrainingRun:
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
         loader.while_waiting = self.stop.while_waiting
         self.trainer = Trainer(cfg, self.task, loader, self.events)
+        self.profile = StepProfile(cfg.profile if distributed.is_main() else 0, folder.path, device)
         self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
             folder.path / "checkpoints", cfg.keep_last_n_checkpoints, folder.path.name
@@ -107,6 +109,8 @@ class TrainingRun:
             intact = self.checkpoints.set_aside_unproven() if distributed.is_main() else None
             more = f"; the same command then resumes from {intact}" if intact else ""
             raise UserError(f"{error}{more}") from error
+        finally:
+            self.profile.close()
 
     def _run(self) -> None:
         """Train, validating after every epoch (and before the first), then test the best weights."""
@@ -138,6 +142,7 @@ class TrainingRun:
     def _train(self, epoch: int) -> None:
         start = time.perf_counter()
         for step in self._steps(epoch):
+            self.profile.step()
             if self.trainer.sound_since_state and distributed.is_main():
                 self.checkpoints.prove()
             stopping = self.stop.agreed()
