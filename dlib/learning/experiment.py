@@ -139,7 +139,7 @@ class Experiment:
     def _train(self, epoch: int) -> None:
         start = time.perf_counter()
         for step in self._steps(epoch):
-            if self.trainer.position.skipped_in_row == 0 and distributed.is_main():
+            if self.trainer.sound_since_state and distributed.is_main():
                 self.checkpoints.prove()
             stopping = self.stop.agreed()
             if stopping or step % self.cfg.checkpoint_save == 0:

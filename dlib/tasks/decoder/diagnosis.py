@@ -46,7 +46,7 @@ def diagnose_maps(inputs: LossInputs, terms: dict[str, Tensor], norms: bool = Tr
     for name, value in terms.items() if norms else ():
         if value.requires_grad:
             (gradient,) = torch.autograd.grad(value, inputs.map_logits, retain_graph=True, allow_unused=True)
-            found[f"grad_norm/{name}"] = torch.zeros(()) if gradient is None else gradient.norm()
+            found[f"grad_norm/{name}"] = value.new_zeros(()) if gradient is None else gradient.norm()
     return found
 
 
