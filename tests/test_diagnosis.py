@@ -245,10 +245,10 @@ def summary(epoch: int, collapsed: float | None, share: float = 0.0) -> dict[str
 
 def test_collapse_is_said_once(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl")
-    warning = CollapseWarning(log)
+    warning = CollapseWarning(log, CoLoCam.advice)
     for epoch, collapsed in enumerate((None, 0.5, 0.6, 1.0)):
         warning.look(summary(epoch, collapsed, 0.97))
-    CollapseWarning(log).look(summary(4, 0.9))  # a run that goes on
+    CollapseWarning(log, CoLoCam.advice).look(summary(4, 0.9))  # a run that goes on
     (said,) = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
     assert (said["event"], said["epoch"], said["step"]) == ("warning", 2, 6)
     assert "60% of the frames are nearly all foreground (mean foreground share 97%)" in said["message"]

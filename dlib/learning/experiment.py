@@ -82,13 +82,13 @@ class Experiment:
         self.stop = StopRequest(device)
         log = folder.path / "log.jsonl" if distributed.is_main() else None
         self.events = open_event_log(log, cfg.tensorboard)
-        self.collapse = CollapseWarning(self.events)
         environment = folder.describe(cfg, device) if distributed.is_main() else {"device": ""}
         say_what_runs(cfg, data, environment, folder.path)
         seed_all(cfg.seed)
         use_deterministic_algorithms(cfg.deterministic)
         self.task = build_task(cfg, data.classes, device)
         self.task.set_sampling(data.train)
+        self.collapse = CollapseWarning(self.events, self.task.advice)
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
         loader.while_waiting = self.stop.while_waiting
         self.trainer = Trainer(cfg, self.task, loader, self.events)

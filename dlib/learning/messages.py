@@ -87,8 +87,9 @@ def say_validation(epoch: int, report: LocalizationReport, improved: list[str]) 
 class CollapseWarning:
     """Warns once if the maps have become all foreground or all background, and says what to change."""
 
-    def __init__(self, events: EventLog) -> None:
-        self._events = events
+    def __init__(self, events: EventLog, advice: str) -> None:
+        """``advice``: what to change, as the attribute of the task."""
+        self._events, self._advice = events, advice
 
     def look(self, summary: dict[str, Any]) -> None:
         diagnostics = summary["diagnostics"]
@@ -98,9 +99,7 @@ class CollapseWarning:
         side = "foreground" if diagnostics["fg_share_mean"] > 0.5 else "background"
         message = (
             f"{_COLLAPSE}: {collapsed:.0%} of the frames are nearly all {side} (mean foreground share "
-            f"{diagnostics['fg_share_mean']:.0%}); lower --rgb_jcrf_clc_lambda or start it later with "
-            "--rgb_jcrf_clc_start_ep, draw seeds from the region with --sl_clc_roi_mask region and a smaller "
-            "--sl_clc_max_p; doc/small_data.md has a recipe (cmds/colocam_small.sh)"
+            f"{diagnostics['fg_share_mean']:.0%}); {self._advice}"
         )
         logger.warning(message)
         self._events.write("warning", epoch=summary["epoch"], step=summary["step"], message=message)
