@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from dlib.cams import CamStore, TemporalPool, pool_over_time, window
-from dlib.datasets import VideoDataset, read_split, video_dataset
+from dlib.datasets import video_dataset
 from dlib.datasets.loaders import train_loader
-from dlib.datasets.video_dataset import FrameRequest
+from dlib.datasets.metadata import read_split
+from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.utils.errors import UserError
 from helpers.workplace import DATASET
 
