@@ -156,7 +156,7 @@ def write_gallery(
         folder: ``<experiment>/<criterion>/test/vizu/50``; made if missing.
         samples: all test samples (all are counted in outcomes.json).
         load_frame: sample index → crop [H, W, 3] uint8. cams: [H, W] in 0..1 by sample index.
-        classifier_cams: maps of the classifier to show beside (CoLo-CAM), or None.
+        classifier_cams: maps of the classifier to show beside those of a decoder, or None.
         chosen: as from ``choose_samples`` (default: its default choice); all of them need a map in ``cams``.
     Returns: the records of gallery.json.
     """
