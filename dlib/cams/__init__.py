@@ -2,6 +2,7 @@
 
 from dlib.cams.base import CamExtractor
 from dlib.cams.extractors import build_cam_extractor
+from dlib.cams.layer import LayerModel, swin_maps, vit_maps
 from dlib.cams.maps import normalize_cams, seed_technique_at, temper_at, temper_cams, upsample_cams
 from dlib.cams.refine import edge_maps, refine_cams
 from dlib.cams.roi import Roi, region_of_interest
@@ -11,6 +12,7 @@ from dlib.cams.store import CamStore
 __all__ = [
     "CamExtractor",
     "CamStore",
+    "LayerModel",
     "Roi",
     "build_cam_extractor",
     "edge_maps",
@@ -19,7 +21,9 @@ __all__ = [
     "region_of_interest",
     "sample_seeds",
     "seed_technique_at",
+    "swin_maps",
     "temper_at",
     "temper_cams",
     "upsample_cams",
+    "vit_maps",
 ]
