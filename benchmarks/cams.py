@@ -1,18 +1,32 @@
-"""Regions of interest and seeds of a batch beside a plain loop over its images; extractors beside a forward pass."""
+"""Regions of interest and seeds beside a plain loop over the images; extractors beside a forward pass, and beside
+torchcam and grad-cam on torchvision's networks (`others`)."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
+import pytorch_grad_cam
 import torch
+import torchcam.methods
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from skimage.filters import threshold_otsu
 from torch import Tensor
+from torchvision import models as tv
 
-from dlib.cams import build_cam_extractor, normalize_cams, region_of_interest, sample_seeds, upsample_cams
+from benchmarks import alternate, compare
+from dlib.cams import (
+    build_cam_extractor,
+    normalize_cams,
+    region_of_interest,
+    sample_seeds,
+    upsample_cams,
+    vit_maps,
+)
 from dlib.models import STDClassifier
 
 _SEEDS = {"max_n": 1000, "min_n": 1000, "max_p": 0.7, "min_p": 0.1}  # the published hyper-parameters
@@ -29,7 +43,55 @@ def run(rounds: int = 9) -> list[dict[str, object]]:
         *_extractor_rows("mobilenet_v2", 32, few),
         *_extractor_rows("resnet50", 8, few),
         *(_score_row(encoder) for encoder in ("mobilenet_v2", "resnet50")),
+        *others(few),
     ]
+
+
+def others(rounds: int) -> list[dict[str, object]]:
+    """LayerCAM of torchvision's networks by torchcam and by grad-cam ("plain"), and by us: maps of the layer's size.
+
+    Each library makes its extractor once, before the clock starts.
+    """
+    rows = []
+    for name, layer in (
+        ("resnet50", "layer4"),
+        ("mobilenet_v3_large", "features"),
+        ("vit_b_32", "encoder.layers.encoder_layer_11.ln_1"),
+    ):
+        torch.manual_seed(0)
+        net = getattr(tv, name)().eval()
+        for batch in (1, 32):
+            rows.append(_beside("grad-cam", _grad_cam, net, name, layer, batch, rounds))
+            if not name.startswith("vit"):  # torchcam has no way to make maps of tokens
+                rows.append(_beside("torchcam", _torchcam, net, name, layer, batch, rounds))
+    return rows
+
+
+def _beside(
+    library: str, theirs: Callable, net: torch.nn.Module, name: str, layer: str, batch: int, rounds: int
+) -> dict[str, object]:
+    reshape = vit_maps if name.startswith("vit") else None
+    mine = build_cam_extractor(net, "LayerCAM", layer=layer, reshape=reshape)
+    images, classes = torch.randn(batch, 3, 224, 224), torch.arange(batch)
+    # Not in turns: the other library's hooks would work in our passes too.
+    with theirs(net, layer, reshape) as extract:
+        (other,) = alternate(lambda: extract(net, images, classes), rounds=rounds)
+    (ours,) = alternate(lambda: mine(images, classes), rounds=rounds)
+    return compare(f"LayerCAM, {name}, {batch} × 224², {library}", other, ours)
+
+
+@contextmanager
+def _torchcam(net: torch.nn.Module, layer: str, reshape: Callable | None) -> Iterator[Callable]:
+    with torchcam.methods.LayerCAM(net, layer) as extractor:
+        yield lambda net, images, classes: extractor(classes.tolist(), net(images))
+
+
+@contextmanager
+def _grad_cam(net: torch.nn.Module, layer: str, reshape: Callable | None) -> Iterator[Callable]:
+    layers = [net.get_submodule(layer)]
+    with pytorch_grad_cam.LayerCAM(net, layers, reshape_transform=reshape) as extractor:
+        extractor.get_target_width_height = lambda _: None
+        yield lambda _, images, classes: extractor(images, [ClassifierOutputTarget(int(c)) for c in classes])
 
 
 def _seed_rows(rounds: int) -> list[dict[str, object]]:
