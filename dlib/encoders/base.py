@@ -39,7 +39,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Feature maps of images [B, 3, H, W]. Raises ValueError for sides that are no multiple of ``side_multiple``."""
+        """Feature maps of images [B, 3, H, W]. Raises ValueError for sides that do not fit ``side_multiple``."""
 
     def check_size(self, x: Tensor) -> None:
         """Raises ValueError for images [B, 3, H, W] with sides that are no multiple of ``side_multiple``."""
