@@ -2,6 +2,7 @@
 
 from dlib.cams.base import CamExtractor
 from dlib.cams.extractors import build_cam_extractor
+from dlib.cams.folder import MapFolder
 from dlib.cams.layer import LayerModel, swin_maps, vit_maps
 from dlib.cams.maps import normalize_cams, seed_technique_at, temper_at, temper_cams, upsample_cams
 from dlib.cams.refine import edge_maps, refine_cams
@@ -15,6 +16,7 @@ __all__ = [
     "CamExtractor",
     "CamStore",
     "LayerModel",
+    "MapFolder",
     "Roi",
     "TemporalPool",
     "build_cam_extractor",

@@ -154,6 +154,10 @@ def config_warnings(cfg: Flags) -> list[str]:
         lines.append(
             f"--freeze_encoder True has no effect with --task {cfg.task}; --freeze_cl freezes encoder and head"
         )
+    if cfg.seed_maps and not TASKS[cfg.task].builds_on_classifier:
+        lines.append(f"--seed_maps has no effect with --task {cfg.task}, which has no seeds")
+    if cfg.seed_maps and cfg.seed_cam_method:
+        lines.append("--seed_cam_method has no effect with --seed_maps: the maps are made already")
     if cfg.freeze_decoder_bn and cfg.task == STD_CL:
         lines.append("--freeze_decoder_bn True has no effect with --task STD_CL, which has no decoder")
     if cfg.fd_exp and not cfg.eval_only:
