@@ -6,7 +6,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -50,9 +49,9 @@ def run(rounds: int = 9) -> list[dict[str, object]]:
 def others(rounds: int) -> list[dict[str, object]]:
     """LayerCAM of torchvision's networks by torchcam and by grad-cam ("plain"), and by us: maps of the layer's size.
 
-    Each library makes its extractor once, before the clock starts.
+    The libraries run in turns; each has its hooks on the network during its own turn only.
     """
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, layer in (
         ("resnet50", "layer4"),
         ("mobilenet_v3_large", "features"),
@@ -61,37 +60,35 @@ def others(rounds: int) -> list[dict[str, object]]:
         torch.manual_seed(0)
         net = getattr(tv, name)().eval()
         for batch in (1, 32):
-            rows.append(_beside("grad-cam", _grad_cam, net, name, layer, batch, rounds))
-            if not name.startswith("vit"):  # torchcam has no way to make maps of tokens
-                rows.append(_beside("torchcam", _torchcam, net, name, layer, batch, rounds))
+            rows += _beside(net, name, layer, batch, rounds)
     return rows
 
 
 def _beside(
-    library: str, theirs: Callable, net: torch.nn.Module, name: str, layer: str, batch: int, rounds: int
-) -> dict[str, object]:
+    net: torch.nn.Module, name: str, layer: str, batch: int, rounds: int
+) -> Iterator[dict[str, object]]:
     reshape = vit_maps if name.startswith("vit") else None
-    mine = build_cam_extractor(net, "LayerCAM", layer=layer, reshape=reshape)
     images, classes = torch.randn(batch, 3, 224, 224), torch.arange(batch)
-    # Not in turns: the other library's hooks would work in our passes too.
-    with theirs(net, layer, reshape) as extract:
-        (other,) = alternate(lambda: extract(net, images, classes), rounds=rounds)
-    (ours,) = alternate(lambda: mine(images, classes), rounds=rounds)
-    return compare(f"LayerCAM, {name}, {batch} × 224², {library}", other, ours)
 
+    def ours() -> None:
+        build_cam_extractor(net, "LayerCAM", layer=layer, reshape=reshape)(images, classes)
 
-@contextmanager
-def _torchcam(net: torch.nn.Module, layer: str, reshape: Callable | None) -> Iterator[Callable]:
-    with torchcam.methods.LayerCAM(net, layer) as extractor:
-        yield lambda net, images, classes: extractor(classes.tolist(), net(images))
+    def of_torchcam() -> None:
+        with torchcam.methods.LayerCAM(net, layer) as extractor:
+            extractor(classes.tolist(), net(images))
 
+    def of_grad_cam() -> None:
+        layers = [net.get_submodule(layer)]
+        with pytorch_grad_cam.LayerCAM(net, layers, reshape_transform=reshape) as extractor:
+            extractor.get_target_width_height = lambda _: None
+            extractor(images, [ClassifierOutputTarget(int(c)) for c in classes])
 
-@contextmanager
-def _grad_cam(net: torch.nn.Module, layer: str, reshape: Callable | None) -> Iterator[Callable]:
-    layers = [net.get_submodule(layer)]
-    with pytorch_grad_cam.LayerCAM(net, layers, reshape_transform=reshape) as extractor:
-        extractor.get_target_width_height = lambda _: None
-        yield lambda _, images, classes: extractor(images, [ClassifierOutputTarget(int(c)) for c in classes])
+    others = {"grad-cam": of_grad_cam}
+    if reshape is None:  # torchcam has no way to make maps of tokens
+        others["torchcam"] = of_torchcam
+    mine, *theirs = alternate(ours, *others.values(), rounds=rounds)
+    for library, times in zip(others, theirs, strict=True):
+        yield compare(f"LayerCAM, {name}, {batch} × 224², {library}", times, mine)
 
 
 def _seed_rows(rounds: int) -> list[dict[str, object]]:

@@ -137,8 +137,7 @@ class DecoderTask(Task):
         The purity is measured once for each recipe of seeds; with the model's own maps at most once an epoch.
         """
         frames = data.train.all_ids()
-        by_classifier = not self.cfg.seed_maps
-        stored = self.needs_cams() and by_classifier
+        stored = self.needs_cams() and not self.cfg.seed_maps
         missing = len(CamStore(cam_store_folder(self.cfg)).missing(frames)) if stored else 0
         boxed = sum(frame_id in data.val.metadata.boxes for frame_id in data.val.metadata.ids)
         epochs = range(1, self.cfg.max_epochs + 1)
@@ -157,7 +156,7 @@ class DecoderTask(Task):
             return self.pseudo_labels(cams, batch.keys, epoch=1)
 
         purity = "seed purity"
-        return [
+        by_classifier = [
             Work(
                 f"CAM store ({missing} of {len(frames)} train frames are missing)",
                 missing,
@@ -165,15 +164,13 @@ class DecoderTask(Task):
             ),
             Work(
                 "classifier's CAMs on validation and test",
-                (len(data.val) + len(data.test)) * by_classifier,
+                len(data.val) + len(data.test),
                 lambda batch: read_out(self.classifier, batch),
             ),
-            Work(
-                purity,
-                boxed * bool(recipes) * by_classifier,
-                lambda batch: read_out(self.classifier, batch),
-                shared=False,
-            ),
+            Work(purity, boxed * bool(recipes), lambda batch: read_out(self.classifier, batch), shared=False),
+        ]
+        return [
+            *([] if self.cfg.seed_maps else by_classifier),
             Work(purity, boxed * len(own), lambda batch: read_out(self.maps, batch), shared=False),
             Work(purity, boxed * (len(recipes) + len(own)), draw, shared=False),
         ]
