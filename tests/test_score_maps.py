@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from dlib import compare, score_maps, status
+from dlib.commands.__main__ import main as main_of_all
 from dlib.configure.config import parse_args
 from dlib.configure.constants import BEST_LOCALIZATION, TEST, VAL
 from dlib.datasets.batch import normalize
@@ -23,7 +24,9 @@ from dlib.datasets.transforms import resize_image
 from dlib.localizer import read_saved_model
 from dlib.tasks import build_task
 from dlib.utils.signals import StopRequest
+from helpers.paths import ROOT
 from helpers.programs import start
+from helpers.published_lines import blocks, commands
 from helpers.workplace import DATASET, Workplace, colocam_flags
 
 SIDE = 32
@@ -155,6 +158,30 @@ def test_any_other_split(score: Callable, trained: Workplace, tmp_path: Path) ->
     entry = json.loads((tmp_path / "out" / f"eval_{DATASET}_mine.json").read_text())
     as_test = json.loads((tmp_path / "as test" / "results.json").read_text())["test"][BEST_LOCALIZATION]
     assert localization(entry) == localization(as_test)
+
+
+def test_the_pages_example(trained: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes maps of all frames, which the page's two commands take."""
+    page = ROOT / "doc" / "maps.md"
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "folds").mkdir()
+    (tmp_path / "datasets" / "my-videos").symlink_to(trained.datasets / DATASET)
+    (tmp_path / "folds" / "my-videos").symlink_to(trained.folds / DATASET)
+    (tmp_path / "pretrained").mkdir()
+    for folder in (trained.folder / "pretrained").iterdir():
+        (tmp_path / "pretrained" / folder.name.replace(DATASET, "my-videos")).symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATASETSH", raising=False)
+    exec(compile(blocks(page, "python")[0], str(page), "exec"), {})
+    assert len(list((tmp_path / "maps").rglob("*.npy"))) == 48 + 12 + 12
+    measure, train = commands(page)
+    assert main_of_all(measure[1:]) == 0
+    results = json.loads((tmp_path / "exps" / "my-videos" / "maps" / "mine" / "results.json").read_text())
+    assert results["test"][BEST_LOCALIZATION]["at_val_taus"]
+    small = ["--crop_size", "32", "--resize_size", "36", "--dry_run", "True", "--encoder_name", "resnet18"]
+    code, out, error = start([*train[2:], *small, "--num_workers", "0", "--device", "cpu"])
+    assert code == 0, error
+    assert "dry run" in out
 
 
 def one_map(folder: Path, change: Callable[[Path], object]) -> Path:

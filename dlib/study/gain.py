@@ -30,7 +30,9 @@ def gain_table(experiment: Path) -> str:
             f"{path}: not the results of a finished run; start its command again to finish it"
         ) from None
     if not found:
-        raise UserError(f"{path}: no classifier's CAMs were measured in this run; name a CoLo-CAM run")
+        raise UserError(
+            f"{path}: no classifier's CAMs were measured in this run; name a CoLo-CAM run without --seed_maps"
+        )
     cfg = Config.from_yaml(experiment / "config.yml")
     method = cfg.seed_cam_method or cfg.method
     rows = list(zip((f"{method} (the classifier that gives the seeds)", cfg.task), found, strict=True))
