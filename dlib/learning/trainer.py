@@ -28,6 +28,7 @@ from dlib.learning.optimizers import (
 from dlib.learning.readout import Readout
 from dlib.tasks import StepResult, Task
 from dlib.utils import distributed
+from dlib.utils.device import host_waits
 from dlib.utils.errors import Diverged
 from dlib.utils.logging import EventLog, logger, progress
 from dlib.utils.reproducibility import seed_all
@@ -119,7 +120,7 @@ class Trainer:
             self.settle()
             elapsed = time.perf_counter() - start
             self._open = _Step(position.step, len(batch), rates, Readout(numbers), clock, elapsed)
-            if reads_at_once(self.task.device):
+            if not host_waits(self.task.device):
                 self.settle()
             if self._said is not None:
                 bar.set_postfix_str(self._said, refresh=False)
@@ -355,11 +356,6 @@ class Trainer:
         if math.isfinite(value):
             self.position.sums[key] = self.position.sums.get(key, 0.0) + value
             self.position.counts[key] = self.position.counts.get(key, 0.0) + count
-
-
-def reads_at_once(device: torch.device) -> bool:
-    """Whether the host reads a step's numbers before the next step: where that is no wait."""
-    return device.type != "cuda"
 
 
 def wrap_for_training(cfg: Config, task: Task) -> nn.Module:
