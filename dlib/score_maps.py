@@ -92,7 +92,7 @@ def _as_experiment(split: str, maps: MapFolder, name: str, out: Path, cfg: Confi
     absent = len(maps.missing(val.ids))
     if split == VAL or not absent:
         report = evaluate_maps(maps, val, cfg, cfg.val_cam_curve_interval, VAL)
-        results.set_validation(BEST_LOCALIZATION, report)
+        results.content["val"][BEST_LOCALIZATION] = report.to_dict()
         best = {"epoch": 0, "step": 0, "value": report.headline}
         results.content["best"] = {BEST_LOCALIZATION: best}
     else:
