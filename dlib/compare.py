@@ -30,10 +30,11 @@ def short_names(experiments: Sequence[Experiment]) -> list[str]:
     ]
     parts: list[list[str]] = [[] for _ in experiments]
     for result, flag in facts:
-        values = [str(e.setting(result, e.setting(flag, "?"))) for e in experiments]
-        if result == "task" or len(set(values)) > 1:
+        values = [e.setting(result, e.setting(flag)) for e in experiments]
+        if result == "task" or len(set(map(str, values))) > 1:
             for part, value in zip(parts, values, strict=True):
-                part.append(f"seed {value}" if result == "seed" else value)
+                if value is not None:
+                    part.append(f"seed {value}" if result == "seed" else str(value))
     names = [" · ".join(part) for part in parts]
     return [
         f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name

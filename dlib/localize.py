@@ -17,9 +17,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from dlib.commands import CommandParser, command
+from dlib.commands import CommandParser, command, truth
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
-from dlib.configure.flag import str2bool
 from dlib.utils.errors import UsageError
 
 
@@ -33,7 +32,7 @@ def parser() -> CommandParser:
     p.add_argument(
         "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
     )
-    p.add_argument("--masks", type=_truth, default=False, metavar="BOOL", help="write masks too (False)")
+    p.add_argument("--masks", type=truth, default=False, metavar="BOOL", help="write masks too (False)")
     p.add_argument(
         "--smooth",
         type=int,
@@ -110,13 +109,6 @@ def main(arguments: Sequence[str]) -> None:
     rate = done["frames"] / max(done["seconds"], 1e-9)
     print(f"{done['frames']} frames in {done['seconds']:.1f}s ({rate:.1f} frames per second): {named}")
     print(f"written to {args.out}")
-
-
-def _truth(text: str) -> bool:
-    try:
-        return str2bool(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from error
 
 
 def _rate(text: str) -> Fraction:

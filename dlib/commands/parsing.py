@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import NoReturn
 
 from dlib.commands.registry import COMMANDS
-from dlib.configure.flag import nearest, shorten
+from dlib.configure.flag import nearest, shorten, str2bool
 from dlib.utils.errors import UsageError
 
 by_colocam = ContextVar("by_colocam", default=False)
@@ -62,3 +62,11 @@ class CommandParser(argparse.ArgumentParser):
         """Values of the words that are not flags: None if there are no such words, empty if any text is allowed."""
         found = [action for action in self._actions if not action.option_strings]
         return tuple(str(choice) for action in found for choice in action.choices or ()) if found else None
+
+
+def truth(text: str) -> bool:
+    """The type of flags that are True or False."""
+    try:
+        return str2bool(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from error

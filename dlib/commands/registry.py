@@ -36,6 +36,7 @@ COMMANDS = {
     ),
     "status": Command("dlib.status", "list experiments: progress, best CorLoc, time left"),
     "compare": Command("dlib.compare", "show experiments side by side"),
+    "score-maps": Command("dlib.score_maps", "measure maps that another program has made"),
     "localize": Command("dlib.localize", "find the objects in a video or a picture"),
     "export": Command("dlib.export", "write a trained model for other programs (ONNX, TorchScript)"),
     "measure": Command("dlib.localizer.measure", "measure what smoothing does to the boxes"),

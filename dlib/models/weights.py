@@ -37,7 +37,8 @@ def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None 
     own = encoder.state_dict()
     state = {}
     for key, file_key in keys.items():
-        tensor = source.get(file_key) if isinstance(source, dict) else None
+        # A file that a newer torchvision has saved has the network's own names.
+        tensor = source.get(file_key, source.get(key)) if isinstance(source, dict) else None
         if tensor is None and key.endswith("num_batches_tracked"):
             continue  # old files do not have this counter
         if not isinstance(tensor, Tensor) or tensor.shape != own[key].shape:

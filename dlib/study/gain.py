@@ -31,7 +31,8 @@ def gain_table(experiment: Path) -> str:
         ) from None
     if not found:
         raise UserError(
-            f"{path}: no classifier's CAMs were measured in this run; name a run of CoLo-CAM, TCAM or F_CL"
+            f"{path}: no classifier's CAMs were measured in this run; "
+            "name a run of CoLo-CAM, TCAM or F_CL without --seed_maps"
         )
     cfg = Config.from_yaml(experiment / "config.yml")
     method = cfg.seed_cam_method or cfg.method
