@@ -12,6 +12,7 @@ from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION
 from dlib.utils.errors import UserError
 from dlib.visualization.records import Experiment, duration, read_experiment
+from dlib.visualization.tables import text_table
 
 QUIET_S = 600  # a log without a new line for so many seconds belongs to a run that has stopped
 
@@ -60,12 +61,6 @@ def _cells(experiment: Experiment, now: float) -> list[str]:
         str(experiment.setting("task", "–")),
         str(experiment.setting("method", "–")),
     ]
-
-
-def text_table(rows: list[list[str]]) -> str:
-    """Rows as aligned text; the last column is not padded."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def parser() -> CommandParser:

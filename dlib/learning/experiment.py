@@ -203,9 +203,8 @@ class Experiment:
         self.val_loader.close()
         if distributed.is_main():
             self.checkpoints.prove()  # the numbers of the validation were finite
-        references = self.task.references()
-        for name, maker in references.items():
-            self.results.content[f"{name}_test"] = self._test_report(name, maker)
+        references = {name: self._test_report(name, maker) for name, maker in self.task.references().items()}
+        self.results.content.update({f"{name}_test": report for name, report in references.items()})
         for criterion in CRITERIA:
             load_best_model(self.task.model, self.best.weights(criterion))
             report = evaluate(
@@ -215,7 +214,7 @@ class Experiment:
                 entry = self.results.add_test(criterion, report)
                 self.events.write("test", criterion=criterion, report={**entry, "curves": None})
                 logger.info("\n" + as_text(criterion, entry))
-                draw_test(self.cfg, self.task, self.data.test, report, self.path / criterion)
+                draw_test(self.cfg, self.task, self.data.test, report, self.path / criterion, references)
         self._count_seconds("test_s", start)
         total = self.results.times["total_s"]
         self.events.write("end", seconds=total)

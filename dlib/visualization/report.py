@@ -18,6 +18,7 @@ from dlib.visualization.charts import (
     tau_chart,
     validation_chart,
 )
+from dlib.visualization.frames import embedded
 from dlib.visualization.gallery import BEST, FAILURES, MEDIAN, RANDOM, WORST
 from dlib.visualization.page import Pictures, percent, write_page
 from dlib.visualization.records import (
@@ -157,7 +158,6 @@ def result_section(experiment: Experiment, criterion: str, report: Record) -> Re
 
 def _gallery_section(criterion: str, folder: Path, pictures: Pictures) -> Record:
     items = _pictured(_fairly(read_records(folder / "gallery.json")), folder, pictures)
-    items = [{**item, "iou": number(item.get("iou"))} for item in items]
     items.sort(key=lambda item: (str(item.get("label", "")), -(item["iou"] or 0.0)))
     try:
         counts = json.loads((folder / "outcomes.json").read_bytes())
@@ -187,17 +187,8 @@ def _fairly(records: list[Record]) -> list[Record]:
 
 
 def _pictured(records: list[Record], folder: Path, pictures: Pictures) -> list[Record]:
-    """The records whose picture could be embedded, its data URI as "uri"; paths stay inside ``folder``."""
-    found = []
-    for record in records:
-        path = folder / str(record.get("image", ""))
-        if (
-            path.resolve().is_relative_to(folder.resolve())
-            and path.is_file()
-            and (uri := pictures.embed(path))
-        ):
-            found.append({**record, "uri": uri})
-    return found
+    """The records whose picture could be embedded."""
+    return [item for record in records if (item := embedded(record, folder, pictures)) is not None]
 
 
 def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
