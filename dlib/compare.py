@@ -101,7 +101,13 @@ def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -
         ]
         if traces:
             charts.append(
-                Chart(chart_id, title, "", traces, axes("epoch", "" if chart_id == "loss" else "%"))
+                Chart(
+                    chart_id,
+                    title,
+                    "",
+                    traces,
+                    axes("epoch", "loss" if chart_id == "loss" else "% of the frames"),
+                )
             )
     traces = []
     for i, (experiment, name) in enumerate(zip(experiments, names, strict=True)):

@@ -51,9 +51,9 @@ def test_plotted_points_are_the_logged_ones(tmp_path: Path) -> None:
 
 def test_a_term_of_weight_one_is_shown_once(tmp_path: Path) -> None:
     experiment = read_experiment(build_experiment(tmp_path / "a", epochs=2, done=2))
-    buttons = {chart.note: chart.buttons for chart in loss_charts(experiment)}
-    assert buttons["sl_clc"] == []  # its weight is 1
-    assert buttons["crf_clc"] == ["with λ", "without λ"]
+    buttons = {chart.title: chart.buttons for chart in loss_charts(experiment)}
+    assert buttons["Seeds"] == []  # its weight is 1
+    assert buttons["Dense CRF"] == ["with λ", "without λ"]
 
 
 def test_static_lines_equal_the_chart(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dlib.configure.terms import term_title
+from dlib.configure.terms import TERMS, term_title
 from dlib.visualization.gallery import FAILURES, HIT
 from dlib.visualization.records import Experiment, Record, keys_of, number, series
 
@@ -78,7 +78,8 @@ def validation_chart(experiment: Experiment) -> Chart | None:
         )
     if not traces:
         return None
-    return Chart("validation", "Validation", "Epoch 0 is before training.", traces, axes("epoch", "%"))
+    layout = axes("epoch", "% of the validation frames")
+    return Chart("validation", "Validation", "Epoch 0 is before training.", traces, layout)
 
 
 def loss_charts(experiment: Experiment) -> list[Chart]:
@@ -98,8 +99,8 @@ def loss_charts(experiment: Experiment) -> list[Chart]:
                 traces, buttons = traces + raw, ["with λ", "without λ"]
         if traces:
             title = "Total loss" if path == ("loss",) else term_title(path[1])
-            note = "" if path == ("loss",) or title.lower() == path[1] else path[1]
-            charts.append(Chart(f"loss-{i}", title, note, traces, axes("epoch", ""), buttons))
+            note = TERMS[path[-1]].help.rpartition(": ")[2] if path[-1] in TERMS else ""
+            charts.append(Chart(f"loss-{i}", title, note, traces, axes("epoch", "loss"), buttons))
     return charts
 
 
@@ -139,7 +140,7 @@ def speed_charts(experiment: Experiment) -> list[Chart]:
     ]
     if traces:
         note = "" if groups == 1 else "Each line is a parameter group."
-        charts.append(Chart("lr", "Learning rate", note, traces, axes("epoch", "", type="log")))
+        charts.append(Chart("lr", "Learning rate", note, traces, axes("epoch", "learning rate", type="log")))
     x, y = series(experiment.epochs, "epoch", "images_per_s")
     if x:
         charts.append(
@@ -147,8 +148,8 @@ def speed_charts(experiment: Experiment) -> list[Chart]:
                 "speed",
                 "Images per second",
                 "",
-                [line(x, y, "images/s", PALETTE[2])],
-                axes("epoch", "", rangemode="tozero"),
+                [line(x, y, "images per second", PALETTE[2])],
+                axes("epoch", "images per second", rangemode="tozero"),
             )
         )
     traces = []
@@ -189,7 +190,7 @@ def diagnosis_charts(experiment: Experiment) -> list[Chart]:
                 "Foreground share of the maps",
                 note,
                 traces,
-                axes("epoch", "%", range=[0, 100]),
+                axes("epoch", "% of the frame", range=[0, 100]),
             )
         )
     norms = keys_of(epochs, *path, "grad_norms")
@@ -199,7 +200,7 @@ def diagnosis_charts(experiment: Experiment) -> list[Chart]:
             for i, n in enumerate(norms)
         ]
         note = "Gradient of each term at the map logits: the largest changes the maps most."
-        charts.append(Chart("grads", "Gradient norms", note, traces, axes("epoch", "", type="log")))
+        charts.append(Chart("grads", "Gradient norms", note, traces, axes("epoch", "norm", type="log")))
     shares = [("seed_agreement", "maps agree with seeds"), ("seed_purity", "seed purity (validation)")]
     traces = [
         line(x, [100 * v for v in y], title, PALETTE[i])
@@ -209,11 +210,12 @@ def diagnosis_charts(experiment: Experiment) -> list[Chart]:
     ]
     if traces:
         note = "Purity: share of foreground seeds inside the true box."
-        charts.append(Chart("seeds", "Seeds", note, traces, axes("epoch", "%", range=[0, 100])))
+        charts.append(Chart("seeds", "Seeds", note, traces, axes("epoch", "% of the seeds", range=[0, 100])))
     shown = {"fg_share_mean", "fg_share_std", "collapsed_share", *(n for n, _ in shares)}
     for i, n in enumerate(n for n in names if n not in shown):
-        trace = line(*series(epochs, "epoch", *path, n), n, PALETTE[i % 10])
-        charts.append(Chart(f"diagnosis-{i}", n.replace("_", " "), "", [trace], axes("epoch", "")))
+        title = n.replace("_", " ")
+        trace = line(*series(epochs, "epoch", *path, n), title, PALETTE[i % 10])
+        charts.append(Chart(f"diagnosis-{i}", title, "", [trace], axes("epoch", title)))
     return charts
 
 

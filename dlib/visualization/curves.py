@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dlib.configure.constants import CRITERIA
 from dlib.visualization.charts import (
@@ -92,6 +93,8 @@ def _draw(ax: Axes, chart: Chart) -> None:
     ax.set_title(chart.title, fontsize=11, fontweight="bold", loc="left")
     ax.set_xlabel(chart.layout["xaxis"]["title"]["text"])
     ax.set_ylabel(y_axis["title"]["text"])
+    if chart.layout["xaxis"]["title"]["text"] == "epoch":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if y_axis.get("type") == "log":
         ax.set_yscale("log")
     if "range" in y_axis:

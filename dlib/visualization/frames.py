@@ -102,8 +102,10 @@ def _drawing(record: Record) -> Record | None:
         for panel in range(len(maps) + 1):
             left = panel * (size[0] + gap)
             rects += [_rect(box, side, size, left, "truth") for box in truth]
-            if panel and (box := maps[panel - 1]["box"]) is not None:
-                rects.append({**_rect(box, side, size, left, "predicted"), "map": panel - 1})
+            if panel:
+                box = maps[panel - 1]["box"]
+                rect = _rect(box or [0, 0, 0, 0], side, size, left, "predicted")
+                rects.append({**rect, "map": panel - 1, "hidden": not any(box or ())})
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     width = (len(maps) + 1) * (size[0] + gap) - gap

@@ -20,7 +20,8 @@ from dlib.visualization.charts import (
 )
 from dlib.visualization.frames import embedded
 from dlib.visualization.gallery import BEST, FAILURES, MEDIAN, RANDOM, WORST
-from dlib.visualization.page import Pictures, percent, write_page
+from dlib.visualization.next_steps import next_steps
+from dlib.visualization.page import Pictures, percent, script_json, write_page
 from dlib.visualization.records import (
     Experiment,
     Record,
@@ -57,7 +58,7 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
         if report := experiment.report(criterion):
             results.append(result_section(experiment, criterion, report))
         if folder := folders.get(criterion):
-            galleries.append(_gallery_section(criterion, folder, shares[1 + len(galleries)]))
+            galleries.append(_gallery_section(experiment, criterion, folder, shares[1 + len(galleries)]))
     validation = validation_chart(experiment)
     losses = [*([validation] if validation else []), *loss_charts(experiment)]
     speed, diagnosis = speed_charts(experiment), diagnosis_charts(experiment)
@@ -73,6 +74,8 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
         tiles=_tiles(experiment),
         facts=_facts(experiment),
         command=command_of(experiment),
+        live=not (experiment.finished or experiment.tested),
+        steps=next_steps(experiment, command_of(experiment)),
         config=_rows(experiment.config),
         environment=_rows(experiment.results.get("environment") or experiment.start.get("environment")),
         results=results,
@@ -156,7 +159,7 @@ def result_section(experiment: Experiment, criterion: str, report: Record) -> Re
     return {"id": criterion, "title": title, "rows": rows, "mean": mean, "chart": chart, "best": best}
 
 
-def _gallery_section(criterion: str, folder: Path, pictures: Pictures) -> Record:
+def _gallery_section(experiment: Experiment, criterion: str, folder: Path, pictures: Pictures) -> Record:
     items = _pictured(_fairly(read_records(folder / "gallery.json")), folder, pictures)
     items.sort(key=lambda item: (str(item.get("label", "")), -(item["iou"] or 0.0)))
     try:
@@ -172,7 +175,29 @@ def _gallery_section(criterion: str, folder: Path, pictures: Pictures) -> Record
         "items": items,
         "labels": labels,
         "chart": chart,
+        "curves": _slider_curves(experiment, criterion, items),
     }
+
+
+def _slider_curves(experiment: Experiment, criterion: str, items: list[Record]) -> str:
+    """CorLoc at every τ for the slider over the gallery, as JSON; empty if there is nothing to slide.
+
+    {"taus": [T], "maps": {name of the map: {class, or "" for the mean: [T]}}}, in percent, for IoU ≥ 50 %.
+    """
+    names = [m["name"] for item in items[:1] if item["drawing"] for m in item["drawing"]["maps"]]
+    own = experiment.report(criterion) or {}
+    reports = {name: experiment.results.get(f"{name}_test") or {} for name in names[:-1]} | dict.fromkeys(
+        names[-1:], own
+    )
+    taus = (own.get("curves") or {}).get("taus") or []
+    maps = {}
+    for name, report in reports.items():
+        curves = report.get("curves") or {}
+        per_class = {label: y for label, y in (curves.get("50") or {}).items() if y and len(y) == len(taus)}
+        if taus and per_class and curves.get("taus") == taus:
+            mean = [sum(values) / len(values) for values in zip(*per_class.values(), strict=True)]
+            maps[name] = {label: [round(v, 1) for v in y] for label, y in {"": mean, **per_class}.items()}
+    return script_json({"taus": [round(tau, 6) for tau in taus], "maps": maps}) if maps else ""
 
 
 def _fairly(records: list[Record]) -> list[Record]:
