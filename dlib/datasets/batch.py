@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,9 +15,17 @@ from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
 
 def normalize(frames: Tensor) -> Tensor:
     """RGB [B, 3, H, W] in 0..255 -> float32 with ImageNet's mean and standard deviation, same device."""
-    mean = torch.tensor(IMAGENET_MEAN, device=frames.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=frames.device).view(1, 3, 1, 1)
+    mean, std = _statistics(frames.device)
     return (frames.to(torch.float32) / 255 - mean) / std
+
+
+@cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """ImageNet's mean and standard deviation [1, 3, 1, 1]; copied to a device once, because a copy waits for it."""
+    mean, std = (
+        torch.tensor(numbers, device=device).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return mean, std
 
 
 @dataclass

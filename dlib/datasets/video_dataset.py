@@ -41,9 +41,23 @@ class _Sample(NamedTuple):
 
 
 class CamReader(Protocol):
-    """Where the stored CAM [h, w] of a frame comes from."""
+    """Where the stored CAMs of frames come from."""
 
-    def read(self, frame_id: str) -> Tensor: ...
+    def read(self, frame_id: str) -> Tensor:
+        """The CAM [h, w] of a frame."""
+
+    def read_together(self, frame_ids: Sequence[str]) -> Tensor:
+        """The CAMs [k, h, w] of several frames."""
+
+
+class CamPool(Protocol):
+    """How a frame's CAM is made of the CAMs of several frames of its shot."""
+
+    def frames(self, frame: int, count: int) -> Sequence[int]:
+        """The frames whose CAMs are pooled for ``frame`` in a shot of ``count`` frames."""
+
+    def pool(self, maps: Tensor, epoch: int) -> Tensor:
+        """Their CAMs [k, h, w] as one map [h, w]."""
 
 
 class VideoDataset:
@@ -95,6 +109,7 @@ class VideoDataset:
         self.n_frames, self.style, self.dist, self.std = n_frames, style, dist, std
         self.frame_limit, self.seed, self.epoch = frame_limit, seed, 0
         self.cams, self.skip_bad_frames = cams, skip_bad_frames
+        self.pool: CamPool | None = None  # None: a frame's CAM is its own
         self.color, self.scale_min = color, scale_min
         self.index = None
         if train:
@@ -204,8 +219,16 @@ class VideoDataset:
             pixels = draw_colors(self.color, self.rng(request.epoch, request.item, 0, 2)).apply(pixels)
         cam = None
         if self.cams is not None:
-            cam = window.apply(resize_cam(self.cams.read(frame_id), self.resize_size), self.crop_size)
+            stored = self._stored_cam(self.cams, request.epoch, request.item, frame)
+            cam = window.apply(resize_cam(stored, self.resize_size), self.crop_size)
         return _Sample(pixels, cam, frame_id, request.item, frame, key)
+
+    def _stored_cam(self, cams: CamReader, epoch: int, item: int, frame: int) -> Tensor:
+        """The stored CAM [h, w] of a frame, pooled over its window if there is a ``pool``."""
+        if self.pool is None or self.index is None:
+            return cams.read(self.frame_id(item, frame))
+        together = self.pool.frames(frame, self.index.count(item))
+        return self.pool.pool(cams.read_together([self.frame_id(item, f) for f in together]), epoch)
 
     def _read(self, request: FrameRequest, bad: list[str]) -> tuple[int, Image] | None:
         """(frame, picture) of the request or of its replacement; None if an uncropped frame is left out."""

@@ -72,7 +72,7 @@ class LossInputs:
     def batch_mean(self) -> Tensor:
         """Mean batch size over the processes, float []; the first use is a collective call."""
         if self._batch_mean is None:
-            self._batch_mean = mean_over_processes(self.map_logits.new_tensor(float(len(self.map_logits))))
+            self._batch_mean = mean_over_processes(self.map_logits.new_full((), float(len(self.map_logits))))
         return self._batch_mean
 
     def sample_mean(self, values: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""CoLo-CAM: a U-Net decoder on a frozen classifier learns full-resolution maps (Pattern Recognition 2025)."""
+"""The base of the tasks in which a U-Net decoder on a classifier learns full-resolution maps from CAMs."""
 
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.datasets.splits import Data
 from dlib.losses import LossInputs
+from dlib.losses.colocam import SelfLearning
 from dlib.models import CamClassifier, MapMaker, UnetCoLoCAM
 from dlib.models.weights import load_best_model
 from dlib.tasks.base import Examples, StepResult, Task, Work
-from dlib.tasks.colocam.classifier import cam_store_folder, classifier_folder, fill_cam_store, seeder_folder
-from dlib.tasks.colocam.diagnosis import SeedPurity, diagnose_maps
-from dlib.tasks.colocam.labels import PseudoLabels, SeedRecipe, makes_own_maps, pseudo_labels
-from dlib.tasks.colocam.losses import build_losses
-from dlib.tasks.networks import build_classifier, build_colocam
+from dlib.tasks.decoder.classifier import cam_store_folder, classifier_folder, fill_cam_store, seeder_folder
+from dlib.tasks.decoder.diagnosis import SeedPurity, diagnose_maps
+from dlib.tasks.decoder.labels import PseudoLabels, SeedRecipe, pseudo_labels
+from dlib.tasks.decoder.losses import build_losses
+from dlib.tasks.networks import build_classifier, build_unet
 from dlib.utils.errors import UsageError
 from dlib.utils.signals import StopRequest
 from dlib.utils.timing import StepClock
@@ -32,8 +34,10 @@ from dlib.utils.timing import StepClock
 _EXAMPLES = 12
 
 
-class CoLoCam(Task):
-    """Seeds, CRF, joint colour CRF and size priors train the decoder.
+class DecoderTask(Task):
+    """Pseudo-labels from CAMs and the loss terms that the flags switch on train the decoder.
+
+    A subclass says how the pseudo-labels of an epoch are drawn; its terms are rows of ``dlib/configure/terms.py``.
 
     Attributes:
         own_model: the best model so far, if it makes the source CAMs; never part of a checkpoint.
@@ -50,19 +54,21 @@ class CoLoCam(Task):
                 f"--crf_backend cpp: filters on the CPU only, not on {device.type}; use auto or torch"
             )
         super().__init__(cfg, classes, device, initialize)
-        channels = self.model.decoder.out_channels
-        if cfg.rgb_jcrf_clc_input_re_dim > channels:
-            raise UsageError(
-                f"--rgb_jcrf_clc_input_re_dim {cfg.rgb_jcrf_clc_input_re_dim}: the decoder of {cfg.encoder_name}"
-                f" has only {channels} channels"
-            )
         self.losses = build_losses(cfg).to(device)
         self.own_model: UnetCoLoCAM | None = None
         self._store: CamStore | None = None
         self._purity: SeedPurity | None = None
 
+    @abstractmethod
+    def recipe(self, epoch: int) -> SeedRecipe:
+        """How pseudo-labels are drawn in ``epoch``; the first epoch is 1."""
+
+    def makes_own_maps(self, epoch: int) -> bool:
+        """Whether the best model so far makes the source CAMs of ``epoch``; the classifier does otherwise."""
+        return False
+
     def build_model(self) -> CamClassifier:
-        model = build_colocam(self.cfg, len(self.classes))
+        model = build_unet(self.cfg, len(self.classes))
         if self.initialize:
             load_best_model(model, classifier_folder(self.cfg), parts=("encoder", "classification_head"))
         if self.cfg.freeze_cl:
@@ -100,7 +106,7 @@ class CoLoCam(Task):
         return {"classifier": self.classifier}
 
     def diagnostics(self, epoch: int) -> dict[str, float | None]:
-        if self._purity is None or not self.cfg.term("sl_clc").on:
+        if self._purity is None or not any(isinstance(term, SelfLearning) for term in self.losses):
             return {}
         return {"seed_purity": self._purity(epoch)}
 
@@ -124,10 +130,10 @@ class CoLoCam(Task):
         missing = len(CamStore(cam_store_folder(self.cfg)).missing(frames)) if self.needs_cams() else 0
         boxed = sum(frame_id in data.val.metadata.boxes for frame_id in data.val.metadata.ids)
         epochs = range(1, self.cfg.max_epochs + 1)
-        own = [epoch for epoch in epochs if makes_own_maps(self.cfg, epoch)]
+        own = [epoch for epoch in epochs if self.makes_own_maps(epoch)]
         recipes: list[SeedRecipe] = []
         for epoch in epochs:
-            recipe = SeedRecipe.of_epoch(self.cfg, epoch)
+            recipe = self.recipe(epoch)
             if epoch not in own and recipe not in recipes:
                 recipes.append(recipe)
 
@@ -192,7 +198,7 @@ class CoLoCam(Task):
         self.losses.update_t()
 
     def on_new_best(self) -> None:
-        if makes_own_maps(self.cfg, self.cfg.max_epochs):
+        if self.makes_own_maps(self.cfg.max_epochs):
             self.own_model = copy.deepcopy(self.model).eval()
 
     def restore_best(self, weights: Path) -> None:
@@ -208,7 +214,7 @@ class CoLoCam(Task):
 
     def own_maps(self, epoch: int) -> MapMaker | None:
         """The network of this run that makes the source CAMs of ``epoch``; None: the classifier does."""
-        if self.own_model is None or not makes_own_maps(self.cfg, epoch):
+        if self.own_model is None or not self.makes_own_maps(epoch):
             return None
         precision = self.amp_dtype(self.cfg.amp)
         return MapMaker(
@@ -230,7 +236,7 @@ class CoLoCam(Task):
 
     def pseudo_labels(self, cams: Tensor, keys: Tensor, epoch: int) -> PseudoLabels:
         """Pseudo-labels from source CAMs [B, H, W] in ``epoch``; ``keys`` as in ``pseudo_labels``."""
-        return pseudo_labels(cams, keys, SeedRecipe.of_epoch(self.cfg, epoch))
+        return pseudo_labels(cams, keys, self.recipe(epoch))
 
     def _labels(self, batch: Batch, epoch: int) -> PseudoLabels:
         return self.pseudo_labels(self.source_cams(batch, epoch), batch.keys, epoch)
