@@ -138,7 +138,7 @@ class Localizer:
         """
         if label is not None and label not in self.classes:
             raise UserError(f"{self.saved.weights}: the model does not know the class {label}")
-        index = self._label if label is None else self.classes.index(label)
+        index = None if label is None else self.classes.index(label)
         return self._predict([Frame(0, "0", 0.0, rgb_array(image))], index, tau)[0]
 
     def _read(self, source: Source, opened: ExitStack) -> Iterator[Localization]:
@@ -148,9 +148,12 @@ class Localizer:
 
     def _predictions(self, frames: Iterator[Frame], size: int) -> Iterator[tuple[Frame, Localization]]:
         while batch := list(islice(frames, size)):
-            yield from zip(batch, self._predict(batch, self._label), strict=True)
+            yield from zip(batch, self._predict(batch), strict=True)
 
-    def _predict(self, batch: list[Frame], label: int | None, tau: float | None = None) -> list[Localization]:
+    def _predict(
+        self, batch: list[Frame], label: int | None = None, tau: float | None = None
+    ) -> list[Localization]:
+        label = self._label if label is None else label
         size = self.saved.crop_size
         frames = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
         maps, logits = self.saved.maps_and_logits(frames.to(self.device), label)

@@ -9,7 +9,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dlib.configure.constants import CRITERIA
 from dlib.visualization.charts import (
     Chart,
     diagnosis_charts,
@@ -29,7 +28,7 @@ def write_curves(exp_dir: Path) -> list[Path]:
     """
     experiment = read_experiment(exp_dir)
     sheets = {"training": training_charts(experiment), "diagnosis": diagnosis_charts(experiment)}
-    for criterion in CRITERIA:
+    for criterion in experiment.criteria:
         chart = tau_chart("tau", "CorLoc against threshold", experiment.report(criterion) or {})
         sheets[f"tau_{criterion}"] = _by_button(chart) if chart else []
     written = []

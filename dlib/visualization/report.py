@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
+from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION
 from dlib.utils.errors import UserError
 from dlib.visualization.charts import (
     Chart,
@@ -54,7 +54,7 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
     folders = gallery_folders(experiment)
     shares = [Pictures(max_picture_bytes // (1 + len(folders))) for _ in (None, *folders)]
     seeds = _pictured(read_records(exp_dir / "seeds" / "seeds.json"), exp_dir / "seeds", shares[0])
-    for criterion in CRITERIA:
+    for criterion in experiment.criteria:
         if report := experiment.report(criterion):
             results.append(result_section(experiment, criterion, report))
         if folder := folders.get(criterion):
@@ -235,7 +235,7 @@ def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
             )
         )
     for criterion, name in ((BEST_LOCALIZATION, "CorLoc"), (BEST_CLASSIFICATION, "accuracy")):
-        if best := experiment.best(criterion):
+        if criterion in experiment.criteria and (best := experiment.best(criterion)):
             tiles.append(
                 (f"Validation {name}", f"{percent(best['value'])} %", f"best, epoch {best['epoch']}")
             )
@@ -258,6 +258,7 @@ def _facts(experiment: Experiment) -> list[tuple[str, str]]:
         ("Device", experiment.setting("device") or environment.get("device")),
         ("Parameters", f"{parameters:,.0f}" if parameters else None),
         ("Started", str(experiment.start.get("time") or "")[:16].replace("T", " ")),
+        ("Preparation", duration(times["prepare_s"]) if times.get("prepare_s") else None),
         ("Training", duration(times.get("train_s")) if times else None),
         ("Validation", duration(times.get("validation_s")) if times else None),
         ("Test", duration(times.get("test_s")) if times else None),
