@@ -15,7 +15,7 @@
 
   function layoutOf(chart, width) {
     const axis = (own) => ({
-      gridcolor: style("--grid"), zeroline: false, linecolor: style("--line"), automargin: true, ...own,
+      gridcolor: style("--grid"), zeroline: false, linecolor: style("--line"), automargin: true, exponentformat: "power", ...own,
       title: { font: { size: 12, color: style("--muted") }, standoff: 6, ...(own || {}).title },
     });
     const { xaxis, yaxis, ...rest } = chart.layout;
