@@ -115,8 +115,8 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
         finally:
             if writer is not None:
                 writer.close()
-        done.damaged = source.damaged
-        done.notes = source.notes() + (writer.notes if writer else [])
+        done.damaged = source.reader.damaged
+        done.notes = source.reader.notes() + (writer.notes if writer else [])
     return done
 
 

@@ -15,7 +15,7 @@ FLOORS = (
     {"models", "cams", "losses", "datasets", "metrics"},
     {"tasks"},
     {"learning", "localizer", "visualization"},
-    {"study", "compare", "export", "figure", "localize", "status", "train"},
+    {"study", "compare", "export", "figure", "localize", "selfcheck", "status", "train"},
 )
 
 

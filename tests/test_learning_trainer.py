@@ -185,7 +185,7 @@ def test_the_numbers_of_a_step_are_read_after_the_next_one_on_a_card(
 ) -> None:
     """Played on the CPU by a trainer that is not told that it may read at once."""
     trainer = trainer_of(tmp_path, 4, bad={2})
-    monkeypatch.setattr("dlib.learning.trainer.reads_at_once", lambda device: False)
+    monkeypatch.setattr("dlib.learning.trainer.host_waits", lambda device: True)
     counted = []
     for step in trainer.train_epoch(1):
         counted.append(trainer.position.skipped_in_row)

@@ -11,6 +11,7 @@ from dlib.cams.morphology import cache_blocks, count, dilate
 from dlib.cams.noise import combine, draw_keys, hash_uniform
 from dlib.configure.constants import SEED_IGNORE
 from dlib.configure.literals import SeedTechnique
+from dlib.utils.device import host_waits
 
 _FOREGROUND_STREAM, _BACKGROUND_STREAM, _RACE_STREAM = 1, 2, 3
 
@@ -47,8 +48,7 @@ def sample_seeds(
         keys: int64 [B], one random key per image: its seeds depend only on its key and its map.
         generator: draws the keys if ``keys`` is None.
         fixed_shapes: compute without a shape or a branch that depends on data, so that the host does not wait for the
-            device; None: on every device but the CPU, where the other way is several times faster. The seeds are the
-            same.
+            device; None: where it would wait. The other way is several times faster on a CPU; the seeds are the same.
     Returns: int64 [B, H, W].
     Raises ValueError for shapes, shares, counts or names that make no sense, and without keys and generator.
     """
@@ -61,7 +61,7 @@ def sample_seeds(
         raise ValueError(f"{len(cams)} CAMs need as many keys, got {list(keys.shape)}")
     keys = keys.to(cams.device)
     if fixed_shapes is None:
-        fixed_shapes = cams.device.type != "cpu"
+        fixed_shapes = host_waits(cams.device)
     target = torch.full(cams.shape, ignore_index, dtype=torch.int64, device=cams.device)
     for block in cache_blocks(cams):
         regions = None if roi is None else roi[block].flatten(1)

@@ -29,6 +29,18 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @dataclass
+class Regions:
+    """Regions of interest of B CAMs: bool masks [B, H, W], inclusive boxes int64 [B, 4], and sizes [B].
+
+    A size is the sum of the CAM over the region as a share of the frame.
+    """
+
+    masks: Tensor
+    boxes: Tensor
+    sizes: Tensor
+
+
+@dataclass
 class Batch:
     """B frames.
 
@@ -41,6 +53,7 @@ class Batch:
         order: int64 [B], the frame's place in its shot. It stays on the CPU too.
         keys: int64 [B], random key of (seed, epoch, item, frame), >= 0.
         cams: float32 [B, H, W] in [0, 1], the frame's stored CAM with the frame's crop and flip, or None.
+        roi_masks, roi_boxes, roi_sizes: of ``regions``; None unless the dataset finds them.
         bad_frames: ids of unreadable frames, which were left out or for which other frames are used.
     """
 
@@ -52,6 +65,9 @@ class Batch:
     order: Tensor
     keys: Tensor
     cams: Tensor | None = None
+    roi_masks: Tensor | None = None
+    roi_boxes: Tensor | None = None
+    roi_sizes: Tensor | None = None
     bad_frames: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -62,9 +78,15 @@ class Batch:
         """float32 [B, 3, H, W], normalized for the network."""
         return normalize(self.frames)
 
+    @property
+    def regions(self) -> Regions | None:
+        """Regions of interest of ``cams``, if the loader's workers have found them."""
+        if self.roi_masks is None or self.roi_boxes is None or self.roi_sizes is None:
+            return None
+        return Regions(self.roi_masks, self.roi_boxes, self.roi_sizes)
+
     def _tensors(self) -> dict[str, Tensor]:
-        names = ("frames", "labels", "indices", "sequence", "order", "keys", "cams")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def _map(self, change: Callable[[Tensor], Tensor], leave: Collection[str] = ()) -> Batch:
         changed: dict[str, Any] = {

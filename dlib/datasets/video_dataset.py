@@ -31,9 +31,19 @@ class FrameRequest(NamedTuple):
     whole: bool = False
 
 
+class FrameRegion(NamedTuple):
+    """A CAM and its region of interest."""
+
+    cam: Tensor  # float32 [H, W], as the region was found in it
+    mask: Tensor  # bool [H, W]
+    box: Tensor  # int64 [4], inclusive
+    size: Tensor  # [] Σ of the CAM over the region, as a share of the frame
+
+
 class _Sample(NamedTuple):
     pixels: Tensor  # uint8 [3, H, W]
     cam: Tensor | None  # float32 [H, W]
+    region: FrameRegion | None
     frame_id: str
     item: int
     frame: int
@@ -58,6 +68,13 @@ class CamPool(Protocol):
 
     def pool(self, maps: Tensor, epoch: int) -> Tensor:
         """Their CAMs [k, h, w] as one map [h, w]."""
+
+
+class RegionFinder(Protocol):
+    """Finds the region of interest of a cropped CAM."""
+
+    def __call__(self, cam: Tensor, pixels: Tensor, epoch: int) -> FrameRegion | None:
+        """Of a CAM [H, W] and its frame's pixels [3, H, W] in an epoch; None: no region is wanted."""
 
 
 class VideoDataset:
@@ -110,6 +127,7 @@ class VideoDataset:
         self.frame_limit, self.seed, self.epoch = frame_limit, seed, 0
         self.cams, self.skip_bad_frames = cams, skip_bad_frames
         self.pool: CamPool | None = None  # None: a frame's CAM is its own
+        self.regions: RegionFinder | None = None  # of the cropped CAMs
         self.color, self.scale_min = color, scale_min
         self.index = None
         if train:
@@ -187,6 +205,7 @@ class VideoDataset:
             torch.stack([s.pixels for s in samples]) if samples else torch.empty(shape, dtype=torch.uint8)
         )
         cams = [s.cam for s in samples if s.cam is not None]
+        regions = [s.region for s in samples if s.region is not None]
         items = torch.tensor([s.item for s in samples], dtype=torch.int64)  # [B]
         return Batch(
             frames=frames,  # [B, 3, H, W]
@@ -197,6 +216,9 @@ class VideoDataset:
             order=torch.tensor([s.frame for s in samples], dtype=torch.int64),
             keys=torch.tensor([s.key for s in samples], dtype=torch.int64),
             cams=torch.stack(cams) if cams else None,  # [B, H, W]
+            roi_masks=torch.stack([r.mask for r in regions]) if regions else None,  # [B, H, W]
+            roi_boxes=torch.stack([r.box for r in regions]) if regions else None,  # [B, 4]
+            roi_sizes=torch.stack([r.size for r in regions]) if regions else None,  # [B]
             bad_frames=bad,
         )
 
@@ -211,7 +233,7 @@ class VideoDataset:
         key = int(rng.integers(2**63))
         if not self.train or request.whole:
             pixels = resize_image(image, self.crop_size)
-            return _Sample(pixels, None, frame_id, request.item, frame, key)
+            return _Sample(pixels, None, None, frame_id, request.item, frame, key)
         window = draw_crop_flip(self.resize_size, self.crop_size, rng, self.scale_min)
         pixels = window.apply(resize_image(image, self.resize_size), self.crop_size)
         if self.color > 0:
@@ -221,7 +243,10 @@ class VideoDataset:
         if self.cams is not None:
             stored = self._stored_cam(self.cams, request.epoch, request.item, frame)
             cam = window.apply(resize_cam(stored, self.resize_size), self.crop_size)
-        return _Sample(pixels, cam, frame_id, request.item, frame, key)
+        region = None
+        if cam is not None and self.regions is not None:
+            region = self.regions(cam, pixels, request.epoch)
+        return _Sample(pixels, region.cam if region else cam, region, frame_id, request.item, frame, key)
 
     def _stored_cam(self, cams: CamReader, epoch: int, item: int, frame: int) -> Tensor:
         """The stored CAM [h, w] of a frame, pooled over its window if there is a ``pool``."""

@@ -28,7 +28,9 @@ from dlib.learning.optimizers import (
 from dlib.learning.readout import Readout
 from dlib.tasks import StepResult, Task
 from dlib.utils import distributed
+from dlib.utils.device import host_waits
 from dlib.utils.errors import Diverged
+from dlib.utils.graphs import replaying
 from dlib.utils.logging import EventLog, logger, progress
 from dlib.utils.reproducibility import seed_all
 from dlib.utils.tensors import not_finite
@@ -119,7 +121,7 @@ class Trainer:
             self.settle()
             elapsed = time.perf_counter() - start
             self._open = _Step(position.step, len(batch), rates, Readout(numbers), clock, elapsed)
-            if reads_at_once(self.task.device):
+            if not host_waits(self.task.device):
                 self.settle()
             if self._said is not None:
                 bar.set_postfix_str(self._said, refresh=False)
@@ -191,7 +193,8 @@ class Trainer:
         seed_all(self.cfg.seed, epoch, position.step_in_epoch, distributed.rank())
         diagnose = self._diagnoses(position.step_in_epoch)
         self.statistics.keep()
-        result = self.task.training_step(batch, epoch, clock, diagnose)
+        with replaying(self.cfg.cuda_graphs and not self.cfg.compile):
+            result = self.task.training_step(batch, epoch, clock, diagnose)
         finite = self._finite_forward(result)  # [2]
         with clock.measure("network"):
             gradients = self._backward(result.loss, finite)  # bool []
@@ -355,11 +358,6 @@ class Trainer:
         if math.isfinite(value):
             self.position.sums[key] = self.position.sums.get(key, 0.0) + value
             self.position.counts[key] = self.position.counts.get(key, 0.0) + count
-
-
-def reads_at_once(device: torch.device) -> bool:
-    """Whether the host reads a step's numbers before the next step: where that is no wait."""
-    return device.type != "cuda"
 
 
 def wrap_for_training(cfg: Config, task: Task) -> nn.Module:

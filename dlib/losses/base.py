@@ -106,7 +106,7 @@ class Term(nn.Module, ABC):
 
     name: str
     work: ClassVar[str] = "other"  # the kind of work for which its seconds are counted
-    from_cams: ClassVar[bool] = False  # whether it needs CAMs, or seeds, boxes or sizes made from them
+    from_cams: tuple[str, ...] = ()  # the fields of LossInputs that it needs and that are made from CAMs
 
     def __init__(
         self,

@@ -95,6 +95,7 @@ class SeedPurity:
         inside, count = 0, 0
         for source in self._of_own_maps(epoch) if own else self._of_classifier():
             seeds = self._task.pseudo_labels(source.cams, source.keys, epoch).seeds
+            assert seeds is not None
             boxes = [
                 torch.from_numpy(scaled_boxes(self._val.metadata, frame_id, self._task.cfg.crop_size))
                 for frame_id in source.ids

@@ -24,7 +24,7 @@ from dlib.models.weights import load_best_model
 from dlib.tasks.base import Examples, StepResult, Task, Work
 from dlib.tasks.decoder.classifier import cam_store_folder, classifier_folder, fill_cam_store, seeder_folder
 from dlib.tasks.decoder.diagnosis import SeedPurity, diagnose_maps
-from dlib.tasks.decoder.labels import PseudoLabels, SeedRecipe, pseudo_labels
+from dlib.tasks.decoder.labels import Needs, PseudoLabels, RegionReader, SeedRecipe, pseudo_labels
 from dlib.tasks.decoder.losses import build_losses
 from dlib.tasks.networks import build_classifier, build_unet
 from dlib.utils.errors import UsageError
@@ -96,6 +96,7 @@ class DecoderTask(Task):
     def prepare(self, data: Data, stop: StopRequest) -> None:
         if self.needs_cams():
             data.train.cams = self._store = fill_cam_store(self.cfg, self.classifier, data.train, stop)
+            data.train.regions = self.region_reader()
         self._purity = SeedPurity(self, data.val, stop)
 
     def close(self) -> None:
@@ -119,6 +120,8 @@ class DecoderTask(Task):
         batch = Batch.cat([train[int(item)] for item in items])
         cams = self.source_cams(batch.to(self.device), epoch=1)
         labels = self.pseudo_labels(cams, batch.keys, epoch=1)
+        assert labels.seeds is not None  # everything was asked for
+        assert labels.roi_boxes is not None
         return Examples(batch, cams, labels.seeds, labels.roi_boxes)
 
     def extra_work(self, data: Data) -> list[Work]:
@@ -164,6 +167,23 @@ class DecoderTask(Task):
     def needs_cams(self) -> bool:
         """Whether training frames must come with the classifier's CAMs."""
         return any(term.from_cams for term in self.losses)
+
+    @cached_property
+    def needs(self) -> Needs:
+        """What the terms need of the pseudo-labels."""
+        names = {name for term in self.losses for name in term.from_cams}
+        return Needs(seeds="seeds" in names, regions=bool(names & {"roi_boxes", "fg_sizes"}))
+
+    def region_reader(self) -> RegionReader | None:
+        """What finds the regions of stored CAMs in the loader's workers; None if no term needs regions.
+
+        Connected components are found on the CPU: for CAMs on another device the host would wait.
+        """
+        epochs = range(1, self.cfg.max_epochs + 1)
+        recipes = [None if self.makes_own_maps(epoch) else self.recipe(epoch) for epoch in epochs]
+        if not (self.needs.regions or (self.needs.seeds and any(r and r.use_roi for r in recipes))):
+            return None
+        return RegionReader(tuple(recipes), self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
 
     def training_step(self, batch: Batch, epoch: int, clock: StepClock, diagnose: bool) -> StepResult:
         with clock.measure("network"), self.autocast(self.cfg.amp):
@@ -228,7 +248,7 @@ class DecoderTask(Task):
             return self.refined(own(batch.images, batch.frames)[0], batch)
         if batch.cams is None:
             raise RuntimeError("this batch was loaded without CAMs: Task.prepare was not called")
-        return self.refined(batch.cams, batch)
+        return self.refined(batch.cams, batch) if batch.regions is None else batch.cams
 
     def refined(self, cams: Tensor, batch: Batch) -> Tensor:
         """CAMs [B, H, W] with the edges of the batch's frames, if the flags want it."""
@@ -239,4 +259,6 @@ class DecoderTask(Task):
         return pseudo_labels(cams, keys, self.recipe(epoch))
 
     def _labels(self, batch: Batch, epoch: int) -> PseudoLabels:
-        return self.pseudo_labels(self.source_cams(batch, epoch), batch.keys, epoch)
+        regions = None if self.own_maps(epoch) else batch.regions
+        cams = self.source_cams(batch, epoch)
+        return pseudo_labels(cams, batch.keys, self.recipe(epoch), self.needs, regions)
