@@ -21,6 +21,7 @@ from dlib.datasets.transforms import resize_image
 from dlib.learning.trainer import Trainer
 from dlib.selfcheck.setting import batch_for, frames, trainer_for
 from dlib.utils.environment import peak_memory
+from dlib.utils.graphs import replaying
 from dlib.utils.timing import StepClock
 
 WARM_UP = 5  # steps
@@ -139,7 +140,7 @@ def _plain_step(trainer: Trainer) -> Callable[[], None]:
 
 
 def crf_ms(device: torch.device) -> dict[str, float]:
-    """Value and gradient of both CRF terms for a minibatch, two frames of each shot: milliseconds."""
+    """Value and gradient of the CRF terms for a minibatch, two frames of each shot, as in a step: milliseconds."""
     size = size_for(device)
     images = frames(size.batch, size.side).float().to(device)
     logits = torch.randn(size.batch, 2, size.side, size.side, generator=torch.Generator().manual_seed(0))
