@@ -18,7 +18,7 @@ from dlib.utils.errors import UsageError
 from helpers.logs import events
 from helpers.plain_processes import free_port, launch, variables
 from helpers.programs import popen, run_process, start, torchrun
-from helpers.workplace import Workplace, colocam_flags
+from helpers.workplace import TASK_FLAGS, Workplace
 
 
 def same(a: object, b: object, where: str = "") -> list[str]:
@@ -250,19 +250,19 @@ GRADIENTS = """
 import sys
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
-from dlib.configure.config import parse_args
+from dlib.configure.config import experiment_dir, parse_args
 from dlib.datasets.splits import load_data
-from dlib.learning.experiment import Experiment, locked
+from dlib.learning.experiment import TrainingRun, locked
 from dlib.learning.folder import ExperimentFolder
 from dlib.utils import distributed
 from dlib.utils.timing import StepClock
 
 cfg, device = parse_args(sys.argv[2:]), torch.device("cpu")
 with distributed.process_group("gloo", cfg.local_world_size, "", device):
-    data, folder = load_data(cfg), ExperimentFolder.of(cfg)
+    data, folder = load_data(cfg), ExperimentFolder(experiment_dir(cfg))
     cfg = cfg.replace(num_classes=len(data.classes))
     with locked(folder, cfg):
-        experiment = Experiment(cfg, folder, data, device)
+        experiment = TrainingRun(cfg, folder, data, device)
         task = experiment.task
         task.prepare(data, experiment.stop)
         task.model.train()
@@ -279,13 +279,17 @@ with distributed.process_group("gloo", cfg.local_world_size, "", device):
 """
 
 
-@pytest.mark.parametrize("task", ["STD_CL", "CoLo-CAM"])
+@pytest.mark.parametrize("task", TASK_FLAGS)
 def test_gradients_of_two_processes_equal_those_of_one(promoted: Workplace, task: str) -> None:
     """The same four frames (or shots) as one minibatch, and as two; batch norm evaluates."""
-    more = colocam_flags() if task == "CoLo-CAM" else {}
+    more = TASK_FLAGS[task]()
+    if task == "TCAM":
+        more["fill_small_tr_batch"] = (
+            False  # else frames are repeated, and other ones if there are two minibatches
+        )
     found = {}
     for processes in (1, 2):
-        size = 4 // processes
+        size = (12 if task == "TCAM" else 4) // processes  # TCAM: up to three frames of each of four shots
         flags = promoted.flags(
             task, **{**more, "batch_size": size, "exp_id": f"of{processes}", "local_world_size": processes}
         )

@@ -19,19 +19,14 @@ F_CL = "F_CL"
 class TaskEntry(NamedTuple):
     """A task.
 
-    Attributes:
-        task: its class, a subclass of ``dlib.tasks.Task``.
-        arch: the only ``--arch`` that fits it.
-        classifier_flag: for a task that starts from a promoted classifier: the flag that says from which of the two.
-        seeder_flag: the flag that says which of the two makes the CAMs.
-        check: a function ``check(flags)`` for the task's own flags. It raises UsageError for what cannot work, and
-            returns one line for each probable mistake.
+    ``check`` is a function ``check(flags)`` for the task's own flags. It raises UsageError for what cannot work, and
+    gives one line for each probable mistake.
     """
 
-    task: str
-    arch: str
-    classifier_flag: str = ""
-    seeder_flag: str = ""
+    task: str  # its class, a subclass of dlib.tasks.Task
+    arch: str  # the only --arch that fits it
+    classifier_flag: str = ""  # says from which promoted classifier it starts, if it does
+    seeder_flag: str = ""  # says which promoted classifier makes the CAMs
     check: str = ""
 
     @property
@@ -73,6 +68,8 @@ ENCODERS: dict[str, str] = {
     "inceptionv3": "dlib.encoders.inception:InceptionV3Encoder",
     "resnet18": "dlib.encoders.resnet:ResNet18Encoder",
     "mobilenet_v2": "dlib.encoders.mobilenet:MobileNetV2Encoder",
+    "vit_b_16": "dlib.encoders.vit:ViTB16Encoder",
+    "swin_t": "dlib.encoders.swin:SwinTEncoder",
 }
 
 # --spatial_pooling: subclasses of dlib.poolings.Head.
@@ -117,6 +114,16 @@ BEST_LOCALIZATION = "best_localization"
 BEST_CLASSIFICATION = "best_classification"
 CRITERIA = (BEST_LOCALIZATION, BEST_CLASSIFICATION)
 
+
+def tested_criteria(task: str, freeze_cl: bool) -> tuple[str, ...]:
+    """The best models that a run of ``task`` tests and draws.
+
+    A frozen classifier (``--freeze_cl True``) classifies alike in every epoch, so that no model is best by it.
+    """
+    frozen = freeze_cl and task in TASKS and TASKS[task].builds_on_classifier
+    return (BEST_LOCALIZATION,) if frozen else CRITERIA
+
+
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
 VIDEO_DEMO = "test-video-demo"
@@ -145,10 +152,3 @@ def spellings(name: str) -> list[str]:
 def pooling_of_method(method: str) -> str:
     """The only pooling head that ``method`` can read its maps from."""
     return METHODS[method].pooling
-
-
-def tag_name(
-    dataset: str, encoder: str, method: str, pooling: str, criterion: str, box_v2_metric: bool
-) -> str:
-    """Folder name of a best model inside an experiment and in ``pretrained/``."""
-    return f"{dataset}-{encoder}-{method}-{pooling}-cp_{criterion}-boxv2_{box_v2_metric}"

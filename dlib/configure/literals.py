@@ -36,3 +36,6 @@ SampleDist = Literal["uniform", "gaussian", "interval"]
 
 BoxRule = Literal["colors", "threshold"]
 """What makes a box from a map: the frame's colours, or a threshold per class that validation chose."""
+
+Colormap = Literal["heat", "jet", "turbo", "viridis", "gray"]
+"""The colours of a drawn map."""

@@ -1,24 +1,25 @@
-"""One experiment from its flags to ``passed.txt``: read ``Experiment.run`` from top to bottom."""
+"""One experiment from its flags to ``passed.txt``: read ``TrainingRun.run`` from top to bottom."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 
-from dlib.configure.config import Config
-from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
+from dlib.configure.config import Config, experiment_dir
+from dlib.configure.constants import BEST_LOCALIZATION, tested_criteria
 from dlib.datasets.splits import Data, build_train_loader, load_data
 from dlib.learning.best import BestModels
 from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.dry_run import show_plan
 from dlib.learning.evaluation import build_eval_loader, evaluate
 from dlib.learning.folder import ExperimentFolder, command_line
-from dlib.learning.messages import CollapseWarning, epoch_summary, say_epoch, say_validation, say_what_runs
+from dlib.learning.messages import epoch_summary, say_epoch, say_validation, say_what_runs, warn_of_collapse
 from dlib.learning.pictures import draw_examples, draw_progress, draw_test, draw_train_progress
+from dlib.learning.profiling import StepProfile
 from dlib.learning.results import Results, as_text, with_validation_thresholds
 from dlib.learning.tensorboard import open_event_log
 from dlib.learning.trainer import Trainer
@@ -40,7 +41,7 @@ def run(cfg: Config) -> None:
     device = distributed.device_of_process(cfg.device, cfg.cudaid, cfg.local_rank)
     with distributed.process_group(cfg.dist_backend, cfg.local_world_size, cfg.init_method, device):
         start_logging(None, distributed.is_main(), cfg.verbose, cfg.progress)
-        folder = ExperimentFolder.of(cfg)
+        folder = ExperimentFolder(experiment_dir(cfg))
         if distributed.broadcast_object(folder.passed):
             logger.info(
                 f"finished before: {folder.path / 'passed.txt'} is there; another --exp_id starts a new run"
@@ -52,11 +53,11 @@ def run(cfg: Config) -> None:
             show_plan(cfg, data, device)
             return
         with locked(folder, cfg):
-            experiment = Experiment(cfg, folder, data, device)
+            training = TrainingRun(cfg, folder, data, device)
             try:
-                experiment.run()
+                training.run()
             finally:
-                experiment.task.close()
+                training.task.close()
 
 
 @contextmanager
@@ -67,14 +68,22 @@ def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
         return
     folder.lock()
     start_logging(folder.path, True, cfg.verbose, cfg.progress)
+    failed = False
     try:
         yield
+    except Interrupted:
+        raise
+    except Exception:
+        failed = True
+        raise
     finally:
         start_logging(None, True, cfg.verbose, cfg.progress)
         folder.unlock()
+        if failed:
+            folder.remove_unless_begun()
 
 
-class Experiment:
+class TrainingRun:
     """The parts of one run, and the order in which they are used."""
 
     def __init__(self, cfg: Config, folder: ExperimentFolder, data: Data, device: torch.device) -> None:
@@ -82,7 +91,6 @@ class Experiment:
         self.stop = StopRequest(device)
         log = folder.path / "log.jsonl" if distributed.is_main() else None
         self.events = open_event_log(log, cfg.tensorboard)
-        self.collapse = CollapseWarning(self.events)
         environment = folder.describe(cfg, device) if distributed.is_main() else {"device": ""}
         say_what_runs(cfg, data, environment, folder.path)
         seed_all(cfg.seed)
@@ -92,6 +100,7 @@ class Experiment:
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
         loader.while_waiting = self.stop.while_waiting
         self.trainer = Trainer(cfg, self.task, loader, self.events)
+        self.profile = StepProfile(cfg.profile if distributed.is_main() else 0, folder.path, device)
         self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
             folder.path / "checkpoints", cfg.keep_last_n_checkpoints, folder.path.name
@@ -108,11 +117,17 @@ class Experiment:
             intact = self.checkpoints.set_aside_unproven() if distributed.is_main() else None
             more = f"; the same command then resumes from {intact}" if intact else ""
             raise UserError(f"{error}{more}") from error
+        finally:
+            self.profile.close()
 
     def _run(self) -> None:
         """Train, validating after every epoch (and before the first), then test the best weights."""
+        start = time.perf_counter()
         self.task.prepare(self.data, self.stop)
+        prepared = time.perf_counter() - start
         resumed = self._resume()
+        # A resumed run has just restored the seconds before it.
+        self.results.add_seconds("prepare_s", prepared)
         if distributed.is_main():
             self.folder.write(self.cfg, self.results.content["environment"])
         if not resumed:
@@ -139,6 +154,7 @@ class Experiment:
     def _train(self, epoch: int) -> None:
         start = time.perf_counter()
         for step in self._steps(epoch):
+            self.profile.step()
             if self.trainer.sound_since_state and distributed.is_main():
                 self.checkpoints.prove()
             stopping = self.stop.agreed()
@@ -168,14 +184,15 @@ class Experiment:
         summary = epoch_summary(self.trainer, self.task.diagnostics(self.trainer.position.epoch))
         self.events.write("epoch", **summary)
         say_epoch(self.cfg, summary)
-        self.collapse.look(summary)
+        warn_of_collapse(self.events, summary, self.task.advice)
 
     def _validate(self) -> None:
         position = self.trainer.position
         if position.epoch > 0:
             self._conclude_epoch()
         start = time.perf_counter()
-        with self._weights_to_keep():
+        average = self.trainer.average
+        with average.applied_to(self.task.model) if average else nullcontext():
             interval = self.cfg.val_cam_curve_interval
             report = evaluate(
                 self.task.maps, self.data.val, self.cfg, interval, self.stop, "validation", self.val_loader
@@ -184,14 +201,15 @@ class Experiment:
             if BEST_LOCALIZATION in improved:
                 self.task.on_new_best()
         for criterion in improved:
-            self.results.set_validation(criterion, report)
+            self.results.content["val"][criterion] = report.to_dict()
         best = self.best.state()
         self.results.add_validation(position.epoch, position.step, report, self.trainer.epoch_means(), best)
         position.validated = True
         self._count_seconds("validation_s", start)
         plain = report.to_dict(curves=False)
         self.events.write("validation", epoch=position.epoch, step=position.step, report=plain, best=best)
-        say_validation(position.epoch, report, improved)
+        tested = tested_criteria(self.cfg.task, self.cfg.freeze_cl)
+        say_validation(position.epoch, report, [criterion for criterion in improved if criterion in tested])
         self._save()
         if distributed.is_main():
             self.results.write()
@@ -204,10 +222,9 @@ class Experiment:
         self.val_loader.close()
         if distributed.is_main():
             self.checkpoints.prove()  # the numbers of the validation were finite
-        references = self.task.references()
-        for name, maker in references.items():
-            self.results.content[f"{name}_test"] = self._test_report(name, maker)
-        for criterion in CRITERIA:
+        references = {name: self._test_report(name, maker) for name, maker in self.task.references().items()}
+        self.results.content.update({f"{name}_test": report for name, report in references.items()})
+        for criterion in tested_criteria(self.cfg.task, self.cfg.freeze_cl):
             load_best_model(self.task.model, self.best.weights(criterion))
             report = evaluate(
                 self.task.maps, self.data.test, self.cfg, self.cfg.cam_curve_interval, self.stop, "test"
@@ -216,7 +233,7 @@ class Experiment:
                 entry = self.results.add_test(criterion, report)
                 self.events.write("test", criterion=criterion, report={**entry, "curves": None})
                 logger.info("\n" + as_text(criterion, entry))
-                draw_test(self.cfg, self.task, self.data.test, report, self.path / criterion)
+                draw_test(self.cfg, self.task, self.data.test, report, self.path / criterion, references)
         self._count_seconds("test_s", start)
         total = self.results.times["total_s"]
         self.events.write("end", seconds=total)
@@ -274,10 +291,6 @@ class Experiment:
         self.events.write("resume", at_step=position.step, checkpoint=str(path))
         logger.info(f"resuming from {path}: epoch {position.epoch}, step {position.step}")
         return True
-
-    def _weights_to_keep(self) -> AbstractContextManager[None]:
-        average = self.trainer.average
-        return average.applied_to(self.task.model) if average else nullcontext()
 
     def _count_seconds(self, kind: str, start: float) -> float:
         now = time.perf_counter()

@@ -147,6 +147,17 @@ class Localizer:
         size = 1 if isinstance(frames, Source) and frames.kind == "camera" else self.batch_size
         return smooth_boxes(self._predictions(iter(frames), size), self.smooth)
 
+    def localize_class(self, image: Picture, label: str | None, tau: float | None = None) -> Localization:
+        """One image, where its class is known; ``tau``: a threshold in the place of the box rule or
+        the class's own.
+
+        Raises UserError for a class that the model does not have.
+        """
+        if label is not None and label not in self.classes:
+            raise UserError(f"{self.saved.weights}: the model does not know the class {label}")
+        index = None if label is None else self.classes.index(label)
+        return self._predict([Frame(0, "0", 0.0, rgb_array(image))], index, tau)[0]
+
     def _read(self, source: Source, opened: ExitStack) -> Iterator[Localization]:
         with opened:
             for _, result in self.stream(source):
@@ -156,25 +167,39 @@ class Localizer:
         while batch := list(islice(frames, size)):
             yield from zip(batch, self._predict(batch), strict=True)
 
-    def _predict(self, batch: list[Frame]) -> list[Localization]:
+    def _predict(
+        self, batch: list[Frame], label: int | None = None, tau: float | None = None
+    ) -> list[Localization]:
+        label = self._label if label is None else label
         size = self.saved.crop_size
         frames = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
-        maps, logits = self.saved.maps_and_logits(frames.to(self.device), self._label)
+        maps, logits = self.saved.maps_and_logits(frames.to(self.device), label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
         seen = frames.permute(0, 2, 3, 1).numpy()  # [B, S, S, 3]
-        return [self._localization(*one) for one in zip(batch, seen, maps.cpu().numpy(), scores, strict=True)]
+        return [
+            self._localization(
+                frame, pixels, cam, score, int(score.argmax()) if label is None else label, tau
+            )
+            for frame, pixels, cam, score in zip(batch, seen, maps.cpu().numpy(), scores, strict=True)
+        ]
 
     def _localization(
-        self, frame: Frame, seen: NDArray[np.uint8], cam: NDArray[np.float32], scores: torch.Tensor
+        self,
+        frame: Frame,
+        pixels: NDArray[np.uint8],
+        cam: NDArray[np.float32],
+        scores: torch.Tensor,
+        best: int,
+        tau: float | None,
     ) -> Localization:
-        best = int(scores.argmax()) if self._label is None else self._label
         height, width = frame.image.shape[:2]
-        tau, region = None, None
-        if self._taus is None:
-            region = rule_mask(quantize_maps(cam), seen)
+        region = None
+        if tau is None and self._taus is not None:
+            tau = self._taus[best]
+        if tau is None:
+            region = rule_mask(quantize_maps(cam), pixels)
             (box,) = mask_boxes(region, multi_contour=False)
         else:
-            tau = self._taus[best]
             (box,) = boxes_from_map(cam, tau)[0]
         return Localization(
             index=frame.index,

@@ -2,60 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 
 from dlib.datasets.images import read_upright, rgb_array
-from dlib.datasets.videos import PICTURE_SUFFIXES, Frame, UnusableVideo, VideoReader
+from dlib.datasets.names import is_litter, natural_key
+from dlib.datasets.videos import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Frame,
+    UnusableVideo,
+    VideoReader,
+    is_picture,
+)
 from dlib.utils.errors import UserError
 
 FOLDER_RATE = Fraction(10)  # frames per second of a folder of frames
 _CAMERA_RATE = Fraction(25)  # of a camera that does not give its own rate
 _CAMERAS = 2**31  # numbers that OpenCV takes
 
-__all__ = ["Frame", "Source", "open_source"]
+__all__ = ["Frame", "Source", "open_source", "videos_of"]
 
 
 @dataclass
 class Source:
-    """Frames one after the other, once.
+    """Frames one after the other, once."""
 
-    Attributes:
-        name: for messages.
-        kind: video, folder, image or camera.
-        rate: frames per second.
-        count: number of frames, if it is known before reading.
-        files: the files that are read; empty for a camera.
-    """
-
-    name: str
-    kind: str
-    rate: Fraction
-    count: int | None
-    files: tuple[Path, ...]
+    name: str  # for messages
+    kind: str  # video, folder, image or camera
+    rate: Fraction  # frames per second
+    count: int | None  # number of frames, if it is known before reading
+    files: tuple[Path, ...]  # that are read; empty for a camera
     _frames: Callable[[], Iterator[Frame]]
-    _reader: VideoReader | None = None
-
-    @property
-    def damaged(self) -> int:
-        """How many frames or packets could not be decoded so far."""
-        return self._reader.damaged if self._reader else 0
-
-    @property
-    def aspect(self) -> Fraction:
-        """Width of a pixel over its height, known with the first frame."""
-        return self._reader.aspect if self._reader else Fraction(1)
-
-    def notes(self) -> list[str]:
-        """What the user should know of the frames read so far, a line for each."""
-        return self._reader.notes() if self._reader else []
+    reader: VideoReader = field(
+        default_factory=lambda: VideoReader(Path())
+    )  # tells about the frames read so far
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises UserError when nothing can be decoded."""
@@ -88,6 +77,29 @@ def open_source(source: str | Path | int, rate: Fraction | None = None) -> Itera
         yield Source(str(path), "image", Fraction(1), 1, (path,), lambda: iter([_picture(path)]))
     else:
         yield _video(path)
+
+
+def videos_of(folder: Path) -> dict[str, Path]:
+    """The videos of a folder at any depth, in the order of their names, by their path in it without suffix.
+
+    Empty for a folder of frames (one that holds a picture itself) and for all that is no folder. Videos whose paths
+    differ in the suffix alone keep it.
+    """
+    # os.path: a name that the file system cannot hold is no folder.
+    if not os.path.isdir(folder) or any(is_picture(path) for path in folder.iterdir()):
+        return {}
+    found = [
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and not any(map(is_litter, path.relative_to(folder).parts))
+    ]
+    stems = Counter(path.with_suffix("") for path in found)
+    names = {
+        (path if stems[path.with_suffix("")] > 1 else path.with_suffix("")).as_posix(): path for path in found
+    }
+    return {name: folder / names[name] for name in sorted(names, key=natural_key)}
 
 
 def _exists(path: Path) -> bool:
@@ -140,15 +152,16 @@ def _picture(path: Path) -> Frame:
 
 @contextmanager
 def _camera(number: int) -> Iterator[Source]:
+    absent = UserError(f"camera {number} cannot be opened; give another number, or a file")
     if not 0 <= number < _CAMERAS:
-        raise UserError(f"camera {number} cannot be opened; give another number, or a file")
+        raise absent
     # OpenCV would print its own lines before the message below.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(number)
     cv2.utils.logging.setLogLevel(level)
     try:
         if not capture.isOpened():
-            raise UserError(f"camera {number} cannot be opened; give another number, or a file")
+            raise absent
         told = capture.get(cv2.CAP_PROP_FPS)
         rate = Fraction(told).limit_denominator(1001) if 1 <= told <= 1000 else _CAMERA_RATE
 

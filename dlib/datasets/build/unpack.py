@@ -12,27 +12,26 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dlib.utils.errors import UserError
-from dlib.utils.filesystem import free_bytes, keep_time
+from dlib.utils.filesystem import free_bytes
 
 
-def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
+def unpack(archive: Path, folder: Path) -> None:
     """Unpack ``archive`` (.tar.gz) so that its content is ``folder``; if that exists, nothing happens.
 
     If the archive has at its top a folder with the name of ``folder``, the content is what is in it, else all. It is
     unpacked beside ``folder``, and renamed when it is complete and gzip's checksum is right.
-    Returns: whether it was unpacked now.
     Raises UserError for a damaged archive, for a member that is no plain file or would leave the folder, and where
     the disk is too small; then nothing of it is left.
     """
     if folder.is_dir():
-        return False
+        return
     if not hasattr(tarfile, "data_filter"):
         raise UserError(f"{archive}: this Python cannot unpack safely; use 3.10.12, 3.11.4, 3.12 or newer")
     staging = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        _unpack_all(archive, staging, progress)
+        _unpack_all(archive, staging)
         os.replace(_content(staging, folder.name), folder)
     except tarfile.FilterError as error:
         raise UserError(f"{archive}: {error}; this archive is not safe, get another one") from error
@@ -42,14 +41,13 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
         raise UserError(f"{archive}: cannot be unpacked to {staging}: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return True
 
 
-def _unpack_all(archive: Path, staging: Path, progress: bool) -> None:
+def _unpack_all(archive: Path, staging: Path) -> None:
     with (
         gzip.open(archive) as stream,
         tarfile.open(fileobj=stream, mode="r|") as tar,
-        tqdm(desc=f"unpack {archive.name}", unit="file", disable=not progress) as bar,
+        tqdm(desc=f"unpack {archive.name}", unit="file") as bar,
     ):
         for member in tar:
             free = free_bytes(staging)
