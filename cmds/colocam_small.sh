@@ -44,7 +44,7 @@ $python main.py --task CoLo-CAM "${common[@]}" --pretrained_root "$pretrained" -
   --aug_color 0.4 --aug_scale_min 0.35 --sample_n_from_seq 2 --sample_n_from_seq_style before \
   --soft_cam_clc True --seed_refine_sigma_xy 10 --crf_clc True --crf_clc_sigma_xy 50 \
   --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 0.1 --rgb_jcrf_clc_lambda_style adaptive \
-  --max_sizepos_clc True --max_sizepos_clc_lambda 0.01 --map_refine_sigma_xy 8 "$@"
+  --max_sizepos_clc True --max_sizepos_clc_lambda 0.01 --map_refine_sigma_xy 8 --map_cam_share 0.5 "$@"
 
 colocam=$(echo "$runs"/CoLo-CAM/LayerCAM/id_small-*-sd_"$seed"-*)
 echo

@@ -42,7 +42,7 @@ def plain_odds(u: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """The formula of `foreground_odds`, one pixel and one cell after the other."""
     pixels = list(product(range(u.shape[0]), range(u.shape[1])))
     cell = {p: tuple(int(v) // 16 for v in frame[p]) for p in pixels}
-    prior = {p: 10 * (int(u[p]) / int(u.max()) - 0.85) for p in pixels}
+    prior = {p: 10 * (int(u[p]) / int(u.max()) - 0.8) for p in pixels}
     binomial = dict(zip(range(-2, 3), (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16), strict=True))
 
     def colors(weight: dict) -> dict:
@@ -88,7 +88,7 @@ def test_the_box_follows_the_colour_from_a_part_to_the_object() -> None:
     y, x = np.mgrid[:40, :40]
     u = quantize_maps(np.exp(-((x - 12) ** 2 + (y - 17) ** 2) / (2 * 12.0**2)))
     assert rule_boxes(u, frame).tolist() == [[8, 10, 28, 25]]  # right and lower edge: first pixel outside
-    (part,) = boxes_from_map(u / 255, [0.85])[0]
+    (part,) = boxes_from_map(u / 255, [0.8])[0]
     assert part[2] - part[0] < 16
     assert rule_boxes(u, np.full_like(frame, 90)).tolist() == [part.tolist()]  # one colour says nothing
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dlib.metrics.boxes import FloatArray, IntArray, UInt8Map, mask_boxes
 
-LEVEL = 0.85  # share of the map's peak at which map alone is undecided
+LEVEL = 0.8  # share of the map's peak at which map alone is undecided
 SLOPE = 10.0  # log-odds per share of the peak
 COLOR_WEIGHT = 2.0  # exponent of the colours' likelihood ratio
 ROUNDS = 2  # the colours are counted, then counted again with the first result
@@ -50,7 +50,7 @@ def rule_mask(u: UInt8Map, frame: UInt8Map) -> UInt8Map:
 def foreground_odds(u: UInt8Map, frame: npt.NDArray[Any]) -> FloatArray:
     """Log-odds of each pixel to belong to the object, float64 [H, W]; -inf for an empty map.
 
-    With p the map over its peak, the map alone gives g = 10 (p - 0.85). Weights q = σ(g) make a histogram of the
+    With p the map over its peak, the map alone gives g = 10 (p - 0.8). Weights q = σ(g) make a histogram of the
     object's colours, 1 - q one of the background's (16 cells per channel, smoothed, each with sum 1: f and b). Then
     odds = g + 2 log((f + 0.001) / (b + 0.001)) at the pixel's colour; the same once more with q = σ(odds).
 
