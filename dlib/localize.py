@@ -19,9 +19,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlib.commands import CommandParser, command
+from dlib.commands import CommandParser, command, truth
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
-from dlib.configure.flag import str2bool
 from dlib.utils.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -40,10 +39,10 @@ def parser() -> CommandParser:
     p.add_argument(
         "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
     )
-    p.add_argument("--masks", type=_truth, default=False, metavar="BOOL", help="write masks too (False)")
+    p.add_argument("--masks", type=truth, default=False, metavar="BOOL", help="write masks too (False)")
     p.add_argument(
         "--boxes_only",
-        type=_truth,
+        type=truth,
         default=False,
         metavar="BOOL",
         help="draw the boxes without the maps (False)",
@@ -177,13 +176,6 @@ def main(arguments: Sequence[str]) -> None:
     rate = done.frames / max(seconds, 1e-9)
     print(f"{_summary(done)}; {seconds:.1f} s, {rate:.1f} frames per second")
     print(f"written to {args.out}")
-
-
-def _truth(text: str) -> bool:
-    try:
-        return str2bool(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from error
 
 
 def _rate(text: str) -> Fraction:

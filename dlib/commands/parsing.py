@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import NoReturn, get_args
 
 from dlib.commands.registry import COMMANDS
-from dlib.configure.flag import nearest, shorten
+from dlib.configure.flag import nearest, shorten, str2bool
 from dlib.configure.literals import Colormap
 from dlib.utils.errors import UsageError
 
@@ -85,3 +85,11 @@ def _share(text: str) -> float:
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected 0 to 1")
     return share
+
+
+def truth(text: str) -> bool:
+    """The type of flags that are True or False."""
+    try:
+        return str2bool(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from error

@@ -37,6 +37,7 @@ COMMANDS = {
     "status": Command("dlib.status", "list experiments: progress, best CorLoc, time left"),
     "compare": Command("dlib.compare", "show experiments side by side"),
     "figure": Command("dlib.figure", "draw a figure for a paper: frames as rows, models as columns"),
+    "score-maps": Command("dlib.score_maps", "measure maps that another program has made"),
     "localize": Command("dlib.localize", "find the objects in videos or pictures"),
     "export": Command("dlib.export", "write a trained model for other programs (ONNX, TorchScript)"),
     "measure": Command("dlib.localizer.measure", "measure what smoothing does to the boxes"),

@@ -68,6 +68,8 @@ ENCODERS: dict[str, str] = {
     "inceptionv3": "dlib.encoders.inception:InceptionV3Encoder",
     "resnet18": "dlib.encoders.resnet:ResNet18Encoder",
     "mobilenet_v2": "dlib.encoders.mobilenet:MobileNetV2Encoder",
+    "vit_b_16": "dlib.encoders.vit:ViTB16Encoder",
+    "swin_t": "dlib.encoders.swin:SwinTEncoder",
 }
 
 # --spatial_pooling: subclasses of dlib.poolings.Head.

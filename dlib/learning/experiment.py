@@ -184,7 +184,7 @@ class TrainingRun:
         summary = epoch_summary(self.trainer, self.task.diagnostics(self.trainer.position.epoch))
         self.events.write("epoch", **summary)
         say_epoch(self.cfg, summary)
-        warn_of_collapse(self.events, summary)
+        warn_of_collapse(self.events, summary, self.task.advice)
 
     def _validate(self) -> None:
         position = self.trainer.position
