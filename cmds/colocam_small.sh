@@ -23,7 +23,7 @@ fi
 [ $# -eq 0 ] || shift
 case $seed in
   '' | *[!0-9]*)
-    echo "colocam_small: the seed must be a number, not '$seed'" >&2
+    echo "error: the seed must be a number, not '$seed'" >&2
     exit 2
     ;;
 esac

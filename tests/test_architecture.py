@@ -15,7 +15,7 @@ FLOORS = (
     {"models", "cams", "losses", "datasets", "metrics"},
     {"tasks"},
     {"learning", "localizer", "visualization"},
-    {"study", "compare", "export", "localize", "score_maps", "selfcheck", "status", "train"},
+    {"study", "compare", "export", "figure", "localize", "score_maps", "selfcheck", "status", "train"},
 )
 
 

@@ -11,6 +11,7 @@ import torch
 from dlib.selfcheck.agreement import run_checks
 from dlib.selfcheck.setting import batch_for, trainer_for
 from dlib.selfcheck.speed import waits_of_a_step
+from dlib.utils.reproducibility import use_deterministic_algorithms
 from helpers.programs import promote, start
 from helpers.workplace import Workplace, colocam_flags
 
@@ -37,6 +38,33 @@ def test_a_first_step_that_is_skipped_spoils_nothing() -> None:
     list(trainer.train_epoch(1))
     trainer.check_finite()
     assert trainer.epoch_means()["loss"] < 10
+
+
+@pytest.mark.parametrize("amp", ["", "--amp True"])
+def test_replayed_steps_are_the_same_steps(amp: str) -> None:
+    """Bit by bit, over two different batches, and with temperatures that change with the epoch."""
+    flags = (
+        f"{amp} --deterministic True --sl_clc_knn_t 5 --sl_clc_min_t 1 --sl_clc_seed_epoch_switch_uniform 4"
+    )
+    weights = []
+    use_deterministic_algorithms(True)
+    try:
+        for graphs in ("True", "False"):
+            trainer = trainer_for(
+                "CoLo-CAM",
+                CUDA,
+                encoder="resnet18",
+                count=8,
+                side=64,
+                steps=6,
+                flags=f"{flags} --cuda_graphs {graphs}",
+            )
+            for epoch in (1, 2):
+                list(trainer.train_epoch(epoch))
+            weights.append([value.cpu() for value in trainer.task.model.state_dict().values()])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
 def test_seconds_are_the_cards() -> None:

@@ -114,6 +114,16 @@ BEST_LOCALIZATION = "best_localization"
 BEST_CLASSIFICATION = "best_classification"
 CRITERIA = (BEST_LOCALIZATION, BEST_CLASSIFICATION)
 
+
+def tested_criteria(task: str, freeze_cl: bool) -> tuple[str, ...]:
+    """The best models that a run of ``task`` tests and draws.
+
+    A frozen classifier (``--freeze_cl True``) classifies alike in every epoch, so that no model is best by it.
+    """
+    frozen = freeze_cl and task in TASKS and TASKS[task].builds_on_classifier
+    return (BEST_LOCALIZATION,) if frozen else CRITERIA
+
+
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
 VIDEO_DEMO = "test-video-demo"

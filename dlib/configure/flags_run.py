@@ -121,6 +121,9 @@ class TrainingFlags:
         "auto", "memory format of the networks; auto: where it is faster", choices=("auto", "true", "false")
     )
     compile: bool = flag(False, "compile the network with torch.compile")
+    cuda_graphs: bool = flag(
+        True, "replay what is the same in every step on a card as CUDA graphs; False saves some memory"
+    )
     grad_clip: float = flag(0.0, "largest gradient norm, larger ones are scaled down; 0: no limit", ge=0)
     ema_decay: float = flag(
         0.0,

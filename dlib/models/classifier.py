@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from dlib.encoders import build_encoder
 from dlib.models.weights import load_imagenet_weights
 from dlib.poolings import HeadOptions, MapHead, build_head
+from dlib.utils.graphs import Graphed
 
 _HEAD = tuple(option.name for option in fields(HeadOptions))
 _REQUIRED = ("encoder_name", "num_classes", "spatial_pooling")
@@ -110,8 +111,15 @@ class CamClassifier(nn.Module):
         return self.encoder.cam_layer
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The encoder's feature maps, from the finest to A; no autograd graph if the encoder is frozen."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" not in self._frozen):
+        """The encoder's feature maps, from the finest to A; no autograd graph if the encoder is frozen.
+
+        In a training step on a card, the next call overwrites the maps of a frozen encoder (``dlib.utils.graphs``).
+        """
+        if "encoder" not in self._frozen:
+            return self.encoder(self._resized(images))
+        with torch.no_grad():
+            if self.training and not torch.compiler.is_compiling():
+                return list(_graphed_encoder(self._resized(images), encoder=self.encoder))
             return self.encoder(self._resized(images))
 
     def _resized(self, images: Tensor) -> Tensor:
@@ -164,6 +172,14 @@ class CamClassifier(nn.Module):
             for name, module in self.get_submodule(part).named_modules():
                 if module.training:
                     raise RuntimeError(f"{part} is frozen, but {name or 'it'} is in training mode")
+
+
+def _encode(images: Tensor, *, encoder: nn.Module) -> tuple[Tensor, ...]:
+    return tuple(encoder(images))
+
+
+# Its maps are large, and used only until the step's backward pass.
+_graphed_encoder = Graphed(_encode, copies=False)
 
 
 def learning_rate_groups(model: CamClassifier) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
