@@ -82,10 +82,7 @@ def export(folder: Path, format_: str, out: Path | None, criterion: str = BEST_L
         path.parent.mkdir(parents=True, exist_ok=True)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if format_ == "onnx":
-                _write_onnx(network, images, path)
-            else:
-                _write_script(network, images, path, saved.maps.model.encoder.attends)
+            _write_onnx(network, images, path) if format_ == "onnx" else _write_script(network, images, path)
     except OSError as error:
         raise UserError(f"--out {path}: cannot be written ({error.strerror})") from error
     _compare(network, torch.cat([images, images.flip(-1)[:1]]), path, format_)
@@ -113,13 +110,15 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
         logging.getLogger("torch.onnx").setLevel(level)
 
 
-def _write_script(network: nn.Module, images: Tensor, path: Path, attends: bool) -> None:
+def _write_script(network: nn.Module, images: Tensor, path: Path) -> None:
     import torch
+
+    from dlib.encoders import Encoder
 
     # Exporting first makes all sizes except the batch's plain numbers, which some heads need.
     batch = {"images": {0: torch.export.Dim("batch", min=1)}}
     traced: nn.Module = network
-    if not attends:
+    if not any(isinstance(part, Encoder) and part.attends for part in network.modules()):
         traced = torch.export.export(network, (images,), dynamic_shapes=batch).module()
     with path.open("wb") as file:
         torch.jit.save(torch.jit.trace(traced, images), file)
