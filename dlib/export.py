@@ -113,11 +113,15 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
 def _write_script(network: nn.Module, images: Tensor, path: Path) -> None:
     import torch
 
+    from dlib.encoders import Encoder
+
     # Exporting first makes all sizes except the batch's plain numbers, which some heads need.
     batch = {"images": {0: torch.export.Dim("batch", min=1)}}
-    plain = torch.export.export(network, (images,), dynamic_shapes=batch).module()
+    traced: nn.Module = network
+    if not any(isinstance(part, Encoder) and part.attends for part in network.modules()):
+        traced = torch.export.export(network, (images,), dynamic_shapes=batch).module()
     with path.open("wb") as file:
-        torch.jit.save(torch.jit.trace(plain, images), file)
+        torch.jit.save(torch.jit.trace(traced, images), file)
 
 
 def _compare(network: nn.Module, images: Tensor, path: Path, format_: str) -> None:
