@@ -108,7 +108,7 @@ def test_maps_are_a_row_beside_experiments(
     assert "?" not in rows[2]
     numbers = [row.split("  ")[-6:] for row in rows[1:3]]
     assert rows[1].split()[-6:-4] == rows[2].split()[-6:-4], numbers  # test CorLoc, at validation's τ
-    assert "<th title=\"maps on tiny\">CLIP-ES</th>" in (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert '<th title="maps on tiny">CLIP-ES</th>' in (tmp_path / "c.html").read_text(encoding="utf-8")
     assert status.main(["--exps_root", str(tmp_path / "exps")]) == 0
     assert "passed" in capsys.readouterr().out
 
