@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlib.commands import CommandParser, command
+from dlib.commands import CommandParser, command, loading
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.utils.errors import UserError
 
@@ -64,9 +64,10 @@ def export(folder: Path, format_: str, out: Path | None, criterion: str = BEST_L
         out: file to write; None: ``model.onnx`` or ``model.pt`` beside the weights.
     Raises UserError when a package is missing, the file cannot be written, or its outputs differ.
     """
-    import torch
+    with loading():
+        import torch
 
-    from dlib.localizer import read_saved_model
+        from dlib.localizer import read_saved_model
 
     if format_ == "onnx":
         for package in ("onnx", "onnxscript"):

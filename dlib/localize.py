@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from dlib.commands import CommandParser, command
+from dlib.commands import CommandParser, command, loading
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.configure.flag import str2bool
 from dlib.utils.errors import UsageError
@@ -54,13 +54,14 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
 
     Ctrl-C ends the files properly with the frames so far.
     """
-    from dlib.localizer import Localizer
-    from dlib.localizer.output import Writer
-    from dlib.localizer.source import open_source
-    from dlib.utils.logging import progress, start_logging
-
     if args.max_frames < 0:
         raise UsageError(f"--max_frames {args.max_frames}: expected a number of frames, or 0 for all")
+    with loading():
+        from dlib.localizer import Localizer
+        from dlib.localizer.output import Writer
+        from dlib.localizer.source import open_source
+        from dlib.utils.logging import progress, start_logging
+
     start_logging(None, talks=True)
     localizer = Localizer(
         args.fd_exp, args.criterion, args.device, args.batch_size, args.tau, args.smooth, args.label

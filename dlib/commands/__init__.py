@@ -4,6 +4,7 @@ The list is ``registry.COMMANDS``. It names modules and imports none; nothing he
 """
 
 from dlib.commands.door import AGAIN, command, run_command
+from dlib.commands.loading import loading
 from dlib.commands.parsing import CommandParser, called_as
 
-__all__ = ["AGAIN", "CommandParser", "called_as", "command", "run_command"]
+__all__ = ["AGAIN", "CommandParser", "called_as", "command", "loading", "run_command"]

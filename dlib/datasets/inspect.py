@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -187,6 +186,8 @@ def main(arguments: Sequence[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     splits = read_splits(data_dir, folds)
     check_splits(data_dir, splits, None, decode=False)
+    import cv2
+
     cv2.setNumThreads(1)  # the frames themselves are read in parallel
     findings = []
     for split in SPLITS:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlib.commands import AGAIN, CommandParser, command
+from dlib.commands import AGAIN, CommandParser, command, loading
 from dlib.study.plan import read_study
 from dlib.study.runs import ROOT, Runner
 from dlib.utils.errors import UserError
@@ -41,8 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     write_text(out / "study.yaml", args.study.read_text(encoding="utf-8"))
     runs = runner.run()
     # PyTorch is imported only once every run is done.
-    from dlib.study.table import write_tables
-    from dlib.study.timing import frame_cost
+    with loading():
+        from dlib.study.table import write_tables
+        from dlib.study.timing import frame_cost
 
     print(write_tables(runs, out, frame_cost))
     print(f"tables: {out / 'table.md'} and {out / 'table.csv'}")

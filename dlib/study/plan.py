@@ -196,9 +196,9 @@ def _value(name: str, node: yaml.Node, path: Path) -> Any:
 def _convert(name: str, text: str, source: str = "") -> Any:
     if name not in FLAGS:
         refuse_foreign_flag(name, source)
-        guess = nearest(name, FLAGS)
+        guess = nearest(f"--{name}", (f"--{flag}" for flag in FLAGS))
         raise UsageError(
-            f"{source}unknown flag --{shorten(name)}" + (f"; did you mean --{guess}?" if guess else "")
+            f"{source}unknown flag --{shorten(name)}" + (f"; did you mean {guess}?" if guess else "")
         )
     if name in _OWN:
         raise UsageError(f"{source}--{name}: the study sets it itself; leave it out")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from dlib.configure.constants import CRITERIA
 from dlib.utils.files import write_atomically
@@ -19,6 +16,10 @@ from dlib.visualization.charts import (
     validation_chart,
 )
 from dlib.visualization.records import Experiment, read_experiment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def write_curves(exp_dir: Path) -> list[Path]:
@@ -46,6 +47,9 @@ def training_charts(experiment: Experiment) -> list[Chart]:
 
 def sheet(charts: list[Chart], columns: int = 3) -> Figure:
     """All charts (at least one) on one figure, row by row; for charts with buttons the first choice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
     width, height = 5.2 * columns, 3.6 * rows  # inches; fixed margins, since it takes seconds to fit them

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -16,6 +15,8 @@ _MIN_CONTRAST = 6.0  # gray levels; hashes of flat pictures agree by chance
 
 def picture_hash(image: Image.Image) -> NDArray[np.int8] | None:
     """Perceptual hash (signs of the low frequencies) as -1 and 1: int8 [64]; None for a picture without contrast."""
+    import imagehash
+
     if np.asarray(image.convert("L").resize((9, 9), Image.Resampling.BOX)).std() < _MIN_CONTRAST:
         return None
     return np.where(imagehash.phash(image).hash.ravel(), 1, -1).astype(np.int8)
