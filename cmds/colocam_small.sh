@@ -34,13 +34,13 @@ common=(--dataset "$dataset" --encoder_name "$encoder" --method LayerCAM --crop_
   --amp True --exp_id small --MYSEED "$seed" --cams_root "data_cams/small-$dataset-$encoder-seed_$seed")
 runs=exps/$dataset/$encoder
 
-$python main.py --task STD_CL "${common[@]}" --batch_size 32 --max_epochs 20 --opt__lr 0.001 --opt__step_size 15 "$@"
+$python main.py --task STD_CL "${common[@]}" --batch_size 32 --max_epochs 20 --min_steps 80 --opt__lr 0.001 --opt__step_size 15 "$@"
 
 classifier=$(echo "$runs"/STD_CL/LayerCAM/id_small-*-sd_"$seed"-*)
 bash cmds/promote.sh "$classifier" "$pretrained"
 
 $python main.py --task CoLo-CAM "${common[@]}" --pretrained_root "$pretrained" --freeze_cl True --batch_size 8 \
-  --max_epochs 5 --opt__lr 0.01 --opt__step_size 5 --best_start_ep 1 --ema_decay 0.95 \
+  --max_epochs 5 --min_steps 135 --opt__lr 0.01 --opt__step_size 5 --best_start_ep 1 --ema_decay 0.95 \
   --aug_color 0.4 --aug_scale_min 0.35 --sample_n_from_seq 2 --sample_n_from_seq_style before \
   --soft_cam_clc True --seed_refine_sigma_xy 10 --crf_clc True --crf_clc_sigma_xy 50 \
   --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 0.1 --rgb_jcrf_clc_lambda_style adaptive \

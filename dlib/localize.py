@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dlib.commands import CommandParser, command, loading
-from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
+from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, MODELS
 from dlib.configure.flag import str2bool
 from dlib.utils.errors import UsageError
 
@@ -29,6 +29,12 @@ def parser() -> CommandParser:
     p.add_argument("--input", required=True, help="video, folder of frames, picture, or number of a camera")
     p.add_argument("--out", type=Path, required=True, help="folder to write to")
     p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
+    p.add_argument(
+        "--model",
+        choices=MODELS,
+        default=MODELS[0],
+        help="the trained model (own), or the classifier that it builds on; default: the better one on validation",
+    )
     p.add_argument("--label", help="class in the video, if it is known; else it is predicted for each frame")
     p.add_argument(
         "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
@@ -60,12 +66,21 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
         from dlib.localizer import Localizer
         from dlib.localizer.output import Writer
         from dlib.localizer.source import open_source
-        from dlib.utils.logging import progress, start_logging
+        from dlib.utils.logging import logger, progress, start_logging
 
     start_logging(None, talks=True)
     localizer = Localizer(
-        args.fd_exp, args.criterion, args.device, args.batch_size, args.tau, args.smooth, args.label
+        args.fd_exp,
+        args.criterion,
+        args.device,
+        args.batch_size,
+        args.tau,
+        args.smooth,
+        args.label,
+        args.model,
     )
+    if localizer.is_classifier and args.model == "better":
+        logger.info("the classifier localizes: it is better on validation; --model own uses the trained maps")
     classes: Counter[str] = Counter()
     frames, writer, start = 0, None, time.perf_counter()
     with open_source(args.input, args.fps) as source:

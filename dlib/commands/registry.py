@@ -46,6 +46,7 @@ COMMANDS = {
     "localize": Command("dlib.localize", "find the objects in a video or a picture"),
     "export": Command("dlib.export", "write a trained model for other programs (ONNX, TorchScript)"),
     "measure": Command("dlib.localizer.measure", "measure what smoothing does to the boxes"),
+    "promote": Command("dlib.promote", "copy a trained classifier to where CoLo-CAM looks for it"),
     "study": Command("dlib.study", "run all variants and seeds of a study file"),
     "gain": Command("dlib.study.gain", "say what CoLo-CAM adds to its classifier"),
     "import": Command("dlib.datasets.import_videos", "make a dataset from your own videos"),

@@ -82,6 +82,11 @@ BEST_LOCALIZATION = "best_localization"
 BEST_CLASSIFICATION = "best_classification"
 CRITERIA = (BEST_LOCALIZATION, BEST_CLASSIFICATION)
 
+# In an experiment's folder: the classifier that it builds on, if that is better on validation.
+CLASSIFIER_FOLDER = "classifier"
+# Which model of an experiment localizes: the one better on validation, the trained one, its classifier.
+MODELS = ("better", "own", CLASSIFIER_FOLDER)
+
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
 VIDEO_DEMO = "test-video-demo"

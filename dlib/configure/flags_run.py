@@ -111,6 +111,12 @@ class TrainingFlags:
     """Training loop."""
 
     max_epochs: int = flag(150, "epochs to train", ge=0)
+    min_steps: int = flag(
+        0,
+        "steps that the run has at least: with few shots an epoch shows each shot several times; all lengths in "
+        "epochs then follow",
+        ge=0,
+    )
     amp: bool = flag(False, "mixed precision in training, if the device has it: saves time and memory")
     amp_eval: bool = flag(False, "mixed precision in evaluation and in the CAM store")
     amp_dtype: str = flag("auto", "number format of mixed precision", choices=("auto", "float16", "bfloat16"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 import torch
 
@@ -17,9 +16,17 @@ from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.dry_run import show_plan
 from dlib.learning.evaluation import build_eval_loader, evaluate
 from dlib.learning.folder import ExperimentFolder, command_line
-from dlib.learning.messages import CollapseWarning, epoch_summary, say_epoch, say_validation, say_what_runs
+from dlib.learning.messages import (
+    CollapseWarning,
+    epoch_summary,
+    say_epoch,
+    say_length,
+    say_validation,
+    say_what_runs,
+)
 from dlib.learning.pictures import draw_examples, draw_progress, draw_test, draw_train_progress
-from dlib.learning.results import Results, as_text, with_validation_thresholds
+from dlib.learning.preferred import keep_better
+from dlib.learning.results import Results, as_text
 from dlib.learning.tensorboard import open_event_log
 from dlib.learning.trainer import Trainer
 from dlib.models import MapMaker, load_best_model
@@ -90,6 +97,7 @@ class Experiment:
         self.task = build_task(cfg, data.classes, device)
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
         loader.while_waiting = self.stop.while_waiting
+        say_length(cfg, loader)
         self.trainer = Trainer(cfg, self.task, loader, self.events)
         self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
@@ -205,7 +213,7 @@ class Experiment:
             self.checkpoints.prove()  # the numbers of the validation were finite
         references = self.task.references()
         for name, maker in references.items():
-            self.results.content[f"{name}_test"] = self._test_report(name, maker)
+            self._measure_reference(name, maker)
         for criterion in CRITERIA:
             load_best_model(self.task.model, self.best.weights(criterion))
             report = evaluate(
@@ -220,6 +228,8 @@ class Experiment:
         total = self.results.times["total_s"]
         self.events.write("end", seconds=total)
         if distributed.is_main():
+            for maker in references.values():
+                keep_better(self.path, self.cfg, self.data.classes, maker, self.results)
             self.results.write()
             draw_progress(self.cfg, self.path, curves=True)
             entry = self.results.content["test"][BEST_LOCALIZATION]
@@ -227,12 +237,12 @@ class Experiment:
             logger.info(f"done in {duration(total)}: {self.path}")
         distributed.barrier()
 
-    def _test_report(self, name: str, maker: MapMaker) -> dict[str, Any]:
-        """CorLoc of a reference's maps on test, also at the thresholds that validation chose for them."""
+    def _measure_reference(self, name: str, maker: MapMaker) -> None:
+        """CorLoc of a reference's maps on validation and test, there also at the thresholds of validation."""
         cfg, label = self.cfg, f"{name}'s CAMs on"
         val = evaluate(maker, self.data.val, cfg, cfg.val_cam_curve_interval, self.stop, f"{label} val")
         test = evaluate(maker, self.data.test, cfg, cfg.cam_curve_interval, self.stop, f"{label} test")
-        return with_validation_thresholds(test, val.to_dict())
+        self.results.add_reference(name, val.to_dict(), test)
 
     def _finished(self) -> bool:
         epoch = self.trainer.position.epoch

@@ -37,6 +37,7 @@ class Results:
             "best": {},
             "val": {},
             "test": {},
+            "classifier_val": None,
             "classifier_test": None,
             "times": {},
             "parameters": 0,
@@ -82,6 +83,11 @@ class Results:
         }
         write_text(self._folder / f"thresholds-{criterion}.yaml", yaml.safe_dump(taus, allow_unicode=True))
         return entry
+
+    def add_reference(self, name: str, validation: Report, test: LocalizationReport) -> None:
+        """Validation and test of other maps, such as the CAMs of the classifier that gives the seeds."""
+        self.content[f"{name}_val"] = validation
+        self.content[f"{name}_test"] = with_validation_thresholds(test, validation)
 
     def write(self) -> None:
         write_json(self._folder / "results.json", self.content)

@@ -18,7 +18,7 @@ from PIL import Image
 from dlib.configure.constants import BEST_LOCALIZATION
 from dlib.datasets.images import Picture, rgb_array
 from dlib.datasets.transforms import resize_image
-from dlib.localizer.model import read_saved_model
+from dlib.localizer.model import better_model, read_saved_model
 from dlib.localizer.smoothing import smooth_boxes
 from dlib.localizer.source import Frame, Source, open_source
 from dlib.metrics.boxes import boxes_from_map, quantize_maps
@@ -75,6 +75,7 @@ class Localizer:
             without validation frames: the mean of the others).
         smooth: a box becomes the median of the boxes of so many frames around it; 0 or 1: off.
         label: the class, if it is known; None: it is predicted frame by frame.
+        model: better (on validation: the trained model, or the classifier that it builds on), own or classifier.
     Raises UserError for a folder without a usable model, UsageError for a wrong argument.
     """
 
@@ -87,11 +88,14 @@ class Localizer:
         tau: float | None = None,
         smooth: int = 0,
         label: str | None = None,
+        model: str = "better",
     ) -> None:
         if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
             raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
         self.device = pick_device(device, None)
-        self.saved = read_saved_model(Path(experiment), criterion, self.device, thresholds=tau is None)
+        folder = better_model(Path(experiment), criterion, model)
+        self.is_classifier = folder != Path(experiment)
+        self.saved = read_saved_model(folder, criterion, self.device, thresholds=tau is None)
         self.classes = self.saved.classes
         self.batch_size, self.smooth = batch_size, smooth
         if label is not None and label not in self.classes:
