@@ -15,7 +15,7 @@ from dlib.configure.config import Config, parse_args
 from dlib.datasets.batch import Batch
 from dlib.models import STDClassifier, UnetCoLoCAM
 from dlib.models.unet import UnetOutput
-from dlib.tasks.colocam.task import CoLoCam
+from dlib.tasks.colocam import CoLoCam
 from dlib.utils.timing import StepClock
 
 _SIDE = 224

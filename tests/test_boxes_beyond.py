@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlib.tasks.colocam.diagnosis import seed_purity
+from dlib.tasks.decoder.diagnosis import seed_purity
 from helpers.paths import ROOT
 from helpers.programs import start
 from helpers.workplace import DATASET, Workplace, colocam_flags

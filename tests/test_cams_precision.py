@@ -12,8 +12,8 @@ from dlib.cams import build_cam_extractor
 from dlib.configure.config import Config
 from dlib.configure.constants import METHODS, WGAP, pooling_of_method
 from dlib.datasets.batch import Batch
-from dlib.tasks.colocam import task as colocam_task
-from dlib.tasks.colocam.task import CoLoCam
+from dlib.tasks.colocam import CoLoCam
+from dlib.tasks.decoder import task as decoder_task
 from dlib.tasks.std_cl import StdCl
 
 CLASS_IDX = torch.tensor([1, 0])
@@ -76,8 +76,8 @@ def test_an_extractor_forgets_the_precision_of_its_last_call() -> None:
 
 def colocam(amp: bool, monkeypatch: pytest.MonkeyPatch) -> CoLoCam:
     """CoLo-CAM on a classifier with random weights that no file holds."""
-    monkeypatch.setattr(colocam_task, "load_best_model", lambda *_, **__: None)
-    monkeypatch.setattr(colocam_task, "seeder_folder", lambda _: None)
+    monkeypatch.setattr(decoder_task, "load_best_model", lambda *_, **__: None)
+    monkeypatch.setattr(decoder_task, "seeder_folder", lambda _: None)
     flags: dict[str, Any] = {
         "task": "CoLo-CAM",
         "sl_clc": True,

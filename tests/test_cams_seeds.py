@@ -125,6 +125,32 @@ def test_an_image_does_not_depend_on_its_batch(
         assert torch.equal(sample_seeds(cams[one], roi[one], keys=keys[one], **options)[0], batch[b])
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**40),
+    st.integers(0, 200),
+    st.integers(0, 200),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.sampled_from(["seed_uniform", "seed_weighted"]),
+    st.integers(1, 300),
+    st.sampled_from(["roi_all", "largest"]),
+)
+def test_the_way_of_a_device_gives_the_same_seeds(
+    seed: int, max_n: int, min_n: int, max_p: float, min_p: float, technique: str, levels: int, method: str
+) -> None:
+    """Sorting and a race of all rows, against counting digits and a race of the rows that need one."""
+    cams = smooth_cams(5, 13, seed, grid=6)
+    cams = (cams * levels).round() / levels  # few levels: many equal values
+    cams[3] = 0.25
+    cams[4, 2, 2] = torch.nan
+    roi = region_of_interest(torch.nan_to_num(cams), method, mask="region").masks
+    options = {"max_n": max_n, "min_n": min_n, "max_p": max_p, "min_p": min_p, "technique": technique}
+    keys = torch.arange(seed, seed + 5)
+    ways = [sample_seeds(cams, roi, keys=keys, fixed_shapes=fixed, **options) for fixed in (False, True)]
+    assert torch.equal(*ways)
+
+
 def test_keys_decide_and_generators_repeat() -> None:
     cams = smooth_cams(1, 24, 2, grid=6).repeat(2, 1, 1)
     options = {"max_n": 5, "min_n": 5, "max_p": 0.4, "min_p": 0.4}

@@ -58,8 +58,8 @@ CLC = "--task CoLo-CAM --sl_clc True"
         ("--opt__dampening 0.1", "--opt__dampening 0"),
         ("--opt__min_lr 1", "must not be larger than --opt__lr"),
         ("--elb_init_t 11", "must not be smaller than --elb_init_t"),
-        (CLC + " --sl_clc_ksz 4", "--sl_clc_ksz 4: expected an odd number"),
-        (CLC + " --sl_clc_fg_erode_k 2", "--sl_clc_fg_erode_k 2: expected an odd number"),
+        (CLC + " --sl_clc_ksz 4", "--sl_clc_ksz '4': expected an odd integer >= 1"),
+        (CLC + " --sl_clc_fg_erode_k 2", "--sl_clc_fg_erode_k '2': expected an odd integer >= 1"),
         (CLC + " --seg_ignore_idx 1", "0 and 1 are background and foreground"),
         (CLC + " --sl_clc_min_t 2", "must not be larger than --sl_clc_knn_t"),
         (CLC + " --sl_clc_start_ep 5 --sl_clc_end_ep 4", "not earlier than --sl_clc_start_ep 5"),
@@ -78,7 +78,10 @@ def test_refused_combinations(command: str, words: str) -> None:
 
 @pytest.mark.parametrize("term", TERMS)
 def test_each_term_alone_makes_a_run(term: str) -> None:
-    cfg = parse_args(f"--task CoLo-CAM --{term} True --{term}_start_ep 2 --{term}_end_ep 2".split())
+    row = TERMS[term]
+    epochs = "".join(f" --{name} 2" for name in (row.start_flag, row.end_flag) if name)
+    more = " --sample_n_from_seq 2" if term == "rgb_jcrf_tc" else ""
+    cfg = parse_args(f"--task {row.task} --{term} True{epochs}{more}".split())
     assert getattr(cfg, term) is True
 
 

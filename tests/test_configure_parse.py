@@ -130,7 +130,7 @@ def test_pooling_follows_method(method: str) -> None:
         ("--encoder_weights cub", "--encoder_weights 'cub': expected one of imagenet or None"),
         ("--in_channels 4", "--in_channels '4': expected one of 3"),
         ("--seg_mode multiclass", "--seg_mode 'multiclass': expected one of binary"),
-        ("--task SEGMENT", "--task 'SEGMENT': expected one of STD_CL, CoLo-CAM"),
+        ("--task SEGMENT", "--task 'SEGMENT': expected one of STD_CL, CoLo-CAM, TCAM, F_CL"),
     ],
 )
 def test_one_clear_line(command: str, line: str) -> None:
@@ -170,8 +170,8 @@ def test_command_line_wins_over_the_file(tmp_path: Path) -> None:
             r"a\.yml, line 2: unknown flag --opt__lrr; did you mean --opt__lr\?",
         ),
         ("batch_size: four\n", r"a\.yml, line 1: --batch_size 'four': expected an integer >= 1"),
-        ("sl_tc: true\n", r"a\.yml, line 1: this program has no task TCAM, which --sl_tc belongs to"),
-        ("task: TCAM\n", r"a\.yml, line 1: this program has no task TCAM "),
+        ("cb_seed: true\n", r"a\.yml, line 1: this program has no task C_BOX, which --cb_seed belongs to"),
+        ("task: C_BOX\n", r"a\.yml, line 1: this program has no task C_BOX "),
         ("batch_size: [4]\n", r"a\.yml, line 1: expected one flag with one value"),
         ("- batch_size\n", r"expected lines of the form 'flag: value'"),
         ("a: {", r"not valid YAML"),

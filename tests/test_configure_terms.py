@@ -20,7 +20,7 @@ from dlib.visualization.charts import diagnosis_charts, loss_charts
 from dlib.visualization.records import Experiment
 
 # Published defaults of λ; every term starts at 0 and ends at -1. soft_cam_clc is ours.
-LAMBDAS = {
+COLOCAM = {
     "sl_clc": 1.0,
     "soft_cam_clc": 1.0,
     "crf_clc": 2e-9,
@@ -31,6 +31,19 @@ LAMBDAS = {
     "sizefg_tmp_clc": 1.0,
     "empty_out_bb_clc": 1.0,
 }
+TCAM = {
+    "sl_tc": 1.0,
+    "crf_tc": 2e-9,
+    "rgb_jcrf_tc": 2e-9,
+    "max_sizepos_tc": 1.0,
+    "size_bg_g_fg_tc": 1.0,
+    "sizefg_tmp_tc": 1.0,
+    "empty_out_bb_tc": 1.0,
+}
+# F-CAM's terms: λ, and the flags whose names are not those of the term.
+FCAM = {"sl_fc": 1.0, "crf_fc": 2e-9, "max_sizepos_fc": 1.0, "entropy_fc": 1.0}
+PREFIX = {"sl_fc": ("sl_fc_lambda", "sl"), "crf_fc": ("crf_lambda", "crf")}
+LAMBDAS = COLOCAM | TCAM | FCAM
 
 
 def loss_class(row: TermRow) -> type[Term]:
@@ -41,12 +54,19 @@ def loss_class(row: TermRow) -> type[Term]:
 def test_every_row_has_its_flags_with_the_published_defaults() -> None:
     assert list(TERMS) == list(LAMBDAS)
     for name, weight in LAMBDAS.items():
-        switch, factor, start, end = (FLAGS[name + end] for end in ("", "_lambda", "_start_ep", "_end_ep"))
+        factor_name, prefix = PREFIX.get(name, (f"{name}_lambda", name))
+        switch, factor = FLAGS[name], FLAGS[factor_name]
         assert (switch.kind, switch.default) == (bool, False)
         assert (factor.kind, factor.default, factor.ge) == (float, weight, 0)
+        assert factor.group == switch.group
+        epochs = [FLAGS.get(f"{prefix}_{end}_ep") for end in ("start", "end")]
+        if name == "entropy_fc":
+            assert epochs == [None, None]
+            continue
+        start, end = epochs
         assert (start.kind, start.default, start.ge) == (int, 0, 0)
         assert (end.kind, end.default, end.ge) == (int, -1, -1)
-        assert {flag.group for flag in (switch, factor, start, end)} == {switch.group}
+        assert start.group == end.group == switch.group
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -54,7 +74,7 @@ def test_a_rows_options_are_arguments_of_its_class_of_the_same_type(name: str) -
     row = TERMS[name]
     kind, hints = loss_class(row), typing.get_type_hints(Flags)
     assert issubclass(kind, Term)
-    assert kind.name == name
+    assert row.task != "CoLo-CAM" or kind.name == name
     taken = {
         argument: typing.get_type_hints(step.__init__)[argument]
         for step in reversed(kind.__mro__)
@@ -78,11 +98,12 @@ def test_flags_of_a_row_reach_the_settings() -> None:
     assert [active.row.name for active in cfg.active_terms()] == ["sl_clc"]
     assert Config.from_values(cfg.to_dict()) == cfg
     with pytest.raises(KeyError):
-        cfg.term("sl_tc")
+        cfg.term("cb_seed")
 
 
 def test_a_term_belongs_to_its_task() -> None:
-    assert [row.name for row in terms_of("CoLo-CAM")] == list(TERMS)
+    for task, names in (("CoLo-CAM", COLOCAM), ("TCAM", TCAM), ("F_CL", FCAM)):
+        assert [row.name for row in terms_of(task)] == list(names)
     assert terms_of("STD_CL") == parse_args(["--sl_clc", "True"]).active_terms() == []
     (warning,) = config_warnings(parse_args(["--crf_clc", "True"]))
     assert warning.startswith("--crf_clc True has no effect")

@@ -22,9 +22,9 @@ from dlib.learning.trainer import Trainer
 from dlib.losses import LossInputs
 from dlib.losses.colocam import SelfLearning
 from dlib.metrics import BoxEvaluator, LocalizationReport
-from dlib.tasks.colocam.diagnosis import SeedPurity, diagnose_maps, seed_purity
-from dlib.tasks.colocam.labels import makes_own_maps
-from dlib.tasks.colocam.losses import build_losses
+from dlib.tasks.colocam import CoLoCam
+from dlib.tasks.decoder.diagnosis import SeedPurity, diagnose_maps, seed_purity
+from dlib.tasks.decoder.losses import build_losses
 from dlib.utils.errors import UserError
 from dlib.utils.logging import EventLog
 from helpers.fake_training import trainer_of
@@ -122,8 +122,11 @@ class Seeds(SimpleNamespace):
         super().__init__(device=torch.device("cpu"), own_model=None, passes=0, epochs=[])
         self.classifier = SimpleNamespace(device=self.device, low_resolution=self.low_resolution)
 
+    def recipe(self, epoch: int) -> Any:
+        return CoLoCam.recipe(self, epoch)  # type: ignore[arg-type]
+
     def own_maps(self, epoch: int) -> Any:
-        own = self.own_model is not None and makes_own_maps(self.cfg, epoch)
+        own = self.own_model is not None and CoLoCam.makes_own_maps(self, epoch)
         return SimpleNamespace(model=self.own_model) if own else None
 
     def low_resolution(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,7 +266,7 @@ def test_collapse_in_the_last_epoch_of_a_run(
         share = torch.tensor(1.0 if len(asked) > 6 else 0.0)
         return {"collapsed_share": share, "fg_share_mean": torch.tensor(0.01)}
 
-    monkeypatch.setattr("dlib.tasks.colocam.task.diagnose_maps", measured)
+    monkeypatch.setattr("dlib.tasks.decoder.task.diagnose_maps", measured)
     place = Workplace(tmp_path, trained.datasets, trained.folds)
     flags = place.flags("CoLo-CAM", **colocam_flags(), pretrained_root=trained.folder / "pretrained")
     code, _, error = start(flags)

@@ -164,7 +164,7 @@ def test_statistics_that_are_not_finite_skip_the_step(tmp_path: Path) -> None:
     assert norm.running_var.isfinite().all()
     assert norm.num_batches_tracked == 1
     assert "batch norm statistics are not finite" in (tmp_path / "log.jsonl").read_text()
-    assert NormStatistics(nn.Linear(1, 1)).finite()
+    assert NormStatistics(nn.Linear(1, 1)).finite(torch.device("cpu"))
 
 
 def test_a_scaler_that_only_looks_for_its_scale_does_not_count(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_scaler_that_only_looks_for_its_scale_does_not_count(tmp_path: Path) -
     trainer.task.training_step = step  # type: ignore[method-assign]
     with pytest.raises(Diverged, match="gradients"):
         list(trainer.train_epoch(1))
-    assert trainer.position.step == 12  # 8, 4, 2, 1 are scales to try; then ten steps are too many
+    assert trainer.position.step == 13  # 8, 4, 2, 1 are scales to try; then ten steps are too many
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:

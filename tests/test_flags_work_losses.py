@@ -15,9 +15,9 @@ from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.learning.pictures import draw_train_progress
 from dlib.losses import LossInputs
-from dlib.tasks.colocam.labels import PseudoLabels
-from dlib.tasks.colocam.losses import build_losses
-from dlib.tasks.colocam.task import CoLoCam
+from dlib.tasks.colocam import CoLoCam
+from dlib.tasks.decoder.labels import PseudoLabels
+from dlib.tasks.decoder.losses import build_losses
 from dlib.tasks.std_cl import StdCl, classification_loss
 from dlib.utils.timing import StepClock
 

@@ -20,9 +20,9 @@ from dlib.datasets.batch import Batch
 from dlib.learning import evaluate_only, experiment, trainer
 from dlib.losses import LossInputs
 from dlib.tasks import Task
-from dlib.tasks.colocam.losses import build_losses
-from dlib.tasks.colocam.task import CoLoCam
-from dlib.tasks.networks import build_classifier, build_colocam
+from dlib.tasks.colocam import CoLoCam
+from dlib.tasks.decoder.losses import build_losses
+from dlib.tasks.networks import build_classifier, build_unet
 from dlib.tasks.std_cl import StdCl
 from dlib.utils import distributed
 from dlib.utils.errors import UsageError
@@ -237,7 +237,7 @@ def test_init_method_reaches_the_processes(
 def test_flags_of_the_heads(build: str, pooling: str, flag: str, attribute: str, value: float) -> None:
     methods = {"WildCatCLHead": "WILDCAT", "LogSumExpPool": "LogSumExp"}
     cfg = config(method=methods[pooling], spatial_pooling=pooling, **{flag: value})
-    net = build_classifier(cfg, 2, None) if build == "classifier" else build_colocam(cfg, 2)
+    net = build_classifier(cfg, 2, None) if build == "classifier" else build_unet(cfg, 2)
     head = net.classification_head
     assert type(head).__name__ == pooling
     found = getattr(head, attribute)

@@ -13,7 +13,7 @@ from dlib.datasets.batch import Batch
 from dlib.datasets.splits import read_frames
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.learning.evaluation import build_eval_loader, evaluate
-from dlib.tasks.colocam import classifier
+from dlib.tasks.decoder import classifier
 from dlib.tasks.std_cl import StdCl
 from dlib.utils.signals import StopRequest
 from helpers.workplace import DATASET, Workplace

@@ -51,7 +51,7 @@ def test_ten_in_a_row_are_counted_over_epochs(tmp_path: Path) -> None:
         assert len(list(trainer.train_epoch(epoch))) == 4
     with pytest.raises(UserError, match="10 steps in a row"):
         list(trainer.train_epoch(3))
-    assert trainer.position.step == 9
+    assert trainer.position.step == 10
 
 
 @pytest.mark.parametrize("flags", [{}, {"ema_decay": 0.9, "opt__name_optimizer": "adam", "grad_clip": 0.1}])
@@ -157,7 +157,54 @@ def test_average_is_a_running_mean_and_leaves_the_weights(tmp_path: Path) -> Non
     nn.init.constant_(model.weight, 0.0)
     average = WeightAverage(model, 0.5)
     nn.init.constant_(model.weight, 1.0)
-    average.update(model)  # decay (1+1)/(10+1) = 2/11 < 0.5: 0·2/11 + 1·9/11
+    average.update(model, torch.tensor(True))  # decay (1+1)/(10+1) = 2/11 < 0.5: 0·2/11 + 1·9/11
     with average.applied_to(model):
         assert model.weight.item() == pytest.approx(9 / 11)
     assert model.weight.item() == 1.0
+    before = {name: value.clone() for name, value in average.state_dict()["average"].items()}
+    nn.init.constant_(model.weight, 5.0)
+    average.update(model, torch.tensor(False))  # a skipped step
+    assert all(torch.equal(average.state_dict()["average"][name], value) for name, value in before.items())
+    assert average.state_dict()["steps"] == 1
+
+
+def test_a_skipped_first_step_leaves_no_momentum(tmp_path: Path) -> None:
+    """PyTorch's fused SGD makes momenta as uninitialized memory when it is told to skip its first step."""
+    trainer = trainer_of(tmp_path, 3, {1}, opt__weight_decay=0.0)
+    steps = trainer.train_epoch(1)
+    next(steps)
+    assert not trainer.optimizer.state_dict()["state"]
+    next(steps)
+    momenta = [state["momentum_buffer"] for state in trainer.optimizer.state.values()]
+    gradients = [parameter.grad for parameter in trainer.task.model.parameters()]
+    assert all(torch.equal(*pair) for pair in zip(momenta, gradients, strict=True))
+
+
+def test_the_numbers_of_a_step_are_read_after_the_next_one_on_a_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Played on the CPU by a trainer that is not told that it may read at once."""
+    trainer = trainer_of(tmp_path, 4, bad={2})
+    monkeypatch.setattr("dlib.learning.trainer.host_waits", lambda device: True)
+    counted = []
+    for step in trainer.train_epoch(1):
+        counted.append(trainer.position.skipped_in_row)
+        if step == 3:
+            trainer.state()  # a checkpoint knows its last step
+            counted.append(trainer.position.skipped_in_row)
+    assert counted == [0, 0, 1, 0, 0]
+    monkeypatch.undo()
+    at_once = trainer_of(tmp_path, 4, bad={2})
+    list(at_once.train_epoch(1))
+    assert trainer.epoch_means()["loss"] == at_once.epoch_means()["loss"]
+
+
+def test_a_checkpoint_is_proven_by_a_step_after_it(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, 4, bad={3})
+    found = []
+    for step in trainer.train_epoch(1):
+        found.append(trainer.sound_since_state)
+        if step == 2:
+            trainer.state()
+            assert not trainer.sound_since_state
+    assert found == [True, True, False, True]

@@ -20,7 +20,7 @@ from dlib.learning.checkpoints import load_tensors, save_tensors
 from dlib.localizer import read_saved_model
 from dlib.models import STDClassifier
 from dlib.study.plan import read_study
-from dlib.tasks.colocam.classifier import cam_store_folder, classifier_folder
+from dlib.tasks.decoder.classifier import cam_store_folder, classifier_folder
 from dlib.utils.errors import UserError
 from helpers.fake_study import Place
 from helpers.paths import ROOT
@@ -34,6 +34,7 @@ THEIRS = {
     "SmoothGradCAMpp", "XGradCAM", "LayerCAM",
 }  # fmt: skip
 NEW, OLD = "GradCam", "GradCAM"
+COLOCAM = ("--task", "CoLo-CAM", "--sl_clc", "True")
 TAG = f"{DATASET}-{ENCODER}-{{}}-WGAP-cp_{{}}-boxv2_False"
 
 
@@ -46,7 +47,7 @@ def test_either_is_typed(typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.yml").write_text(f"method: {typed}\nseed_cam_method: {typed}\n")
     for words in (["--method", typed, f"--seed_cam_method={typed}"], ["--config", "c.yml"]):
-        cfg = parse_args([*words, "--dataset", DATASET, "--encoder_name", ENCODER])
+        cfg = parse_args([*words, *COLOCAM, "--dataset", DATASET, "--encoder_name", ENCODER])
         assert (cfg.method, cfg.seed_cam_method) == (NEW, NEW)
         assert config.model_tag(cfg, "best_localization") == TAG.format(NEW, "best_localization")
         folder = config.experiment_dir(cfg)
@@ -68,15 +69,13 @@ def test_either_names_the_extractor() -> None:
 def test_either_is_found(tmp_path: Path, exp_id: str) -> None:
     """The authors' spelling first; names of the user's own are never changed."""
     words = f"--exps_root {tmp_path} --pretrained_root {tmp_path} --cams_root {tmp_path} --exp_id {exp_id} --method"
-    cfg = parse_args([*words.split(), NEW, "--dataset", "a-GradCam-b", "--encoder_name", ENCODER])
+    cfg = parse_args([*words.split(), NEW, *COLOCAM, "--dataset", "a-GradCam-b", "--encoder_name", ENCODER])
     tag = TAG.replace(DATASET, "a-GradCam-b")
     with pytest.raises(UserError, match=tag.format(NEW, "best_classification")):
         classifier_folder(cfg)
-    name = (
-        f"id_{exp_id}-tsk_STD_CL-ds_a-GradCam-b-mth_{{}}-spooling_WGAP-sd_0-ecd_{ENCODER}-box_v2_metric_False"
-    )
+    name = f"id_{exp_id}-tsk_CoLo-CAM-ds_a-GradCam-b-mth_{{}}-spooling_WGAP-sd_0-ecd_{ENCODER}-box_v2_metric_False"
     for spelling in (OLD, NEW):
-        experiment = tmp_path / "a-GradCam-b" / ENCODER / "STD_CL" / spelling / name.format(spelling)
+        experiment = tmp_path / "a-GradCam-b" / ENCODER / "CoLo-CAM" / spelling / name.format(spelling)
         model = tmp_path / tag.format(spelling, "best_classification")
         store = tmp_path / (tag.format(spelling, "best_localization") + "_cams_train")
         for folder in (experiment, model, store):
@@ -89,7 +88,7 @@ def test_either_is_found(tmp_path: Path, exp_id: str) -> None:
 @pytest.mark.parametrize(("method", "seeds"), [(NEW, "CAM"), ("CAM", NEW)])
 def test_a_store_of_two_methods_is_found(tmp_path: Path, method: str, seeds: str) -> None:
     words = ["--method", method, "--seed_cam_method", seeds, "--cams_root", str(tmp_path)]
-    cfg = parse_args([*words, "--dataset", DATASET, "--encoder_name", ENCODER])
+    cfg = parse_args([*words, *COLOCAM, "--dataset", DATASET, "--encoder_name", ENCODER])
     name = f"{TAG.format(method, 'best_localization')}_{seeds}_cams_train"
     assert cam_store_folder(cfg) == tmp_path / name
     (tmp_path / name.replace(NEW, OLD)).mkdir()

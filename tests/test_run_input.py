@@ -45,7 +45,7 @@ def own(workplace: Workplace) -> Workplace:
         ({"batch_size": "many"}, ("--batch_size", "many", "integer")),
         ({"batch_size": 0}, ("--batch_size", ">= 1")),
         ({"opt__lr": "nan"}, ("--opt__lr",)),
-        ({"task": "TCAM"}, ("TCAM", "STD_CL")),
+        ({"task": "C_BOX"}, ("C_BOX", "STD_CL")),
         ({"arch": "UnetCoLoCAM"}, ("--arch", "STDClassifier")),
         ({"method": "WILDCAT", "spatial_pooling": "WGAP"}, ("--spatial_pooling", "WildCatCLHead")),
         ({"crop_size": 64}, ("--crop_size", "--resize_size")),

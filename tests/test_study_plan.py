@@ -94,7 +94,7 @@ def test_flags_of_the_command_line_win_everywhere(tmp_path: Path) -> None:
         ("variants:\n  a: {batch_size: [2]}", "line 2: --batch_size: expected one value"),
         ("variants:\n  a: {exp_id: x}", "line 2: --exp_id: the study sets it itself"),
         ("variants:\n  a: {cb_seed: 1}", "line 2: this program has no task C_BOX"),
-        ("variants:\n  a: {task: TCAM}", "line 2: this program has no task TCAM"),
+        ("variants:\n  a: {task: C_BOX}", "line 2: this program has no task C_BOX"),
         ("variants: [a]", "line 1: expected lines of the form"),
         ("base: {crop_size: 32}", "needs 'variants', 'grid' or both"),
         ("variants: {", "not valid YAML"),

@@ -7,19 +7,26 @@ from dlib.cams.refine import edge_maps, refine_cams
 from dlib.cams.roi import Roi, region_of_interest
 from dlib.cams.seeds import sample_seeds
 from dlib.cams.store import CamStore
+from dlib.cams.strict import strict_region, without_one_level
+from dlib.cams.temporal import TemporalPool, pool_over_time, window
 
 __all__ = [
     "CamExtractor",
     "CamStore",
     "Roi",
+    "TemporalPool",
     "build_cam_extractor",
     "edge_maps",
     "normalize_cams",
+    "pool_over_time",
     "refine_cams",
     "region_of_interest",
     "sample_seeds",
     "seed_technique_at",
+    "strict_region",
     "temper_at",
     "temper_cams",
     "upsample_cams",
+    "window",
+    "without_one_level",
 ]

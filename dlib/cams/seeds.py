@@ -11,6 +11,7 @@ from dlib.cams.morphology import cache_blocks, count, dilate
 from dlib.cams.noise import combine, draw_keys, hash_uniform
 from dlib.configure.constants import SEED_IGNORE
 from dlib.configure.literals import SeedTechnique
+from dlib.utils.device import host_waits
 
 _FOREGROUND_STREAM, _BACKGROUND_STREAM, _RACE_STREAM = 1, 2, 3
 
@@ -28,6 +29,7 @@ def sample_seeds(
     ignore_index: int = SEED_IGNORE,
     keys: Tensor | None = None,
     generator: torch.Generator | None = None,
+    fixed_shapes: bool | None = None,
 ) -> Tensor:
     """Target maps: 1 foreground, 0 background, ``ignore_index`` elsewhere.
 
@@ -45,6 +47,8 @@ def sample_seeds(
             Background is always drawn uniformly.
         keys: int64 [B], one random key per image: its seeds depend only on its key and its map.
         generator: draws the keys if ``keys`` is None.
+        fixed_shapes: compute without a shape or a branch that depends on data, so that the host does not wait for the
+            device; None: where it would wait. The other way is several times faster on a CPU; the seeds are the same.
     Returns: int64 [B, H, W].
     Raises ValueError for shapes, shares, counts or names that make no sense, and without keys and generator.
     """
@@ -56,10 +60,14 @@ def sample_seeds(
     if keys.shape != cams.shape[:1]:
         raise ValueError(f"{len(cams)} CAMs need as many keys, got {list(keys.shape)}")
     keys = keys.to(cams.device)
+    if fixed_shapes is None:
+        fixed_shapes = host_waits(cams.device)
     target = torch.full(cams.shape, ignore_index, dtype=torch.int64, device=cams.device)
     for block in cache_blocks(cams):
         regions = None if roi is None else roi[block].flatten(1)
-        claims = _draw_both(cams[block], regions, (max_n, min_n), (max_p, min_p), technique, keys[block])
+        claims = _draw_both(
+            cams[block], regions, (max_n, min_n), (max_p, min_p), technique, keys[block], fixed_shapes
+        )
         foreground, background = dilate(claims, ksz)  # bool [b, H, W] each
         target[block].masked_fill_(foreground & ~background, 1).masked_fill_(background & ~foreground, 0)
     return target
@@ -72,6 +80,7 @@ def _draw_both(
     shares: tuple[float, float],
     technique: str,
     keys: Tensor,
+    fixed: bool,
 ) -> Tensor:
     """Foreground and background points: cams [B, H, W], inside bool [B, H·W] -> bool [2, B, H, W]."""
     values = cams.detach().float().flatten(1)  # [B, P], P = H·W
@@ -82,12 +91,14 @@ def _draw_both(
     lowest = torch.full_like(highest, int(pixels * shares[1])) * alive
     weights = values if technique == "seed_weighted" else None
     masked = values if inside is None else torch.where(inside, values, -torch.inf)
-    foreground = _draw(masked, highest, sizes[0], combine(keys, _FOREGROUND_STREAM), weights)
-    background = _draw(-values, lowest, sizes[1], combine(keys, _BACKGROUND_STREAM), None)
+    foreground = _draw(masked, highest, sizes[0], combine(keys, _FOREGROUND_STREAM), weights, fixed)
+    background = _draw(-values, lowest, sizes[1], combine(keys, _BACKGROUND_STREAM), None, fixed)
     return torch.stack((foreground, background)).view(2, *cams.shape)
 
 
-def _draw(values: Tensor, counts: Tensor, size: int, keys: Tensor, weights: Tensor | None) -> Tensor:
+def _draw(
+    values: Tensor, counts: Tensor, size: int, keys: Tensor, weights: Tensor | None, fixed: bool
+) -> Tensor:
     """Draw min(size, counts[b]) of the counts[b] highest pixels of every row without replacement.
 
     Pixels are drawn one after the other in proportion to the weights, without repetitions, until there are enough.
@@ -95,12 +106,13 @@ def _draw(values: Tensor, counts: Tensor, size: int, keys: Tensor, weights: Tens
     too few different pixels among them, a race over the remaining candidates gives the rest. Both have the same
     distribution.
 
-    Args: values [B, P]; counts int64 [B]; keys int64 [B]; weights [B, P] or None for uniform.
+    Args: values [B, P]; counts int64 [B]; keys int64 [B]; weights [B, P] or None for uniform; fixed: fixed shapes.
     Returns: bool [B, P].
     """
-    if size == 0 or not bool(counts.any()):
+    size = min(size, values.shape[1])
+    if size == 0 or not (fixed or bool(counts.any())):
         return torch.zeros_like(values, dtype=torch.bool)
-    candidates = _candidates(values, counts)
+    candidates = _sorted_candidates(values, counts) if fixed else _counted_candidates(values, counts)
     if weights is None:
         mass = candidates.cumsum(1, dtype=torch.int32)  # [B, P]
     else:
@@ -117,27 +129,43 @@ def _draw(values: Tensor, counts: Tensor, size: int, keys: Tensor, weights: Tens
     drawn = drawn.scatter_(1, torch.where(taken, pixels, values.shape[1]), True)[:, :-1]
     drawn = torch.where(counts.unsqueeze(1) <= size, candidates, drawn)
     lacking = counts.clamp(max=size) - count(drawn)  # [B]
+    if fixed:
+        return drawn | _race(candidates & ~drawn, lacking, keys, weights, size)
     short = lacking.nonzero().squeeze(1)
     if len(short):
-        rest = candidates[short] & ~drawn[short]
-        drawn[short] |= _race(rest, lacking[short], keys[short], None if weights is None else weights[short])
+        rest, more = candidates[short] & ~drawn[short], lacking[short]
+        weighted = None if weights is None else weights[short]
+        drawn[short] |= _race(rest, more, keys[short], weighted, int(more.max()))
     return drawn
 
 
-def _race(candidates: Tensor, counts: Tensor, keys: Tensor, weights: Tensor | None) -> Tensor:
-    """Draw counts[b] candidates of every row: the smallest of independent exponential times -log(u)/w
+def _race(candidates: Tensor, counts: Tensor, keys: Tensor, weights: Tensor | None, most: int) -> Tensor:
+    """Draw counts[b] <= most candidates of every row: the smallest of independent exponential times -log(u)/w
     (Efraimidis & Spirakis 2006). bool [B, P], int64 [B], int64 [B], [B, P] or None -> bool [B, P].
     """
     times = -hash_uniform(combine(keys, _RACE_STREAM), candidates.shape[1]).log()  # [B, P]
     if weights is not None:
         times /= weights.double() + 1e-8
-    fastest = times.masked_fill_(~candidates, torch.inf).topk(int(counts.max()), dim=1, largest=False).indices
-    wanted = torch.arange(fastest.shape[1], device=counts.device) < counts.unsqueeze(1)
+    fastest = times.masked_fill_(~candidates, torch.inf).topk(most, dim=1, largest=False).indices
+    wanted = torch.arange(most, device=counts.device) < counts.unsqueeze(1)
     return torch.zeros_like(candidates).scatter_(1, fastest, wanted)
 
 
-def _candidates(values: Tensor, counts: Tensor) -> Tensor:
-    """The counts[b] highest pixels of every row, of equal ones the first: [B, P], int64 [B] -> bool [B, P]."""
+def _sorted_candidates(values: Tensor, counts: Tensor) -> Tensor:
+    """The counts[b] highest pixels of every row, of equal ones the first: [B, P], int64 [B] -> bool [B, P].
+
+    One sort of all rows together: a device sorts a long row faster than many short ones.
+    """
+    rows, pixels = values.shape
+    row = torch.arange(rows, device=values.device).unsqueeze(1)  # [B, 1]
+    keys = (row << 32) - _ordered(values)  # rows in order, the highest pixel of a row first
+    order = keys.flatten().sort(stable=True).indices.view(rows, pixels)
+    chosen = torch.arange(pixels, device=values.device) < counts.unsqueeze(1)  # [B, P], by rank
+    return torch.empty_like(chosen).view(-1).scatter_(0, order.flatten(), chosen.flatten()).view(rows, pixels)
+
+
+def _counted_candidates(values: Tensor, counts: Tensor) -> Tensor:
+    """The same as ``_sorted_candidates``, from counts of digits."""
     ranks = _ordered(values)
     limit, wanted, equals = _kth_highest(ranks, counts)
     equal = ranks == limit.unsqueeze(1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -121,6 +121,21 @@ class CamStore:
         if fault:
             raise UserError(f"CAM file {path} is not usable ({fault}): delete it to compute it again")
         return cam.float()
+
+    def read_together(self, frame_ids: Sequence[str]) -> Tensor:
+        """The stored maps of frames that are pooled, float32 [k, h, w].
+
+        Raises UserError as ``read`` does, and for maps of different size.
+        """
+        maps = [self.read(frame_id) for frame_id in frame_ids]
+        for frame_id, other in zip(frame_ids, maps, strict=True):
+            if other.shape != maps[0].shape:
+                sizes = [" x ".join(map(str, cam.shape)) for cam in (maps[0], other)]
+                raise UserError(
+                    f"CAM files {self.path(frame_ids[0])} ({sizes[0]}) and {self.path(frame_id)} ({sizes[1]}) differ "
+                    "in size, but their maps are pooled: delete those of the wrong size to compute them again"
+                )
+        return torch.stack(maps)
 
 
 def _file_name(frame_id: str) -> str:

@@ -9,6 +9,7 @@ from dlib.configure.table import FLAGS, Flags
 from dlib.configure.terms import TERMS, terms_of
 from dlib.utils.cards import card_names
 from dlib.utils.errors import UsageError
+from dlib.utils.lazy import load_object
 
 # Flags whose text becomes part of a folder's or file's name.
 _NAMES = ("exp_id", "dataset", "debug_subfolder")
@@ -23,6 +24,7 @@ def check_config(cfg: Flags) -> None:
     _check_training(cfg)
     if terms_of(cfg.task):
         _check_terms(cfg)
+    _check_task(cfg)
 
 
 def _check_names(cfg: Flags) -> None:
@@ -125,25 +127,14 @@ def _check_terms(cfg: Flags) -> None:
                 f"--{term.row.end_flag} {term.end_epoch}: must be -1 (no end), or not earlier than"
                 f" --{term.row.start_flag} {term.start_epoch}"
             )
-    for name in ("crf_clc_scale", "rgb_jcrf_clc_scale"):
-        if cfg.crop_size * getattr(cfg, name) < 1:
-            raise UsageError(f"--{name} {getattr(cfg, name)}: leaves no pixel of --crop_size {cfg.crop_size}")
-    if cfg.sl_clc_ksz % 2 == 0 or cfg.sl_clc_fg_erode_k % 2 == 0:
-        name = "sl_clc_ksz" if cfg.sl_clc_ksz % 2 == 0 else "sl_clc_fg_erode_k"
-        raise UsageError(f"--{name} {getattr(cfg, name)}: expected an odd number")
+        scale = term.options.get("scale_factor", 1.0)
+        if cfg.crop_size * scale < 1:
+            name = term.row.options["scale_factor"]
+            raise UsageError(f"--{name} {scale}: leaves no pixel of --crop_size {cfg.crop_size}")
     if cfg.seg_ignore_idx in (0, 1):
         raise UsageError(
             f"--seg_ignore_idx {cfg.seg_ignore_idx}: 0 and 1 are background and foreground; give another number"
         )
-    seeds, joint = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on
-    if seeds and cfg.sl_clc_min_t > cfg.sl_clc_knn_t:
-        raise UsageError(
-            f"--sl_clc_min_t {cfg.sl_clc_min_t}: must not be larger than --sl_clc_knn_t {cfg.sl_clc_knn_t}"
-        )
-    if cfg.rgb_jcrf_clc_input_re_dim == 0:
-        raise UsageError("--rgb_jcrf_clc_input_re_dim 0: expected -1 (all channels) or at least 1")
-    if joint and cfg.rgb_jcrf_clc_seed_agreement and not seeds:
-        raise UsageError("--rgb_jcrf_clc_seed_agreement True: needs seeds, --sl_clc True")
 
 
 def config_warnings(cfg: Flags) -> list[str]:
@@ -153,8 +144,7 @@ def config_warnings(cfg: Flags) -> list[str]:
         for flag in FLAGS.values()
         if flag.no_effect and getattr(cfg, flag.name) != flag.default
     ]
-    if terms_of(cfg.task):
-        lines += _term_warnings(cfg)
+    lines += _check_task(cfg)
     foreign = [row for row in TERMS.values() if row.task != cfg.task and cfg.term(row.name).on]
     if foreign:
         lines.append(
@@ -173,24 +163,8 @@ def config_warnings(cfg: Flags) -> list[str]:
     return lines
 
 
-def _term_warnings(cfg: Flags) -> list[str]:
-    lines = []
-    seeds, joint = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on
-    if joint and cfg.sample_n_from_seq < 2:
-        lines.append(
-            "--rgb_jcrf_clc True has no effect with --sample_n_from_seq 1: it needs 2 or more frames of a shot"
-        )
-    if joint and cfg.sample_n_from_seq > cfg.batch_size:
-        lines.append(
-            f"--sample_n_from_seq {cfg.sample_n_from_seq} is more than --batch_size {cfg.batch_size}:"
-            " the frames of a shot are split over several minibatches"
-        )
-    if seeds and cfg.sl_clc_min_t > 0 and cfg.sl_clc_seed_epoch_switch_uniform == -1:
-        lines.append(
-            "--sl_clc_min_t has no effect without --sl_clc_seed_epoch_switch_uniform: sl_clc_knn_t then never falls"
-        )
-    if seeds and cfg.sl_clc_roi_method != "roi_all" and not cfg.sl_clc_use_roi:
-        lines.append(
-            f"--sl_clc_roi_method {cfg.sl_clc_roi_method} has no effect on seeds: --sl_clc_use_roi is False"
-        )
+def _check_task(cfg: Flags) -> list[str]:
+    """The task's own check."""
+    name = TASKS[cfg.task].check
+    lines: list[str] = load_object(name)(cfg) if name else []
     return lines

@@ -12,23 +12,58 @@ from typing import NamedTuple
 
 STD_CL = "STD_CL"
 COLOCAM = "CoLo-CAM"
+TCAM = "TCAM"
+F_CL = "F_CL"
 
 
 class TaskEntry(NamedTuple):
-    """A task: its class, a subclass of ``dlib.tasks.Task``, and the only ``--arch`` that fits it.
+    """A task.
 
-    ``builds_on_classifier``: it starts from a promoted classifier.
+    Attributes:
+        task: its class, a subclass of ``dlib.tasks.Task``.
+        arch: the only ``--arch`` that fits it.
+        classifier_flag: for a task that starts from a promoted classifier: the flag that says from which of the two.
+        seeder_flag: the flag that says which of the two makes the CAMs.
+        check: a function ``check(flags)`` for the task's own flags. It raises UsageError for what cannot work, and
+            returns one line for each probable mistake.
     """
 
     task: str
     arch: str
-    builds_on_classifier: bool = False
+    classifier_flag: str = ""
+    seeder_flag: str = ""
+    check: str = ""
+
+    @property
+    def builds_on_classifier(self) -> bool:
+        """Whether it starts from a promoted classifier."""
+        return bool(self.classifier_flag)
 
 
 # --task
 TASKS: dict[str, TaskEntry] = {
     STD_CL: TaskEntry("dlib.tasks.std_cl:StdCl", "STDClassifier"),
-    COLOCAM: TaskEntry("dlib.tasks.colocam.task:CoLoCam", "UnetCoLoCAM", builds_on_classifier=True),
+    COLOCAM: TaskEntry(
+        "dlib.tasks.colocam:CoLoCam",
+        "UnetCoLoCAM",
+        "colocam_pretrained_cl_ch_pt",
+        "colocam_pretrained_seeder_ch_pt",
+        "dlib.configure.flags_colocam:check",
+    ),
+    TCAM: TaskEntry(
+        "dlib.tasks.tcam:Tcam",
+        "UnetTCAM",
+        "tcam_pretrained_cl_ch_pt",
+        "tcam_pretrained_seeder_ch_pt",
+        "dlib.configure.flags_tcam:check",
+    ),
+    F_CL: TaskEntry(
+        "dlib.tasks.fcam:Fcam",
+        "UnetFCAM",
+        "eval_checkpoint_type",
+        "eval_checkpoint_type",
+        "dlib.configure.flags_fcam:check",
+    ),
 }
 
 # --encoder_name: subclasses of dlib.encoders.Encoder.

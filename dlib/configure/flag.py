@@ -23,7 +23,8 @@ _INT_LIMIT = 2**63
 class Flag:
     """One line of the flags table.
 
-    ``ge``, ``gt``, ``le`` limit numbers. ``no_effect``: why this flag, which users' scripts may have, changes nothing
+    ``ge``, ``gt``, ``le``, ``odd`` limit numbers. ``aliases``: other words for a text, each with the value that it
+    stands for. ``no_effect``: why this flag, which users' scripts may have, changes nothing
     here; a value other than the default then gives a warning.
     """
 
@@ -38,6 +39,8 @@ class Flag:
     gt: float | None = None
     le: float | None = None
     no_effect: str = ""
+    odd: bool = False
+    aliases: tuple[tuple[str, str], ...] = ()
 
     @property
     def type_name(self) -> str:
@@ -50,9 +53,12 @@ class Flag:
         if self.choices:
             names = [str(choice) if choice != "" else '""' for choice in self.choices]
             return f"one of {', '.join(names)}" + (" or None" if self.nullable else "")
-        words = {bool: "a truth value (True or False)", int: "an integer", float: "a number", str: "text"}[
-            self.kind
-        ]
+        words = {
+            bool: "a truth value (True or False)",
+            int: "an odd integer" if self.odd else "an integer",
+            float: "a number",
+            str: "text",
+        }[self.kind]
         bounds = [
             f"{sign} {bound:g}"
             for sign, bound in ((">=", self.ge), (">", self.gt), ("<=", self.le))
@@ -83,7 +89,7 @@ class Flag:
         if self.kind is str:
             if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
                 raise ValueError("control characters")
-            value: Any = text
+            value: Any = dict(self.aliases).get(text.strip().lower(), text)
         elif self.kind is int:
             if not re.fullmatch(r"\s*[+-]?[0-9]{1,30}\s*", text):
                 raise ValueError("not an integer")
@@ -116,6 +122,7 @@ class Flag:
             and (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
             and (self.le is None or value <= self.le)
+            and not (self.odd and value % 2 == 0)
         )
 
 
@@ -128,10 +135,27 @@ def flag(
     gt: float | None = None,
     le: float | None = None,
     no_effect: str = "",
+    odd: bool = False,
+    aliases: tuple[tuple[str, str], ...] = (),
 ) -> Any:
     """Dataclass field of one flag. The flag's name, type and (for a Literal) choices are those of the field."""
-    metadata = {"help": help, "choices": choices, "ge": ge, "gt": gt, "le": le, "no_effect": no_effect}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "ge": ge,
+        "gt": gt,
+        "le": le,
+        "no_effect": no_effect,
+        "odd": odd,
+        "aliases": aliases,
+    }
     return dataclasses.field(default=default, metadata={"flag": metadata})
+
+
+def like(group: type, name: str, **changes: Any) -> Any:
+    """Dataclass field of a flag that is like flag ``name`` of ``group``; ``changes`` are arguments of ``flag``."""
+    (field,) = (field for field in dataclasses.fields(group) if field.name == name)
+    return flag(**{"default": field.default, **field.metadata["flag"], **changes})
 
 
 def flags_of(group: type) -> list[Flag]:

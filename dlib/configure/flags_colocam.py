@@ -7,11 +7,16 @@ its _start_ep to its _end_ep.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dlib.configure.constants import METHODS, SEED_IGNORE
 from dlib.configure.flag import flag
-from dlib.configure.literals import Backend, JointInput, LambdaStyle, RoiMask, RoiMethod, SeedTechnique
+from dlib.configure.flags_decoder import falling_heat, unused_region
+from dlib.configure.literals import JointInput, LambdaStyle, RoiMask, RoiMethod, SeedTechnique, WindowMode
 from dlib.configure.terms import with_terms
+from dlib.utils.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlib.configure.table import Flags
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class SeedFlags:
         le=1,
     )
     sl_clc_ksz: int = flag(
-        3, "each seed grows to a square of this side, in pixels; odd; 1: the pixel alone", ge=1
+        3, "each seed grows to a square of this side, in pixels; 1: the pixel alone", ge=1, odd=True
     )
     sl_clc_seed_tech: SeedTechnique = flag(
         "seed_uniform",
@@ -59,7 +64,7 @@ class SeedFlags:
         "draw foreground seeds in the ROI's bounding box, as published, or only in the ROI's own pixels",
     )
     sl_clc_fg_erode_k: int = flag(
-        11, "erosion, which shrinks the ROI: side of its square in pixels, odd", ge=1
+        11, "erosion, which shrinks the ROI: side of its square in pixels", ge=1, odd=True
     )
     sl_clc_fg_erode_iter: int = flag(
         0, "how many times the ROI is eroded; 0: not; raise it if seeds lie outside the object", ge=0
@@ -82,18 +87,6 @@ class SeedFlags:
     sl_clc_block: int = flag(
         1, "block size of seeding", ge=1, no_effect="seeds are pixels; the authors' program ignores it too"
     )
-    seg_ignore_idx: int = flag(SEED_IGNORE, "label of pixels without a seed; any number except 0 and 1")
-    seed_refine_sigma_xy: float = flag(
-        0.0,
-        "width in pixels of a bilateral filter that fits CAMs to the frame's edges before seeding; 0: off",
-        ge=0,
-    )
-    seed_refine_sigma_rgb: float = flag(
-        30.0, "width of that filter in colour levels (0..255); smaller: it keeps weaker edges", ge=0.01
-    )
-    seed_cam_method: str = flag(
-        "", "CAM method that makes the CAMs for the seeds; empty: the one of --method", choices=("", *METHODS)
-    )
 
 
 @dataclass(frozen=True)
@@ -109,9 +102,6 @@ class CrfFlags:
     )
     crf_clc_scale: float = flag(
         1.0, "factor on the size of image and maps in this term; lower it to save time and memory", gt=0, le=1
-    )
-    crf_backend: Backend = flag(
-        "auto", "filters in C++ (cpp, CPU only) or in PyTorch (torch); auto: cpp on the CPU, torch elsewhere"
     )
 
 
@@ -159,18 +149,31 @@ class SizeFlags:
     sizefg_tmp_clc_knn: int = flag(
         0, "frames around", ge=0, no_effect="the size is always taken from the frame itself"
     )
-    sizefg_tmp_clc_knn_mode: str = flag(
+    sizefg_tmp_clc_knn_mode: WindowMode = flag(
         "instant",
         "which frames around",
-        choices=("instant", "before", "after", "before-after"),
         no_effect="the size is always taken from the frame itself",
     )
 
 
-@dataclass(frozen=True)
-class BarrierFlags:
-    """Extended log-barrier (ELB) of the size terms."""
-
-    elb_init_t: float = flag(1.0, "barrier parameter t at the start; larger: a harder limit", gt=0)
-    elb_max_t: float = flag(10.0, "largest t", gt=0)
-    elb_mulcoef: float = flag(1.01, "factor on t after every epoch; 1: t never changes", ge=1)
+def check(cfg: Flags) -> list[str]:
+    """Probable mistakes in CoLo-CAM's flags, one line each; UsageError for what cannot work."""
+    seeds, joint = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on
+    if cfg.rgb_jcrf_clc_input_re_dim == 0:
+        raise UsageError("--rgb_jcrf_clc_input_re_dim 0: expected -1 (all channels) or at least 1")
+    if joint and cfg.rgb_jcrf_clc_seed_agreement and not seeds:
+        raise UsageError("--rgb_jcrf_clc_seed_agreement True: needs seeds, --sl_clc True")
+    lines = []
+    if joint and cfg.sample_n_from_seq < 2:
+        lines.append(
+            "--rgb_jcrf_clc True has no effect with --sample_n_from_seq 1: it needs 2 or more frames of a shot"
+        )
+    if joint and cfg.sample_n_from_seq > cfg.batch_size:
+        lines.append(
+            f"--sample_n_from_seq {cfg.sample_n_from_seq} is more than --batch_size {cfg.batch_size}:"
+            " the frames of a shot are split over several minibatches"
+        )
+    if seeds:
+        lines += falling_heat(cfg, "sl_clc_knn_t", "sl_clc_min_t", "sl_clc_seed_epoch_switch_uniform")
+        lines += unused_region(cfg, "sl_clc_roi_method", "sl_clc_use_roi")
+    return lines

@@ -36,10 +36,10 @@ class ModelFlags:
         True, "path_pre_trained must hold every weight of the network; False: load those that fit"
     )
     scale_in: float = flag(1.0, "STD_CL: factor on the size of the image that the classifier sees", gt=0)
-    freeze_cl: bool = flag(False, "CoLo-CAM: keep encoder and head as they are, in eval mode")
+    freeze_cl: bool = flag(False, "tasks with a decoder: keep encoder and head as they are, in eval mode")
     freeze_encoder: bool = flag(False, "STD_CL: keep the encoder as it is; train the head only")
     freeze_decoder_bn: bool = flag(
-        False, "CoLo-CAM: from the second epoch on the decoder's batch norm uses its running statistics"
+        False, "from the second epoch on the decoder's batch norm uses its running statistics"
     )
     seg_mode: str = flag("binary", "maps of the decoder: foreground and background", choices=("binary",))
     multi_label_flag: bool = flag(False, "several classes per video: not supported, must be False")

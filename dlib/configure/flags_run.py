@@ -15,13 +15,16 @@ class RunFlags:
 
     task: str = flag(
         STD_CL,
-        "what to train: the frame classifier, or CoLo-CAM's decoder on a trained classifier",
+        "what to train: the frame classifier (STD_CL), or a decoder on a trained classifier: CoLo-CAM, TCAM, "
+        "F_CL (F-CAM)",
         choices=tuple(TASKS),
     )
     config: str | None = flag(None, "YAML file with flags; flags on the command line win")
     MYSEED: str = flag("0", "seed of every random choice, an integer >= 0")
     exp_id: str = flag("123456789", "name of the run, part of its folder's name; a new name starts a new run")
-    debug_subfolder: str = flag("", "folder between exps/ and the dataset's name; empty: none")
+    debug_subfolder: str = flag(
+        "", "folder between exps/ and the dataset's name; empty or None: none", aliases=(("none", ""),)
+    )
     exps_root: str = flag("exps", "folder of all experiments")
     pretrained_root: str = flag(
         "pretrained", "folder of ImageNet weights (imagenet/) and promoted best models (<tag>/)"
@@ -154,7 +157,7 @@ class EvaluationFlags:
     )
     map_temperature: float = flag(
         1.0,
-        "CoLo-CAM: the map logits are divided by it before the softmax; larger: softer maps",
+        "tasks with a decoder: the map logits are divided by it before the softmax; larger: softer maps",
         ge=0.01,
     )
     map_refine_sigma_xy: float = flag(
@@ -170,7 +173,11 @@ class EvaluationFlags:
         True, "IoU 30, 50, 70", no_effect="all three are always reported; box_v2_metric chooses the headline"
     )
     eval_checkpoint_type: str = flag(
-        BEST_LOCALIZATION, "which best model eval_only evaluates", choices=CRITERIA
+        BEST_LOCALIZATION,
+        "which best model eval_only evaluates; F_CL: which best classifier the training starts from; best: the "
+        "one by localization",
+        choices=CRITERIA,
+        aliases=(("best", BEST_LOCALIZATION),),
     )
     eval_batch_size: int = flag(
         0, "frames per evaluation batch; 0: batch_size; results do not depend on it", ge=0

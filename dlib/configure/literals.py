@@ -16,6 +16,9 @@ RoiMethod = Literal["roi_all", "roi_high_density", "largest"]
 RoiMask = Literal["box", "region"]
 """Which part of the region foreground seeds are drawn from."""
 
+WindowMode = Literal["instant", "before", "after", "before-after"]
+"""Which frames of a shot around a frame belong to its window."""
+
 SeedTechnique = Literal["seed_uniform", "seed_weighted"]
 """How foreground seeds are drawn from their candidates."""
 

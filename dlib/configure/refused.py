@@ -7,7 +7,7 @@ import re
 from dlib.configure.constants import TASKS
 from dlib.utils.errors import UsageError
 
-_OTHER_TASKS = ("F_CL", "TCAM", "C_BOX", "SEGMENTATION")
+_OTHER_TASKS = ("C_BOX", "SEGMENTATION")
 
 _HERE = f"tasks here: {', '.join(TASKS)}"
 
@@ -16,12 +16,6 @@ _OWNERS = tuple(
     (re.compile(pattern), owner)
     for pattern, owner in (
         (r"cb_\w+|scale_domain", "task C_BOX"),
-        (r"\w+_tc(_\w+)?|tcam_\w+", "task TCAM"),
-        (
-            r"\w+_fc(_\w+)?|im_rec(_\w+)?|crf_(lambda|sigma_rgb|sigma_xy|scale|start_ep|end_ep)"
-            r"|sl_(start_ep|end_ep|min|max|ksz|min_p|fg_erode_k|fg_erode_iter|block)",
-            "task F_CL",
-        ),
         (r"mask_root", "task SEGMENTATION"),
         (r"(rgb_j)?crf_std(_\w+)?", "task of a classifier with CRF terms"),
         (

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dlib.configure import flags_colocam, flags_head, flags_model, flags_run
+from dlib.configure import (
+    flags_colocam,
+    flags_decoder,
+    flags_fcam,
+    flags_head,
+    flags_model,
+    flags_run,
+    flags_tcam,
+)
 from dlib.configure.flag import Flag, flags_of
 from dlib.configure.terms import TERMS, TermSettings, terms_of
 
@@ -27,7 +35,11 @@ class Flags(
     flags_colocam.CrfFlags,
     flags_colocam.JointCrfFlags,
     flags_colocam.SizeFlags,
-    flags_colocam.BarrierFlags,
+    flags_tcam.TcamSeedFlags,
+    flags_tcam.TcamTermFlags,
+    flags_fcam.FcamFlags,
+    flags_decoder.DecoderFlags,
+    flags_decoder.BarrierFlags,
     flags_run.TrainingFlags,
     flags_run.EvaluationFlags,
     flags_run.CheckpointFlags,

@@ -7,10 +7,10 @@ Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from dlib.configure.constants import COLOCAM
+from dlib.configure.constants import COLOCAM, F_CL, TCAM
 from dlib.configure.flag import flag
 
 
@@ -171,7 +171,133 @@ _ROWS = (
         end_flag="empty_out_bb_clc_end_ep",
     ),
 )
-TERMS: dict[str, TermRow] = {row.name: row for row in _ROWS}
+_COLOCAM: dict[str, TermRow] = {row.name: row for row in _ROWS}
+
+# Terms of other tasks that are like one of CoLo-CAM's, under other names.
+_TCAM_ROWS = (
+    replace(
+        _COLOCAM["sl_clc"],
+        name="sl_tc",
+        weight_flag="sl_tc_lambda",
+        start_flag="sl_tc_start_ep",
+        end_flag="sl_tc_end_ep",
+        options={"ignore_index": "seg_ignore_idx"},
+        group="TcamSeedFlags",
+        task=TCAM,
+    ),
+    replace(
+        _COLOCAM["crf_clc"],
+        name="crf_tc",
+        weight_flag="crf_tc_lambda",
+        start_flag="crf_tc_start_ep",
+        end_flag="crf_tc_end_ep",
+        options={
+            "sigma_rgb": "crf_tc_sigma_rgb",
+            "sigma_xy": "crf_tc_sigma_xy",
+            "scale_factor": "crf_tc_scale",
+            "backend": "crf_backend",
+        },
+        group="TcamTermFlags",
+        task=TCAM,
+    ),
+    replace(
+        _COLOCAM["rgb_jcrf_clc"],
+        name="rgb_jcrf_tc",
+        weight_flag="rgb_jcrf_tc_lambda",
+        start_flag="rgb_jcrf_tc_start_ep",
+        end_flag="rgb_jcrf_tc_end_ep",
+        options={
+            "sigma_rgb": "rgb_jcrf_tc_sigma_rgb",
+            "scale_factor": "rgb_jcrf_tc_scale",
+            "backend": "crf_backend",
+        },
+        group="TcamTermFlags",
+        task=TCAM,
+    ),
+    replace(
+        _COLOCAM["max_sizepos_clc"],
+        name="max_sizepos_tc",
+        weight_flag="max_sizepos_tc_lambda",
+        start_flag="max_sizepos_tc_start_ep",
+        end_flag="max_sizepos_tc_end_ep",
+        group="TcamTermFlags",
+        task=TCAM,
+    ),
+    replace(
+        _COLOCAM["size_bg_g_fg_clc"],
+        name="size_bg_g_fg_tc",
+        weight_flag="size_bg_g_fg_tc_lambda",
+        start_flag="size_bg_g_fg_tc_start_ep",
+        end_flag="size_bg_g_fg_tc_end_ep",
+        group="TcamTermFlags",
+        task=TCAM,
+    ),
+    replace(
+        _COLOCAM["sizefg_tmp_clc"],
+        name="sizefg_tmp_tc",
+        weight_flag="sizefg_tmp_tc_lambda",
+        start_flag="sizefg_tmp_tc_start_ep",
+        end_flag="sizefg_tmp_tc_end_ep",
+        options={"eps": "sizefg_tmp_tc_eps"},
+        group="TcamTermFlags",
+        task=TCAM,
+    ),
+    replace(
+        _COLOCAM["empty_out_bb_clc"],
+        name="empty_out_bb_tc",
+        weight_flag="empty_out_bb_tc_lambda",
+        start_flag="empty_out_bb_tc_start_ep",
+        end_flag="empty_out_bb_tc_end_ep",
+        group="TcamTermFlags",
+        task=TCAM,
+    ),
+)
+_FCAM_ROWS = (
+    replace(
+        _COLOCAM["sl_clc"],
+        name="sl_fc",
+        weight_flag="sl_fc_lambda",
+        start_flag="sl_start_ep",
+        end_flag="sl_end_ep",
+        options={"ignore_index": "seg_ignore_idx"},
+        group="FcamFlags",
+        task=F_CL,
+    ),
+    replace(
+        _COLOCAM["crf_clc"],
+        name="crf_fc",
+        weight_flag="crf_lambda",
+        start_flag="crf_start_ep",
+        end_flag="crf_end_ep",
+        options={
+            "sigma_rgb": "crf_sigma_rgb",
+            "sigma_xy": "crf_sigma_xy",
+            "scale_factor": "crf_scale",
+            "backend": "crf_backend",
+        },
+        group="FcamFlags",
+        task=F_CL,
+    ),
+    replace(
+        _COLOCAM["max_sizepos_clc"],
+        name="max_sizepos_fc",
+        weight_flag="max_sizepos_fc_lambda",
+        start_flag="max_sizepos_fc_start_ep",
+        end_flag="max_sizepos_fc_end_ep",
+        group="FcamFlags",
+        task=F_CL,
+    ),
+    replace(
+        _COLOCAM["min_entropy_clc"],
+        name="entropy_fc",
+        weight_flag="entropy_fc_lambda",
+        start_flag=None,
+        end_flag=None,
+        group="FcamFlags",
+        task=F_CL,
+    ),
+)
+TERMS: dict[str, TermRow] = {row.name: row for row in (*_ROWS, *_TCAM_ROWS, *_FCAM_ROWS)}
 
 # Losses without a switch: the only loss of a classifier, and that of an encoder that is trained with the maps.
 _OTHER_TITLES = {"classification": "Classification", "class": "Classification"}

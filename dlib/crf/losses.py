@@ -52,7 +52,7 @@ def crf_energy(images: Tensor, segmentations: Tensor, groups: Groups | None, ker
 def joint_color_crf(
     images: Tensor,
     segmentations: Tensor,
-    groups: Sequence[Tensor],
+    groups: Sequence[Tensor | Sequence[int]],
     sigma_rgb: float,
     backend: Backend = "auto",
     value_range: Range | None = None,
@@ -61,13 +61,13 @@ def joint_color_crf(
 
     Args:
         images: [B, P, H, W]; segmentations: [B, K, H, W], probabilities.
-        groups: S tensors int64 of indices into the batch; lengths may differ; no frame may be there twice.
+        groups: S lists (or tensors int64) of indices into the batch; lengths may differ; no frame may be there twice.
         sigma_rgb: > 0.
         backend, value_range: as in `color_bilateral_filter`.
     Returns: [S] float32, differentiable in `segmentations`; NaN where images or segmentations are not finite.
     Raises ValueError for empty or overlapping groups, and as `color_bilateral_filter`.
     """
-    members = [group.tolist() for group in groups]
+    members = [group.tolist() if isinstance(group, Tensor) else list(group) for group in groups]
     kernel = Kernel(sigma_rgb, None, backend, value_range)
     energy = crf_energy(images, segmentations, members, kernel)  # [B]
     owner = torch.tensor([s for s, group in enumerate(members) for _ in group], dtype=torch.int64)

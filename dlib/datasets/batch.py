@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,9 +15,29 @@ from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
 
 def normalize(frames: Tensor) -> Tensor:
     """RGB [B, 3, H, W] in 0..255 -> float32 with ImageNet's mean and standard deviation, same device."""
-    mean = torch.tensor(IMAGENET_MEAN, device=frames.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=frames.device).view(1, 3, 1, 1)
+    mean, std = _statistics(frames.device)
     return (frames.to(torch.float32) / 255 - mean) / std
+
+
+@cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """ImageNet's mean and standard deviation [1, 3, 1, 1]; copied to a device once, because a copy waits for it."""
+    mean, std = (
+        torch.tensor(numbers, device=device).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return mean, std
+
+
+@dataclass
+class Regions:
+    """Regions of interest of B CAMs: bool masks [B, H, W], inclusive boxes int64 [B, 4], and sizes [B].
+
+    A size is the sum of the CAM over the region as a share of the frame.
+    """
+
+    masks: Tensor
+    boxes: Tensor
+    sizes: Tensor
 
 
 @dataclass
@@ -32,6 +53,7 @@ class Batch:
         order: int64 [B], the frame's place in its shot. It stays on the CPU too.
         keys: int64 [B], random key of (seed, epoch, item, frame), >= 0.
         cams: float32 [B, H, W] in [0, 1], the frame's stored CAM with the frame's crop and flip, or None.
+        roi_masks, roi_boxes, roi_sizes: of ``regions``; None unless the dataset finds them.
         bad_frames: ids of unreadable frames, which were left out or for which other frames are used.
     """
 
@@ -43,6 +65,9 @@ class Batch:
     order: Tensor
     keys: Tensor
     cams: Tensor | None = None
+    roi_masks: Tensor | None = None
+    roi_boxes: Tensor | None = None
+    roi_sizes: Tensor | None = None
     bad_frames: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -53,9 +78,15 @@ class Batch:
         """float32 [B, 3, H, W], normalized for the network."""
         return normalize(self.frames)
 
+    @property
+    def regions(self) -> Regions | None:
+        """Regions of interest of ``cams``, if the loader's workers have found them."""
+        if self.roi_masks is None or self.roi_boxes is None or self.roi_sizes is None:
+            return None
+        return Regions(self.roi_masks, self.roi_boxes, self.roi_sizes)
+
     def _tensors(self) -> dict[str, Tensor]:
-        names = ("frames", "labels", "indices", "sequence", "order", "keys", "cams")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def _map(self, change: Callable[[Tensor], Tensor], leave: Collection[str] = ()) -> Batch:
         changed: dict[str, Any] = {

@@ -35,9 +35,19 @@ class FrameRequest(NamedTuple):
     again: int = 0
 
 
+class FrameRegion(NamedTuple):
+    """A CAM and its region of interest."""
+
+    cam: Tensor  # float32 [H, W], as the region was found in it
+    mask: Tensor  # bool [H, W]
+    box: Tensor  # int64 [4], inclusive
+    size: Tensor  # [] Σ of the CAM over the region, as a share of the frame
+
+
 class _Sample(NamedTuple):
     pixels: Tensor  # uint8 [3, H, W]
     cam: Tensor | None  # float32 [H, W]
+    region: FrameRegion | None
     frame_id: str
     item: int
     frame: int
@@ -46,9 +56,30 @@ class _Sample(NamedTuple):
 
 
 class CamReader(Protocol):
-    """Where the stored CAM [h, w] of a frame comes from."""
+    """Where the stored CAMs of frames come from."""
 
-    def read(self, frame_id: str) -> Tensor: ...
+    def read(self, frame_id: str) -> Tensor:
+        """The CAM [h, w] of a frame."""
+
+    def read_together(self, frame_ids: Sequence[str]) -> Tensor:
+        """The CAMs [k, h, w] of several frames."""
+
+
+class CamPool(Protocol):
+    """How a frame's CAM is made of the CAMs of several frames of its shot."""
+
+    def frames(self, frame: int, count: int) -> Sequence[int]:
+        """The frames whose CAMs are pooled for ``frame`` in a shot of ``count`` frames."""
+
+    def pool(self, maps: Tensor, epoch: int) -> Tensor:
+        """Their CAMs [k, h, w] as one map [h, w]."""
+
+
+class RegionFinder(Protocol):
+    """Finds the region of interest of a cropped CAM."""
+
+    def __call__(self, cam: Tensor, pixels: Tensor, epoch: int) -> FrameRegion | None:
+        """Of a CAM [H, W] and its frame's pixels [3, H, W] in an epoch; None: no region is wanted."""
 
 
 class VideoDataset:
@@ -100,6 +131,8 @@ class VideoDataset:
         self.n_frames, self.style, self.dist, self.std = n_frames, style, dist, std
         self.frame_limit, self.seed, self.epoch = frame_limit, seed, 0
         self.cams, self.skip_bad_frames = cams, skip_bad_frames
+        self.pool: CamPool | None = None  # None: a frame's CAM is its own
+        self.regions: RegionFinder | None = None  # of the cropped CAMs
         self.color, self.scale_min = color, scale_min
         self.index = None
         if train:
@@ -179,6 +212,7 @@ class VideoDataset:
             torch.stack([s.pixels for s in samples]) if samples else torch.empty(shape, dtype=torch.uint8)
         )
         cams = [s.cam for s in samples if s.cam is not None]
+        regions = [s.region for s in samples if s.region is not None]
         items = torch.tensor([s.item for s in samples], dtype=torch.int64)  # [B]
         return Batch(
             frames=frames,  # [B, 3, H, W]
@@ -189,6 +223,9 @@ class VideoDataset:
             order=torch.tensor([s.frame for s in samples], dtype=torch.int64),
             keys=torch.tensor([s.key for s in samples], dtype=torch.int64),
             cams=torch.stack(cams) if cams else None,  # [B, H, W]
+            roi_masks=torch.stack([r.mask for r in regions]) if regions else None,  # [B, H, W]
+            roi_boxes=torch.stack([r.box for r in regions]) if regions else None,  # [B, 4]
+            roi_sizes=torch.stack([r.size for r in regions]) if regions else None,  # [B]
             bad_frames=bad,
         )
 
@@ -203,7 +240,7 @@ class VideoDataset:
         key = int(rng.integers(2**63))
         if not self.train or request.whole:
             pixels = resize_image(image, self.crop_size)
-            return _Sample(pixels, None, frame_id, request.item, frame, key, request.again)
+            return _Sample(pixels, None, None, frame_id, request.item, frame, key, request.again)
         window = draw_crop_flip(self.resize_size, self.crop_size, rng, self.scale_min)
         pixels = window.apply(resize_image(image, self.resize_size), self.crop_size)
         if self.color > 0:
@@ -212,8 +249,20 @@ class VideoDataset:
             pixels = draw_colors(self.color, colors).apply(pixels)
         cam = None
         if self.cams is not None:
-            cam = window.apply(resize_cam(self.cams.read(frame_id), self.resize_size), self.crop_size)
-        return _Sample(pixels, cam, frame_id, request.item, frame, key, request.again)
+            stored = self._stored_cam(self.cams, request.epoch, request.item, frame)
+            cam = window.apply(resize_cam(stored, self.resize_size), self.crop_size)
+        region = None
+        if cam is not None and self.regions is not None:
+            region = self.regions(cam, pixels, request.epoch)
+        cam = region.cam if region else cam
+        return _Sample(pixels, cam, region, frame_id, request.item, frame, key, request.again)
+
+    def _stored_cam(self, cams: CamReader, epoch: int, item: int, frame: int) -> Tensor:
+        """The stored CAM [h, w] of a frame, pooled over its window if there is a ``pool``."""
+        if self.pool is None or self.index is None:
+            return cams.read(self.frame_id(item, frame))
+        together = self.pool.frames(frame, self.index.count(item))
+        return self.pool.pool(cams.read_together([self.frame_id(item, f) for f in together]), epoch)
 
     def _read(self, request: FrameRequest, bad: list[str]) -> tuple[int, Image] | None:
         """(frame, picture) of the request or of its replacement; None if an uncropped frame is left out."""

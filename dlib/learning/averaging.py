@@ -19,16 +19,19 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
-        self._steps = 0
         self._average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        device = next(iter(self._average.values())).device
+        self._steps = torch.zeros((), dtype=torch.int64, device=device)
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        self._steps += 1
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+    def update(self, model: nn.Module, sound: Tensor) -> None:
+        """Average the weights in unless the step was not ``sound``, bool []; the host does not wait for it."""
+        self._steps += sound
+        held = (1 + self._steps.double()) / (10 + self._steps)
+        gain = torch.where(sound, 1 - held.clamp(max=self._decay), 0.0)  # []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
-                self._average[name].lerp_(value, 1.0 - decay)
+                self._average[name].lerp_(value, gain.to(value.dtype))
             else:
                 self._average[name].copy_(value)
 
@@ -43,10 +46,10 @@ class WeightAverage:
             model.load_state_dict(own)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self._steps, "average": self._average}
+        return {"steps": int(self._steps), "average": self._average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._steps = int(state["steps"])
+        self._steps.fill_(int(state["steps"]))
         average: dict[str, Tensor] = state["average"]
         for name, value in average.items():
             self._average[name].copy_(value)

@@ -45,6 +45,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     the weights do not change.
     """
     task = build_task(cfg, data.classes, device)
+    task.set_sampling(data.train)
     loader = build_train_loader(cfg, data.train, pin_memory=False)
     loader.set_epoch(1)
     steps = len(loader)

@@ -95,6 +95,7 @@ class Experiment:
         seed_all(cfg.seed)
         use_deterministic_algorithms(cfg.deterministic)
         self.task = build_task(cfg, data.classes, device)
+        self.task.set_sampling(data.train)
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
         loader.while_waiting = self.stop.while_waiting
         say_length(cfg, loader)
@@ -146,7 +147,7 @@ class Experiment:
     def _train(self, epoch: int) -> None:
         start = time.perf_counter()
         for step in self._steps(epoch):
-            if self.trainer.position.skipped_in_row == 0 and distributed.is_main():
+            if self.trainer.sound_since_state and distributed.is_main():
                 self.checkpoints.prove()
             stopping = self.stop.agreed()
             if stopping or step % self.cfg.checkpoint_save == 0:

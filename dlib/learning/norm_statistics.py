@@ -13,28 +13,35 @@ class NormStatistics:
     def __init__(self, model: nn.Module) -> None:
         layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
         buffers = [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
-        # Means and variances separate from the counters: tensors of one type are copied in a few kernels.
+        # Means and variances separate from the counters: one flat copy of each type serves all layers in a few kernels.
         kinds = (torch.Tensor.is_floating_point, lambda buffer: not buffer.is_floating_point())
-        self._live: list[list[Tensor]] = [[b for b in buffers if of_kind(b)] for of_kind in kinds]
-        self._kept = [[torch.empty_like(b) for b in group] for group in self._live]
+        self._live = [group for of_kind in kinds if (group := [b for b in buffers if of_kind(b)])]
+        self._kept: list[Tensor] = []
+        self._now: list[Tensor] = []
 
     @torch.no_grad()
     def keep(self) -> None:
         """Copy the statistics as they are."""
-        for kept, live in zip(self._kept, self._live, strict=True):
-            if live:
-                torch._foreach_copy_(kept, live)
+        self._kept, self._now = [_flat(group) for group in self._live], []
 
     @torch.no_grad()
-    def finite(self) -> Tensor:
-        """Whether all running means and variances are finite, bool []."""
-        if not self._live[0]:
-            return torch.tensor(True)
-        return torch.stack(torch._foreach_norm(self._live[0], torch.inf)).isfinite().all()
+    def finite(self, device: torch.device) -> Tensor:
+        """Whether all running means, variances and counters are finite, bool [] on ``device``."""
+        self._now = [_flat(group) for group in self._live]
+        if not self._now:
+            return torch.ones((), dtype=torch.bool, device=device)
+        return torch.stack([flat.isfinite().all() for flat in self._now]).all().to(device)
 
     @torch.no_grad()
-    def restore(self) -> None:
-        """Restore what ``keep`` copied."""
-        for kept, live in zip(self._kept, self._live, strict=True):
-            if live:
-                torch._foreach_copy_(live, kept)
+    def restore_unless(self, sound: Tensor) -> None:
+        """Restore what ``keep`` copied unless ``sound``, bool []; call ``finite`` before."""
+        for live, kept, now in zip(self._live, self._kept, self._now, strict=True):
+            flat = torch.where(sound.to(now.device), now, kept)
+            parts = flat.split([buffer.numel() for buffer in live])
+            torch._foreach_copy_(
+                live, [part.view_as(buffer) for part, buffer in zip(parts, live, strict=True)]
+            )
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])

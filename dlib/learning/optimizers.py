@@ -13,8 +13,6 @@ from dlib.configure.config import Config
 def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
     """SGD or Adam over ``groups``, each with its own base ``lr``; fused kernels where the device has them."""
     groups = [{**group, "params": list(group["params"])} for group in groups]
-    # The fused kernels exist for CPU and CUDA; one pass over memory instead of one per operation.
-    fused = device.type in ("cpu", "cuda")
     if cfg.opt__name_optimizer == "adam":
         return torch.optim.Adam(
             groups,
@@ -23,7 +21,7 @@ def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.dev
             eps=cfg.opt__eps_adam,
             weight_decay=cfg.opt__weight_decay,
             amsgrad=cfg.opt__amsgrad,
-            fused=fused,
+            fused=fused(device),
         )
     return torch.optim.SGD(
         groups,
@@ -32,8 +30,13 @@ def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.dev
         dampening=cfg.opt__dampening,
         weight_decay=cfg.opt__weight_decay,
         nesterov=cfg.opt__nesterov,
-        fused=fused,
+        fused=fused(device),
     )
+
+
+def fused(device: torch.device) -> bool:
+    """Whether the device has fused optimizers: one pass over memory instead of one per operation."""
+    return device.type in ("cpu", "cuda")
 
 
 def restore_optimizer(

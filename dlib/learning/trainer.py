@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dlib.configure.config import Config
@@ -18,9 +18,17 @@ from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import TrainLoader
 from dlib.learning.averaging import WeightAverage
 from dlib.learning.norm_statistics import NormStatistics
-from dlib.learning.optimizers import build_optimizer, optimizer_kind, restore_optimizer, set_learning_rate
+from dlib.learning.optimizers import (
+    build_optimizer,
+    fused,
+    optimizer_kind,
+    restore_optimizer,
+    set_learning_rate,
+)
+from dlib.learning.readout import Readout
 from dlib.tasks import StepResult, Task
 from dlib.utils import distributed
+from dlib.utils.device import host_waits
 from dlib.utils.errors import Diverged
 from dlib.utils.logging import EventLog, logger, progress
 from dlib.utils.reproducibility import seed_all
@@ -45,6 +53,18 @@ class Position:
     counts: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A step whose numbers the host has not read."""
+
+    number: int
+    images: int
+    rates: list[float]
+    readout: Readout
+    clock: StepClock
+    elapsed: float
+
+
 class Trainer:
     """Trains a task's model, epoch by epoch; it does not know which losses there are."""
 
@@ -63,9 +83,15 @@ class Trainer:
         self.average = WeightAverage(task.model, cfg.ema_decay) if cfg.ema_decay > 0 else None
         task.network = wrap_for_training(cfg, task)
         self.statistics = NormStatistics(task.model)
+        self.sound_since_state = False  # whether a sound step came after the last ``state``
+        self._open: _Step | None = None
+        self._said: str | None = None  # beside the progress bar
 
     def train_epoch(self, epoch: int) -> Iterator[int]:
-        """Train one epoch from ``position`` on; yields the step number after every minibatch."""
+        """Train one epoch from ``position`` on; yields the step number after every minibatch.
+
+        On CUDA the host reads the numbers of a step one step later, see ``settle``.
+        """
         position = self.position
         if position.epoch != epoch:
             self.position = position = Position(
@@ -75,7 +101,6 @@ class Trainer:
         self.task.model.train()
         self.task.start_epoch(epoch)
         self.statistics = NormStatistics(self.task.model)
-        clock = StepClock()
         self.loader.set_epoch(epoch)
         batches, total = self.loader.iterate(epoch, position.step_in_epoch), len(self.loader)
         bar = progress(
@@ -84,19 +109,23 @@ class Trainer:
         source = iter(bar)
         while True:
             start = time.perf_counter()
+            clock = StepClock(self.task.device)
             with clock.measure("data"):
                 batch = next(source, None)
             if batch is None:
                 break
-            batch = batch.to(self.task.device)
-            result = self._step(batch, epoch, clock)
+            numbers = self._step(batch.to(self.task.device), epoch, clock)
             position.step_in_epoch += 1
             position.step += 1
+            self.settle()
             elapsed = time.perf_counter() - start
-            self._log_step(result, batch, rates, clock, elapsed)
-            loss, speed = float(result.loss.detach()), len(batch) / elapsed
-            bar.set_postfix_str(f"loss {loss:.4f}, {speed:.1f} images/s", refresh=False)
+            self._open = _Step(position.step, len(batch), rates, Readout(numbers), clock, elapsed)
+            if not host_waits(self.task.device):
+                self.settle()
+            if self._said is not None:
+                bar.set_postfix_str(self._said, refresh=False)
             yield position.step
+        self.settle()
         self.task.model.check_frozen()
         position.trained = True
         self.task.end_epoch()
@@ -119,6 +148,8 @@ class Trainer:
 
         It needs no random states: every random number of a step is derived from seed, epoch, step and sample.
         """
+        self.settle()
+        self.sound_since_state = False
         return {
             "model": self.task.model.state_dict(),
             "losses": self.task.loss_state(),
@@ -151,46 +182,79 @@ class Trainer:
         if steps < position.step_in_epoch:
             position.step_in_epoch, position.sums, position.counts = steps, {}, {}
 
-    def _step(self, batch: Batch, epoch: int, clock: StepClock) -> StepResult:
+    def _step(self, batch: Batch, epoch: int, clock: StepClock) -> dict[str, Tensor]:
+        """Train on one minibatch without a wait for the device; all numbers about it, scalars on the device.
+
+        Whether a step is sound is known on the device alone: there it decides what the optimizer, the average and the
+        statistics do.
+        """
         position = self.position
         seed_all(self.cfg.seed, epoch, position.step_in_epoch, distributed.rank())
         diagnose = self._diagnoses(position.step_in_epoch)
         self.statistics.keep()
         result = self.task.training_step(batch, epoch, clock, diagnose)
-        fault = self._fault_of_forward(result)
+        finite = self._finite_forward(result)  # [2]
         with clock.measure("network"):
-            if not fault and not self._update(result):
-                fault = "gradients are"
-        if fault:
-            self.statistics.restore()
-            self._skip(fault)
-        else:
-            position.skipped_in_row = 0
-        return result
+            gradients = self._backward(result.loss, finite)  # bool []
+            sound = finite.eq(1).all() & gradients
+            self._update(sound)
+            self.statistics.restore_unless(sound)
+            if self.average:
+                self.average.update(self.task.model, sound)
+        numbers = {
+            "loss": result.loss,
+            "finite/loss": finite[0],
+            "finite/statistics": finite[1],
+            "finite/gradients": gradients,
+            "scale": self.scaler.scale(torch.ones((), device=result.loss.device)),
+        }
+        for kind, values in (
+            ("terms", result.terms),
+            ("raw", result.unweighted),
+            ("diagnostics", result.diagnostics),
+        ):
+            numbers.update({f"{kind}/{name}": value for name, value in values.items()})
+        if result.correct is not None:
+            numbers["correct"] = result.correct
+        return numbers
 
-    def _update(self, result: StepResult) -> bool:
-        """One step of the optimizer; False, with the weights as they were, if the gradients are not finite.
+    def _finite_forward(self, result: StepResult) -> Tensor:
+        """Share of the processes whose loss is finite, and whose batch norm statistics are: [2]."""
+        loss = torch.isfinite(result.loss.detach())
+        both = torch.stack([loss, self.statistics.finite(loss.device)]).float()
+        return distributed.mean_over_processes(both)
 
-        They are means over all processes, and the same in each.
+    def _backward(self, loss: Tensor, finite: Tensor) -> Tensor:
+        """Gradients of the loss, without the scaler's scale and clipped; whether they are finite, bool [].
+
+        They are means over all processes, and the same in each. After a forward pass that is not finite they are NaN:
+        so the scaler sees it too.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(result.loss).backward()
+        gate = torch.where(finite.eq(1).all(), 1.0, math.nan)
+        self.scaler.scale(loss * gate).backward()
         self.scaler.unscale_(self.optimizer)
         trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.cfg.grad_clip > 0:
             norm = nn.utils.clip_grad_norm_(trained, self.cfg.grad_clip)
         else:
             norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
-        finite = bool(norm.isfinite())
-        if (
-            finite or self.scaler.is_enabled()
-        ):  # the scaler skips such a step itself and then lowers its scale
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            finite = finite or self.scaler.get_scale() >= 1.0
-        if finite and self.average:
-            self.average.update(self.task.model)
-        return finite
+        return norm.isfinite()
+
+    def _update(self, sound: Tensor) -> None:
+        """One step of the optimizer if ``sound``, bool []; else the weights and momenta stay as they are.
+
+        Fused kernels read ``sound`` on the device. Before the first sound step the host reads it: a kernel that skips
+        that step would leave the new momenta as uninitialized memory.
+        """
+        if fused(self.task.device) and self.optimizer.state:
+            # How a GradScaler tells fused optimizers what to skip.
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, (~sound).float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+            del self.optimizer.grad_scale, self.optimizer.found_inf  # type: ignore[attr-defined]
+        elif sound:
+            self.optimizer.step()
+        self.scaler.update()
 
     def _diagnoses(self, step_in_epoch: int) -> bool:
         """Whether the costly numbers are computed for this minibatch: some of every epoch, and its last one.
@@ -199,22 +263,45 @@ class Trainer:
         """
         return step_in_epoch % DIAGNOSED_EVERY == 0 or step_in_epoch + 1 == len(self.loader)
 
-    def _fault_of_forward(self, result: StepResult) -> str:
-        """Names what is not finite after a forward pass, in any process; an empty text if all is finite."""
-        loss = torch.isfinite(result.loss.detach())
-        both = torch.stack([loss, self.statistics.finite().to(loss.device)]).float()
-        loss_share, statistics_share = distributed.mean_over_processes(both).tolist()
-        if loss_share < 1.0:
-            bad = [name for name, value in result.terms.items() if not math.isfinite(float(value.detach()))]
-            return f"loss ({', '.join(bad) or 'sum'}) is"
-        return "" if statistics_share == 1.0 else "batch norm statistics are"
+    def settle(self) -> None:
+        """Read the numbers of the last step, if they have not been read: count what is skipped, and log.
 
-    def _skip(self, fault: str) -> None:
-        """Log that a step is skipped. Raises Diverged when too many steps in a row were skipped."""
+        Raises Diverged when too many steps in a row were skipped.
+        """
+        step, self._open = self._open, None
+        if step is None:
+            return
+        numbers = step.readout.values()
+        fault = self._fault(numbers)
+        if fault:
+            self._skip(step.number, fault)
+        else:
+            self.position.skipped_in_row = 0
+            self.sound_since_state = True
+        self._log_step(step, numbers)
+
+    def _fault(self, numbers: dict[str, float]) -> str:
+        """Names what was not finite in a step, in any process; an empty text for a sound step."""
+        if numbers["finite/loss"] < 1:
+            bad = [
+                key.removeprefix("terms/")
+                for key, value in numbers.items()
+                if key.startswith("terms/") and not math.isfinite(value)
+            ]
+            return f"loss ({', '.join(bad) or 'sum'}) is"
+        if numbers["finite/statistics"] < 1:
+            return "batch norm statistics are"
+        # A scaler that still looks for its scale is no fault.
+        if numbers["finite/gradients"] < 1 and not (self.scaler.is_enabled() and numbers["scale"] >= 1):
+            return "gradients are"
+        return ""
+
+    def _skip(self, step: int, fault: str) -> None:
+        """Log that a step was skipped. Raises Diverged when too many steps in a row were skipped."""
         self.position.skipped_in_row += 1
-        message = f"step {self.position.step + 1} is skipped: its {fault} not finite"
+        message = f"step {step} is skipped: its {fault} not finite"
         logger.warning(message)
-        self.events.write("warning", step=self.position.step + 1, message=message)
+        self.events.write("warning", step=step, message=message)
         if self.position.skipped_in_row >= MAX_SKIPPED_IN_ROW:
             raise Diverged(
                 f"{MAX_SKIPPED_IN_ROW} steps in a row are skipped, in the last the {fault} not finite: lower "
@@ -223,6 +310,7 @@ class Trainer:
 
     def check_finite(self) -> None:
         """Raises Diverged in every process if the weights, their average or the optimizer's state are not finite."""
+        self.settle()
         state = {"network": self.task.model.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
         if self.average:
             state["average"] = self.average.state_dict()["average"]
@@ -232,34 +320,34 @@ class Trainer:
         if name:
             raise Diverged(f"{name} is not finite after step {self.position.step}: lower --opt__lr")
 
-    def _log_step(
-        self, result: StepResult, batch: Batch, rates: list[float], clock: StepClock, elapsed: float
-    ) -> None:
-        seconds = clock.take()
-        seconds["other"] = max(elapsed - sum(seconds.values()), 0.0) + seconds.get("other", 0.0)
-        terms = {name: float(value.detach()) for name, value in result.terms.items()}
-        raw = {name: float(value.detach()) for name, value in result.unweighted.items()}
-        loss = float(result.loss.detach())
-        self._add("loss", loss)
-        for kind, values in (("terms", terms), ("raw", raw), ("diagnostics", result.diagnostics)):
-            for name, value in values.items():
-                self._add(f"{kind}/{name}", float(value))
+    def _log_step(self, step: _Step, numbers: dict[str, float]) -> None:
+        seconds = step.clock.take()
+        seconds["other"] = max(step.elapsed - sum(seconds.values()), 0.0) + seconds.get("other", 0.0)
+        kinds: dict[str, dict[str, float]] = {"terms": {}, "raw": {}, "diagnostics": {}}
+        for key, value in numbers.items():
+            kind, _, name = key.partition("/")
+            if kind in kinds:
+                kinds[kind][name] = value
+                self._add(key, value)
+        self._add("loss", numbers["loss"])
         for name, value in seconds.items():
             self._add(f"seconds/{name}", value)
-        self._add("images", float(len(batch)))
-        self._add("elapsed", elapsed)
-        if result.correct is not None:
-            self._add("accuracy", float(result.correct), len(batch))
-        if self.position.step % self.cfg.log_every == 0:
+        self._add("images", float(step.images))
+        self._add("elapsed", step.elapsed)
+        if "correct" in numbers:
+            self._add("accuracy", numbers["correct"], step.images)
+        speed = step.images / step.elapsed
+        self._said = f"loss {numbers['loss']:.4f}, {speed:.1f} images/s"
+        if step.number % self.cfg.log_every == 0:
             self.events.write(
                 "step",
                 epoch=self.position.epoch,
-                step=self.position.step,
-                loss=loss,
-                terms=terms,
-                raw=raw,
-                lr=rates,
-                images_per_s=len(batch) / elapsed,
+                step=step.number,
+                loss=numbers["loss"],
+                terms=kinds["terms"],
+                raw=kinds["raw"],
+                lr=step.rates,
+                images_per_s=speed,
                 seconds=seconds,
             )
 
@@ -273,7 +361,7 @@ class Trainer:
 def wrap_for_training(cfg: Config, task: Task) -> nn.Module:
     """The task's model as training calls it: synchronized over processes, compiled with ``--compile``."""
     network: nn.Module = task.model
-    if distributed.is_running():
+    if distributed.world_size() > 1:
         if cfg.sync_bn and task.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         device_ids = [task.device.index] if task.device.type == "cuda" else None

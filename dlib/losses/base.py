@@ -72,7 +72,7 @@ class LossInputs:
     def batch_mean(self) -> Tensor:
         """Mean batch size over the processes, float []; the first use is a collective call."""
         if self._batch_mean is None:
-            self._batch_mean = mean_over_processes(self.map_logits.new_tensor(float(len(self.map_logits))))
+            self._batch_mean = mean_over_processes(self.map_logits.new_full((), float(len(self.map_logits))))
         return self._batch_mean
 
     def sample_mean(self, values: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class Term(nn.Module, ABC):
 
     name: str
     work: ClassVar[str] = "other"  # the kind of work for which its seconds are counted
-    from_cams: ClassVar[bool] = False  # whether it needs CAMs, or seeds, boxes or sizes made from them
+    from_cams: tuple[str, ...] = ()  # the fields of LossInputs that it needs and that are made from CAMs
 
     def __init__(
         self,

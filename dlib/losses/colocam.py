@@ -53,7 +53,7 @@ class SelfLearning(Term):
     """
 
     name = "sl_clc"
-    from_cams = True
+    from_cams = ("seeds",)
 
     def __init__(self, ignore_index: int = SEED_IGNORE, balance: bool = False, **common: Any) -> None:
         super().__init__(**common)
@@ -82,7 +82,7 @@ class SoftCam(Term):
     """
 
     name = "soft_cam_clc"
-    from_cams = True
+    from_cams = ("cams",)
 
     def compute(self, inputs: LossInputs) -> Tensor:
         cams = self.need(inputs.cams, "cams")  # [B, H, W]
@@ -170,6 +170,8 @@ class RgbJointConRanField(Term):
         self.input_re_dim = input_re_dim
         self.backend = backend
         self.seed_agreement = seed_agreement
+        if seed_agreement:
+            self.from_cams = ("seeds",)
 
     def compute(self, inputs: LossInputs) -> Tensor:
         return self.objective(inputs)[1]
@@ -266,7 +268,7 @@ class FgSize(BarrierTerm):
     """
 
     name = "sizefg_tmp_clc"
-    from_cams = True
+    from_cams = ("fg_sizes",)
 
     def __init__(self, elb: ELB | None = None, eps: float = 0.001, **common: Any) -> None:
         super().__init__(elb, **common)
@@ -286,7 +288,7 @@ class EmptyOutsideBbox(BarrierTerm):
     """λ · ELB(Σ p_fg outside the region of interest's box)."""
 
     name = "empty_out_bb_clc"
-    from_cams = True
+    from_cams = ("roi_boxes",)
 
     def compute(self, inputs: LossInputs) -> Tensor:
         fg = inputs.probabilities[:, 1]  # [B, H, W]

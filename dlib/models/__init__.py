@@ -1,4 +1,4 @@
-"""Networks: the classifier and CoLo-CAM's U-Net. Nothing here knows about tasks or flags."""
+"""Networks: the classifier and the U-Net of the tasks that train maps. Nothing here knows about tasks or flags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlib.models.settings import (
     read_model_settings,
     write_model_settings,
 )
-from dlib.models.unet import UnetCoLoCAM, UnetOutput
+from dlib.models.unet import UnetCoLoCAM, UnetFCAM, UnetOutput, UnetTCAM
 from dlib.models.weights import (
     best_model_state,
     load_best_model,
@@ -28,7 +28,9 @@ __all__ = [
     "ModelSettings",
     "STDClassifier",
     "UnetCoLoCAM",
+    "UnetFCAM",
     "UnetOutput",
+    "UnetTCAM",
     "best_model_state",
     "build_model",
     "foreground",

@@ -14,14 +14,16 @@ import yaml
 
 from dlib.models.classifier import CamClassifier, STDClassifier
 from dlib.models.options import ModelSettings
-from dlib.models.unet import UnetCoLoCAM
+from dlib.models.unet import UnetCoLoCAM, UnetFCAM, UnetTCAM
 from dlib.models.weights import load_best_model
 from dlib.poolings import HeadOptions
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
 
 CONFIG_MODEL = "config_model.yaml"
-_ARCHITECTURES: dict[str, type[CamClassifier]] = {"STDClassifier": STDClassifier, "UnetCoLoCAM": UnetCoLoCAM}
+_ARCHITECTURES: dict[str, type[CamClassifier]] = {
+    kind.__name__: kind for kind in (STDClassifier, UnetCoLoCAM, UnetTCAM, UnetFCAM)
+}
 _RUN_ARGUMENTS = ("model", "MYSEED")  # keys that only a file of all arguments has
 _DESCRIBING = (
     *("arch", "task", "method", "dataset", "classes", "crop_size", "box_v2_metric"),
@@ -51,12 +53,12 @@ def build_model(
     """A network on the CPU.
 
     Args:
-        arch: STDClassifier or UnetCoLoCAM.
+        arch: a name in the table above.
         encoder_weights, weights_dir: see ``CamClassifier``.
     Raises ValueError when ``arch`` or a setting is wrong, UserError for missing ImageNet weights.
     """
     if arch not in _ARCHITECTURES:
-        raise ValueError(f"unknown arch {arch!r}: choose {' or '.join(_ARCHITECTURES)}")
+        raise ValueError(f"unknown arch {arch!r}: choose one of {', '.join(_ARCHITECTURES)}")
     model = _ARCHITECTURES[arch](
         settings.encoder_name,
         settings.num_classes,

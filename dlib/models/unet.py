@@ -15,7 +15,7 @@ DECODER_CHANNELS = (256, 128, 64, 32, 16)
 
 
 class UnetOutput(NamedTuple):
-    """Output of UnetCoLoCAM."""
+    """Output of UnetCoLoCAM and its subclasses."""
 
     logits: Tensor
     """Class logits [B, C]."""
@@ -112,3 +112,11 @@ class UnetCoLoCAM(CamClassifier):
         decoded = self.decoder(features)
         maps = resize(self.segmentation_head(decoded), images.shape[-2:])
         return UnetOutput(self.logits_from_features(features[-1]), maps, decoded.detach())
+
+
+class UnetTCAM(UnetCoLoCAM):
+    """The same network under the name that TCAM's files have."""
+
+
+class UnetFCAM(UnetCoLoCAM):
+    """The same network under the name that F-CAM's files have."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.datasets.splits import Data
+from dlib.datasets.video_dataset import VideoDataset
 from dlib.models import CamClassifier, MapMaker, load_best_model, load_fitting_weights
 from dlib.utils.logging import logger
 from dlib.utils.signals import StopRequest
@@ -115,6 +116,9 @@ class Task(ABC):
             amp_dtype=self.amp_dtype(cfg.amp_eval),
             memory_format=self.memory_format,
         )
+
+    def set_sampling(self, train: VideoDataset) -> None:
+        """Called before the train loader is made; may change which frames of a shot a sample has."""
 
     def prepare(self, data: Data, stop: StopRequest) -> None:
         """Called once before training, in every process; may give the train split its CAMs."""

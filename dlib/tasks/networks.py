@@ -20,7 +20,8 @@ def build_classifier(cfg: Config, num_classes: int, encoder_weights: str | None)
     return model
 
 
-def build_colocam(cfg: Config, num_classes: int) -> UnetCoLoCAM:
-    model = build_model("UnetCoLoCAM", network_settings(cfg, num_classes))
+def build_unet(cfg: Config, num_classes: int) -> UnetCoLoCAM:
+    """The task's network with a decoder."""
+    model = build_model(cfg.arch, network_settings(cfg, num_classes))
     assert isinstance(model, UnetCoLoCAM)
     return model

@@ -49,6 +49,6 @@ def classification_loss(cfg: Config, logits: Tensor, labels: Tensor) -> tuple[Te
     """
     logits = logits.float()
     label_smoothing = cfg.std_label_smooth_e if cfg.std_label_smooth else 0.0
-    share = len(labels) / mean_over_processes(logits.new_tensor(float(len(labels))))
+    share = len(labels) / mean_over_processes(logits.new_full((), float(len(labels))))
     loss = share * F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     return loss, (logits.argmax(dim=1) == labels).sum()

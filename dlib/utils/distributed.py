@@ -48,8 +48,9 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 def sum_over_processes(value: Tensor) -> Tensor:
     """Sum of ``value`` (any shape, same in every process) over the processes; carries no gradient."""
-    total = value.detach().clone()
-    if is_running():
+    total = value.detach()
+    if world_size() > 1:
+        total = total.clone()
         dist.all_reduce(total)
     return total
 

@@ -10,7 +10,7 @@ from dlib.datasets.batch import Batch
 from dlib.datasets.splits import Data
 from dlib.models import CamClassifier, MapMaker
 from dlib.tasks import StepResult, Task
-from dlib.tasks.networks import build_colocam
+from dlib.tasks.networks import build_unet
 from dlib.utils.signals import StopRequest
 from dlib.utils.timing import StepClock
 
@@ -19,7 +19,7 @@ class ToyTask(Task):
     trains_maps = True
 
     def build_model(self) -> CamClassifier:
-        return build_colocam(self.cfg, len(self.classes))
+        return build_unet(self.cfg, len(self.classes))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.model.parameters()), "lr": self.cfg.opt__lr}]

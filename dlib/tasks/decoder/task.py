@@ -1,8 +1,9 @@
-"""CoLo-CAM: a U-Net decoder on a frozen classifier learns full-resolution maps (Pattern Recognition 2025)."""
+"""The base of the tasks in which a U-Net decoder on a classifier learns full-resolution maps from CAMs."""
 
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.datasets.splits import Data
 from dlib.losses import LossInputs
+from dlib.losses.colocam import SelfLearning
 from dlib.models import CamClassifier, MapMaker, UnetCoLoCAM
 from dlib.models.weights import load_best_model
 from dlib.tasks.base import Examples, StepResult, Task, Work
-from dlib.tasks.colocam.classifier import cam_store_folder, classifier_folder, fill_cam_store, seeder_folder
-from dlib.tasks.colocam.diagnosis import SeedPurity, diagnose_maps
-from dlib.tasks.colocam.labels import PseudoLabels, SeedRecipe, makes_own_maps, pseudo_labels
-from dlib.tasks.colocam.losses import build_losses
-from dlib.tasks.networks import build_classifier, build_colocam
+from dlib.tasks.decoder.classifier import cam_store_folder, classifier_folder, fill_cam_store, seeder_folder
+from dlib.tasks.decoder.diagnosis import SeedPurity, diagnose_maps
+from dlib.tasks.decoder.labels import Needs, PseudoLabels, RegionReader, SeedRecipe, pseudo_labels
+from dlib.tasks.decoder.losses import build_losses
+from dlib.tasks.networks import build_classifier, build_unet
 from dlib.utils.errors import UsageError
 from dlib.utils.signals import StopRequest
 from dlib.utils.timing import StepClock
@@ -32,8 +34,10 @@ from dlib.utils.timing import StepClock
 _EXAMPLES = 12
 
 
-class CoLoCam(Task):
-    """Seeds, CRF, joint colour CRF and size priors train the decoder.
+class DecoderTask(Task):
+    """Pseudo-labels from CAMs and the loss terms that the flags switch on train the decoder.
+
+    A subclass says how the pseudo-labels of an epoch are drawn; its terms are rows of ``dlib/configure/terms.py``.
 
     Attributes:
         own_model: the best model so far, if it makes the source CAMs; never part of a checkpoint.
@@ -50,19 +54,21 @@ class CoLoCam(Task):
                 f"--crf_backend cpp: filters on the CPU only, not on {device.type}; use auto or torch"
             )
         super().__init__(cfg, classes, device, initialize)
-        channels = self.model.decoder.out_channels
-        if cfg.rgb_jcrf_clc_input_re_dim > channels:
-            raise UsageError(
-                f"--rgb_jcrf_clc_input_re_dim {cfg.rgb_jcrf_clc_input_re_dim}: the decoder of {cfg.encoder_name}"
-                f" has only {channels} channels"
-            )
         self.losses = build_losses(cfg).to(device)
         self.own_model: UnetCoLoCAM | None = None
         self._store: CamStore | None = None
         self._purity: SeedPurity | None = None
 
+    @abstractmethod
+    def recipe(self, epoch: int) -> SeedRecipe:
+        """How pseudo-labels are drawn in ``epoch``; the first epoch is 1."""
+
+    def makes_own_maps(self, epoch: int) -> bool:
+        """Whether the best model so far makes the source CAMs of ``epoch``; the classifier does otherwise."""
+        return False
+
     def build_model(self) -> CamClassifier:
-        model = build_colocam(self.cfg, len(self.classes))
+        model = build_unet(self.cfg, len(self.classes))
         if self.initialize:
             load_best_model(model, classifier_folder(self.cfg), parts=("encoder", "classification_head"))
         if self.cfg.freeze_cl:
@@ -90,6 +96,7 @@ class CoLoCam(Task):
     def prepare(self, data: Data, stop: StopRequest) -> None:
         if self.needs_cams():
             data.train.cams = self._store = fill_cam_store(self.cfg, self.classifier, data.train, stop)
+            data.train.regions = self.region_reader()
         self._purity = SeedPurity(self, data.val, stop)
 
     def close(self) -> None:
@@ -100,7 +107,7 @@ class CoLoCam(Task):
         return {"classifier": self.classifier}
 
     def diagnostics(self, epoch: int) -> dict[str, float | None]:
-        if self._purity is None or not self.cfg.term("sl_clc").on:
+        if self._purity is None or not any(isinstance(term, SelfLearning) for term in self.losses):
             return {}
         return {"seed_purity": self._purity(epoch)}
 
@@ -113,6 +120,8 @@ class CoLoCam(Task):
         batch = Batch.cat([train[int(item)] for item in items])
         cams = self.source_cams(batch.to(self.device), epoch=1)
         labels = self.pseudo_labels(cams, batch.keys, epoch=1)
+        assert labels.seeds is not None  # everything was asked for
+        assert labels.roi_boxes is not None
         return Examples(batch, cams, labels.seeds, labels.roi_boxes)
 
     def extra_work(self, data: Data) -> list[Work]:
@@ -124,10 +133,10 @@ class CoLoCam(Task):
         missing = len(CamStore(cam_store_folder(self.cfg)).missing(frames)) if self.needs_cams() else 0
         boxed = sum(frame_id in data.val.metadata.boxes for frame_id in data.val.metadata.ids)
         epochs = range(1, self.cfg.max_epochs + 1)
-        own = [epoch for epoch in epochs if makes_own_maps(self.cfg, epoch)]
+        own = [epoch for epoch in epochs if self.makes_own_maps(epoch)]
         recipes: list[SeedRecipe] = []
         for epoch in epochs:
-            recipe = SeedRecipe.of_epoch(self.cfg, epoch)
+            recipe = self.recipe(epoch)
             if epoch not in own and recipe not in recipes:
                 recipes.append(recipe)
 
@@ -158,6 +167,23 @@ class CoLoCam(Task):
     def needs_cams(self) -> bool:
         """Whether training frames must come with the classifier's CAMs."""
         return any(term.from_cams for term in self.losses)
+
+    @cached_property
+    def needs(self) -> Needs:
+        """What the terms need of the pseudo-labels."""
+        names = {name for term in self.losses for name in term.from_cams}
+        return Needs(seeds="seeds" in names, regions=bool(names & {"roi_boxes", "fg_sizes"}))
+
+    def region_reader(self) -> RegionReader | None:
+        """What finds the regions of stored CAMs in the loader's workers; None if no term needs regions.
+
+        Connected components are found on the CPU: for CAMs on another device the host would wait.
+        """
+        epochs = range(1, self.cfg.max_epochs + 1)
+        recipes = [None if self.makes_own_maps(epoch) else self.recipe(epoch) for epoch in epochs]
+        if not (self.needs.regions or (self.needs.seeds and any(r and r.use_roi for r in recipes))):
+            return None
+        return RegionReader(tuple(recipes), self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
 
     def training_step(self, batch: Batch, epoch: int, clock: StepClock, diagnose: bool) -> StepResult:
         with clock.measure("network"), self.autocast(self.cfg.amp):
@@ -192,7 +218,7 @@ class CoLoCam(Task):
         self.losses.update_t()
 
     def on_new_best(self) -> None:
-        if makes_own_maps(self.cfg, self.cfg.max_epochs):
+        if self.makes_own_maps(self.cfg.max_epochs):
             self.own_model = copy.deepcopy(self.model).eval()
 
     def restore_best(self, weights: Path) -> None:
@@ -208,7 +234,7 @@ class CoLoCam(Task):
 
     def own_maps(self, epoch: int) -> MapMaker | None:
         """The network of this run that makes the source CAMs of ``epoch``; None: the classifier does."""
-        if self.own_model is None or not makes_own_maps(self.cfg, epoch):
+        if self.own_model is None or not self.makes_own_maps(epoch):
             return None
         precision = self.amp_dtype(self.cfg.amp)
         return MapMaker(
@@ -222,7 +248,7 @@ class CoLoCam(Task):
             return self.refined(own(batch.images, batch.frames)[0], batch)
         if batch.cams is None:
             raise RuntimeError("this batch was loaded without CAMs: Task.prepare was not called")
-        return self.refined(batch.cams, batch)
+        return self.refined(batch.cams, batch) if batch.regions is None else batch.cams
 
     def refined(self, cams: Tensor, batch: Batch) -> Tensor:
         """CAMs [B, H, W] with the edges of the batch's frames, if the flags want it."""
@@ -230,7 +256,9 @@ class CoLoCam(Task):
 
     def pseudo_labels(self, cams: Tensor, keys: Tensor, epoch: int) -> PseudoLabels:
         """Pseudo-labels from source CAMs [B, H, W] in ``epoch``; ``keys`` as in ``pseudo_labels``."""
-        return pseudo_labels(cams, keys, SeedRecipe.of_epoch(self.cfg, epoch))
+        return pseudo_labels(cams, keys, self.recipe(epoch))
 
     def _labels(self, batch: Batch, epoch: int) -> PseudoLabels:
-        return self.pseudo_labels(self.source_cams(batch, epoch), batch.keys, epoch)
+        regions = None if self.own_maps(epoch) else batch.regions
+        cams = self.source_cams(batch, epoch)
+        return pseudo_labels(cams, batch.keys, self.recipe(epoch), self.needs, regions)

@@ -1,4 +1,4 @@
-"""The classifier that CoLo-CAM builds on: finding it, and the store of its CAMs that seeds are drawn from.
+"""The classifier that a decoder builds on: finding it, and the store of its CAMs that seeds are drawn from.
 
 Missing CAMs are computed in one batched pass, and kept.
 """
@@ -12,6 +12,7 @@ import torch
 
 from dlib.cams.store import CamStore
 from dlib.configure.config import Config, as_it_lies, model_folder, model_tag
+from dlib.configure.constants import TASKS
 from dlib.configure.table import spelled
 from dlib.datasets.loaders import frame_loader
 from dlib.datasets.video_dataset import VideoDataset
@@ -27,12 +28,12 @@ _ORIGIN = "origin.json"
 
 def classifier_folder(cfg: Config) -> Path:
     """Folder of the weights that encoder and head start from."""
-    return _existing(cfg, cfg.colocam_pretrained_cl_ch_pt)
+    return _existing(cfg, getattr(cfg, TASKS[cfg.task].classifier_flag))
 
 
 def seeder_folder(cfg: Config) -> Path:
     """Folder of the weights of the classifier whose CAMs give the seeds."""
-    return _existing(cfg, cfg.colocam_pretrained_seeder_ch_pt)
+    return _existing(cfg, _seeder_criterion(cfg))
 
 
 def cam_store_folder(cfg: Config) -> Path:
@@ -42,17 +43,22 @@ def cam_store_folder(cfg: Config) -> Path:
 
 def _cam_store_folder(cfg: Config) -> Path:
     method = f"{cfg.seed_cam_method}_" if cfg.seed_cam_method not in ("", cfg.method) else ""
-    return Path(cfg.cams_root) / f"{model_tag(cfg, cfg.colocam_pretrained_seeder_ch_pt)}_{method}cams_train"
+    return Path(cfg.cams_root) / f"{model_tag(cfg, _seeder_criterion(cfg))}_{method}cams_train"
+
+
+def _seeder_criterion(cfg: Config) -> str:
+    criterion: str = getattr(cfg, TASKS[cfg.task].seeder_flag)
+    return criterion
 
 
 def _existing(cfg: Config, criterion: str) -> Path:
     folder = model_folder(Path(cfg.pretrained_root), cfg, criterion)
     if folder.is_dir():
         return folder
-    other = Path(cfg.pretrained_root) / model_tag(cfg, cfg.colocam_pretrained_seeder_ch_pt)
+    other = Path(cfg.pretrained_root) / model_tag(cfg, _seeder_criterion(cfg))
     wanted = " and ".join(dict.fromkeys((str(folder), str(other))))
     raise UserError(
-        f"CoLo-CAM starts from a trained classifier, but {folder} does not exist (it needs {wanted}): "
+        f"{cfg.task} starts from a trained classifier, but {folder} does not exist (it needs {wanted}): "
         "train one with --task STD_CL and the same --dataset, --encoder_name, --method, --spatial_pooling and "
         "--box_v2_metric, then run 'bash cmds/promote.sh EXPERIMENT_FOLDER', or copy the folders there yourself"
     )

@@ -1,4 +1,4 @@
-"""Numbers that show whether CoLo-CAM's maps collapse: their foreground, the terms' gradients, and their seeds."""
+"""Numbers that show whether a decoder's maps collapse: their foreground, the terms' gradients, and their seeds."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dlib.datasets.metadata import scaled_boxes
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.losses import LossInputs
 from dlib.models import MapMaker
-from dlib.tasks.colocam.labels import SeedRecipe
+from dlib.tasks.decoder.labels import SeedRecipe
 from dlib.utils.signals import StopRequest
 
 if TYPE_CHECKING:
-    from dlib.tasks.colocam.task import CoLoCam
+    from dlib.tasks.decoder.task import DecoderTask
 
 
 def diagnose_maps(inputs: LossInputs, terms: dict[str, Tensor], norms: bool = True) -> dict[str, Tensor]:
@@ -46,7 +46,7 @@ def diagnose_maps(inputs: LossInputs, terms: dict[str, Tensor], norms: bool = Tr
     for name, value in terms.items() if norms else ():
         if value.requires_grad:
             (gradient,) = torch.autograd.grad(value, inputs.map_logits, retain_graph=True, allow_unused=True)
-            found[f"grad_norm/{name}"] = torch.zeros(()) if gradient is None else gradient.norm()
+            found[f"grad_norm/{name}"] = value.new_zeros(()) if gradient is None else gradient.norm()
     return found
 
 
@@ -76,7 +76,7 @@ class SeedPurity:
     the last value is used again.
     """
 
-    def __init__(self, task: CoLoCam, val: VideoDataset, stop: StopRequest) -> None:
+    def __init__(self, task: DecoderTask, val: VideoDataset, stop: StopRequest) -> None:
         self._task, self._val, self._stop = task, val, stop
         self._ids = [frame_id for frame_id in val.metadata.ids if frame_id in val.metadata.boxes]
         self._stored: list[_Cams] | None = None  # the classifier's: low-resolution, they need little memory
@@ -86,7 +86,7 @@ class SeedPurity:
         """Purity of the seeds of ``epoch``, 0..1; None without boxes or seeds."""
         own = self._task.own_maps(epoch)
         # No reference to the network that makes the maps is kept here.
-        origin = _Origin(SeedRecipe.of_epoch(self._task.cfg, epoch), weakref.ref(own.model) if own else None)
+        origin = _Origin(self._task.recipe(epoch), weakref.ref(own.model) if own else None)
         if self._last is None or self._last[0] != origin:
             self._last = (origin, self._measure(epoch, own))
         return self._last[1]
@@ -95,6 +95,7 @@ class SeedPurity:
         inside, count = 0, 0
         for source in self._of_own_maps(epoch) if own else self._of_classifier():
             seeds = self._task.pseudo_labels(source.cams, source.keys, epoch).seeds
+            assert seeds is not None
             boxes = [
                 torch.from_numpy(scaled_boxes(self._val.metadata, frame_id, self._task.cfg.crop_size))
                 for frame_id in source.ids

@@ -1,1 +1,0 @@
-"""CoLo-CAM (Belharbi et al. 2025): ``task.py`` first."""

@@ -1,0 +1,58 @@
+"""TCAM: the seeds of a frame come from the CAMs of the frames around it too (Belharbi et al., WACV 2023)."""
+
+from __future__ import annotations
+
+from dlib.cams import TemporalPool, seed_technique_at
+from dlib.datasets.splits import Data
+from dlib.datasets.video_dataset import VideoDataset
+from dlib.tasks.decoder.labels import OtsuRegion, SeedRecipe
+from dlib.tasks.decoder.task import DecoderTask
+from dlib.utils.signals import StopRequest
+
+
+class Tcam(DecoderTask):
+    """CAM-TMP: the stored CAMs of a window of frames are pooled before a frame's seeds are drawn.
+
+    Frames of the validation split have no neighbours: the purity of seeds is measured with each frame's own CAM.
+    """
+
+    def set_sampling(self, train: VideoDataset) -> None:
+        around = self.cfg.knn_tc
+        if around:
+            train.n_frames, train.style = 2 * around + 1, "before-after"
+
+    def prepare(self, data: Data, stop: StopRequest) -> None:
+        cfg = self.cfg
+        data.train.pool = TemporalPool(
+            cfg.sl_tc_knn,
+            cfg.sl_tc_knn_mode,
+            heat=cfg.sl_tc_knn_t,
+            min_heat=cfg.sl_tc_min_t,
+            switch_epoch=cfg.sl_tc_knn_epoch_switch_uniform,
+        )
+        super().prepare(data, stop)
+
+    def recipe(self, epoch: int) -> SeedRecipe:
+        cfg = self.cfg
+        return SeedRecipe(
+            temperature=0.0,  # the pool has sharpened the CAMs of the window
+            region=OtsuRegion(
+                method=cfg.sl_tc_roi_method,
+                min_size=cfg.sl_tc_roi_min_size,
+                erode_k=cfg.sl_tc_fg_erode_k,
+                erode_iter=cfg.sl_tc_fg_erode_iter,
+                mask=cfg.sl_tc_roi_mask,
+            ),
+            use_roi=cfg.sl_tc_use_roi,
+            max_n=cfg.sl_tc_max,
+            min_n=cfg.sl_tc_min,
+            max_p=cfg.sl_tc_max_p,
+            min_p=cfg.sl_tc_min_p,
+            ksz=cfg.sl_tc_ksz,
+            technique=seed_technique_at(epoch, cfg.sl_tc_seed_tech, cfg.sl_tc_knn_epoch_switch_uniform),
+            ignore_index=cfg.seg_ignore_idx,
+        )
+
+    def makes_own_maps(self, epoch: int) -> bool:
+        """From the switch to self-learning on."""
+        return 0 <= self.cfg.sl_tc_epoch_switch_to_sl <= epoch
