@@ -11,7 +11,10 @@ _colocam() {
         return
     fi
     case "$name $previous $current" in
-        "colocam "*) words="--help train status compare localize export measure promote study gain import inspect download build-v1 build-v2 synthetic completion" ;;
+        "colocam "*) words="--help run train status compare localize export measure promote study gain import inspect download build-v1 build-v2 synthetic completion" ;;
+        "run --encoder_name "*) words="resnet50 vgg16 inceptionv3 resnet18 mobilenet_v2" ;;
+        "run --out "* | "run --dataset "* | "run --boxes "* | "run --seed "* | "run --clips "* | "run --overlays "*) return ;;
+        "run "*" -"*) words="--help --out --dataset --boxes --encoder_name --seed --clips --overlays" ;;
         "train --task "*) words="STD_CL CoLo-CAM TCAM F_CL" ;;
         "train --dry_run "*) words="True False" ;;
         "train --deterministic "*) words="True False" ;;

@@ -38,6 +38,7 @@ def _has_synthetic() -> bool:
 
 
 COMMANDS = {
+    "run": Command("dlib.pipeline", "from a folder of videos to videos with boxes, in one command"),
     "train": Command(
         "dlib.train", "train a classifier or CoLo-CAM, or measure a trained one", "[torchrun ...] main.py"
     ),

@@ -209,10 +209,11 @@ def nearest(name: str, names: typing.Iterable[str]) -> str | None:
     """
     known, short = list(names), name.lstrip("-").lower()
     # After "__" begins the name that the flag has in its own group.
-    for ends, begins in ((f"__{short}", "\n"), (f"_{short}", f"{short}_"), (short, "\n")):
-        parts = [o for o in known if o.lower().endswith(ends) or o.lower().lstrip("-").startswith(begins)]
-        if parts and len(short) > 1:
-            return " or ".join(sorted(parts, key=len)[:3])
+    parts = [other for other in known if other.endswith(f"__{short}")] or [
+        o for o in known if o.lower().endswith(short) or o.lower().lstrip("-").startswith(f"{short}_")
+    ]
+    if parts and len(short) > 1:
+        return " or ".join(sorted(parts, key=len)[:3])
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return found[0] if found else None
 
