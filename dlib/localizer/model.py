@@ -39,6 +39,11 @@ class SavedModel:
     taus: dict[str, float]
     weights: Path
 
+    def complete_taus(self) -> list[float]:
+        """A threshold for every class: for one without its own the mean of the others; empty if none is known."""
+        known = [self.taus[name] for name in self.classes if name in self.taus]
+        return [self.taus.get(name, sum(known) / len(known)) for name in self.classes] if known else []
+
     def maps_and_logits(self, frames: Tensor, label: int | None = None) -> tuple[Tensor, Tensor]:
         """Maps [B, H, W] in 0..1 of class ``label`` (None: each image's predicted one) and logits [B, C].
 

@@ -172,16 +172,13 @@ class Localizer:
         )
 
     def _thresholds(self, tau: float | None) -> list[float]:
-        known = [self.saved.taus[name] for name in self.classes if name in self.saved.taus]
+        known = self.saved.complete_taus()
         if tau is None and not known:
             raise UserError(
                 f"{self.saved.weights}: no thresholds beside these weights (thresholds-*.yaml of the experiment); "
                 "give the experiment's folder, or --tau"
             )
-        if tau is not None:
-            return [tau] * len(self.classes)
-        mean = sum(known) / len(known)
-        return [self.saved.taus.get(name, mean) for name in self.classes]
+        return known if tau is None else [tau] * len(self.classes)
 
 
 def frame_box(box: NDArray[np.int64], side: int, size: tuple[int, int]) -> Box | None:
