@@ -15,8 +15,9 @@ import torch
 from benchmarks import Row
 from benchmarks.pictures import images
 from dlib.cams.store import CamStore
-from dlib.datasets import VideoDataset, train_loader
+from dlib.datasets.loaders import train_loader
 from dlib.datasets.metadata import SplitMetadata
+from dlib.datasets.video_dataset import VideoDataset
 
 _SIDE, _BATCH, _SHOTS, _FRAMES = 224, 32, 64, 4
 _WORKERS = (0, 1, 2)

@@ -108,7 +108,7 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
         finally:
             if writer is not None:
                 writer.close()
-        done = {"damaged": source.damaged, "notes": source.notes()}
+        done = {"damaged": source.reader.damaged, "notes": source.reader.notes()}
     return {"frames": frames, "seconds": time.perf_counter() - start, "classes": classes, **done}
 
 

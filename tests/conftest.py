@@ -43,7 +43,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("tiny")
     data = folder / "datasets" / DATASET
-    generate(data, Plan(classes=3, videos=4, shots=2, frames=4, size=48, seed=5), progress=False)
+    generate(data, Plan(classes=3, videos=4, shots=2, frames=4, size=48, seed=5))
     classes, splits, _ = v1.build(data, data, True, 1)
     write_folds(folder / "folds" / DATASET, classes, splits)
     return folder

@@ -15,7 +15,7 @@ FLOORS = (
     {"models", "cams", "losses", "datasets", "metrics"},
     {"tasks"},
     {"learning", "localizer", "visualization"},
-    {"study", "compare", "export", "localize", "pipeline", "promote", "status", "train"},
+    {"study", "compare", "export", "localize", "pipeline", "promote", "selfcheck", "status", "train"},
 )
 
 

@@ -60,10 +60,10 @@ def test_a_full_disk_stops_the_download_at_once(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", open_full)
         with pytest.raises(UserError, match=r"/a: No space left on device; free some space") as caught:
-            fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+            fetch(f"{server.url}/a", tmp_path / "a", QUICK)
     assert "\n" not in str(caught.value)
     assert len(server.requests) <= 1
-    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)  # what was written before is used
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK)  # what was written before is used
     assert (tmp_path / "a").read_bytes() == DATA
     assert server.requests[-1][2] > 0
 
@@ -72,23 +72,23 @@ def test_a_full_disk_stops_the_download_at_once(
 def test_a_file_that_cannot_be_written_stops_at_once(server: Server, tmp_path: Path, place: str) -> None:
     (tmp_path / place).mkdir()
     with pytest.raises(UserError, match=rf"{place}: Is a directory"):
-        fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+        fetch(f"{server.url}/a", tmp_path / "a", QUICK)
     assert sum(method == "GET" for method, *_ in server.requests) <= 1
 
 
 def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=r"file.*: (Not a directory|File exists)"):
-        fetch(f"{server.url}/a", tmp_path / "file" / "a", QUICK, progress=False)
+        fetch(f"{server.url}/a", tmp_path / "file" / "a", QUICK)
     assert not server.requests
 
 
 def test_errors_of_the_line_are_still_tried_again(server: Server, tmp_path: Path) -> None:
     server.limits = [10, 0, 0, 0]
-    fetch(f"{server.url}/a", tmp_path / "a", QUICK, progress=False)
+    fetch(f"{server.url}/a", tmp_path / "a", QUICK)
     assert len(server.requests) == 5
     with pytest.raises(UserError, match=r"no progress after 2 attempts.*refused"):
-        fetch("http://127.0.0.1:9/a", tmp_path / "c", Patience(1, 0.001, 1), progress=False)
+        fetch("http://127.0.0.1:9/a", tmp_path / "c", Patience(1, 0.001, 1))
 
 
 def archive(path: Path, sizes: dict[str, int], headers: dict[str, str] | None = None) -> Path:
@@ -104,7 +104,7 @@ def archive(path: Path, sizes: dict[str, int], headers: dict[str, str] | None = 
 @pytest.mark.parametrize("time", ["1e300", "nan", "inf", "-inf", "-1e300", "1e18", "-5.5", "12.25"])
 def test_times_that_no_clock_shows(tmp_path: Path, time: str) -> None:
     path = archive(tmp_path / "cat.tar.gz", {"cat/a": 10}, {"mtime": time})
-    assert unpack(path, tmp_path / "cat", progress=False)
+    assert unpack(path, tmp_path / "cat")
     assert (tmp_path / "cat" / "a").read_bytes() == bytes(10)
     if time == "12.25":
         assert (tmp_path / "cat" / "a").stat().st_mtime == 12.25
@@ -120,7 +120,7 @@ def test_more_than_the_disk_has_is_not_unpacked(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("dlib.utils.filesystem.shutil.disk_usage", usage)
     path = archive(tmp_path / "cat.tar.gz", {f"cat/{i}": 1000 for i in range(3)})
     with pytest.raises(UserError, match=r"cat\.tar\.gz: 'cat/2' takes 1000 bytes, .* has 500 left") as caught:
-        unpack(path, tmp_path / "cat", progress=False)
+        unpack(path, tmp_path / "cat")
     assert "\n" not in str(caught.value)
     assert [entry.name for entry in tmp_path.iterdir()] == ["cat.tar.gz"]  # the disk is not left full
 
@@ -138,7 +138,7 @@ def test_an_archive_that_grows_beyond_every_disk(tmp_path: Path) -> None:
     path = tmp_path / "cat.tar.gz"
     path.write_bytes(gzip.compress(bytes(header) + bytes(512) + bytes(1024)))
     with pytest.raises(UserError, match=r"cat\.tar\.gz: 'cat/a' takes 1000000000000000 bytes"):
-        unpack(path, tmp_path / "cat", progress=False)
+        unpack(path, tmp_path / "cat")
     assert [entry.name for entry in tmp_path.iterdir()] == ["cat.tar.gz"]
 
 
@@ -146,4 +146,4 @@ def test_a_python_without_the_data_filter_is_named(tmp_path: Path, monkeypatch: 
     path = archive(tmp_path / "cat.tar.gz", {"cat/a": 10})
     monkeypatch.delattr(tarfile, "data_filter")
     with pytest.raises(UserError, match=r"cat\.tar\.gz: this Python cannot unpack safely; use 3\.10\.12"):
-        unpack(path, tmp_path / "cat", progress=False)
+        unpack(path, tmp_path / "cat")

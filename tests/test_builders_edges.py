@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from dlib.datasets import _video_ds_ytov1_0 as v1
 from dlib.datasets import _video_ds_ytov2_2 as v2
+from dlib.datasets.build.builder import place_files
 from dlib.datasets.build.folds import Item, image_size, write_folds
 from dlib.datasets.build.matfiles import read_frame_boxes, read_sticks
 from dlib.datasets.build.matprocess import MatProcess
-from dlib.datasets.build.place_files import place_files
 from dlib.datasets.index import build_index
 from dlib.utils.errors import UserError
 from helpers.paths import ROOT

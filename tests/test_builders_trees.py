@@ -15,7 +15,7 @@ import yaml
 
 from dlib.datasets import _video_ds_ytov1_0 as v1
 from dlib.datasets import _video_ds_ytov2_2 as v2
-from dlib.datasets.build.builder import KnownCounts, check_tree
+from dlib.datasets.build.builder import check_tree
 from dlib.datasets.build.folds import write_folds
 from dlib.datasets.metadata import read_split
 from dlib.utils.errors import UserError
@@ -266,7 +266,12 @@ def test_known_counts_are_compared_for_the_ten_classes(tmp_path: Path, capsys) -
     for name in KNOWN_VALIDATION:
         v1_tree(tmp_path / "o", name, n_boxed=1, n_plain=1, n_test=1)
     metadata, _ = build_v1(tmp_path / "o", tmp_path / "d")
-    assert check_tree(tmp_path / "d", metadata, KnownCounts(20, (10, 10), (10, 10)), decode=False) == []
+    assert (
+        check_tree(
+            tmp_path / "d", metadata, {"train": (20, 0), "val": (10, 10), "test": (10, 10)}, decode=False
+        )
+        == []
+    )
     assert check_tree(tmp_path / "d", metadata, v1.KNOWN, decode=False) == ["train", "val", "test"]
     assert "2768" in capsys.readouterr().out
 

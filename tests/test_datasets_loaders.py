@@ -18,8 +18,10 @@ import torch
 from PIL import Image
 
 from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
-from dlib.datasets import Batch, VideoDataset, eval_loader, frame_loader, read_split, train_loader
-from dlib.datasets.loaders import TrainLoader
+from dlib.datasets.batch import Batch
+from dlib.datasets.loaders import TrainLoader, eval_loader, frame_loader, train_loader
+from dlib.datasets.metadata import read_split
+from dlib.datasets.video_dataset import VideoDataset
 from dlib.utils.errors import UserError
 from helpers.batches import same
 from helpers.paths import ROOT
@@ -279,7 +281,9 @@ def test_dead_worker_is_an_error_and_the_loader_recovers(root: Path) -> None:
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from dlib.datasets import VideoDataset, eval_loader, read_split, train_loader
+from dlib.datasets.loaders import eval_loader, train_loader
+from dlib.datasets.metadata import read_split
+from dlib.datasets.video_dataset import VideoDataset
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     def data(split):

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlib.datasets import read_split, scaled_boxes
-from dlib.datasets.metadata import SplitMetadata
+from dlib.datasets.metadata import SplitMetadata, read_split, scaled_boxes
 from dlib.utils.errors import UserError
 from helpers.paths import ROOT
 from helpers.random_cases import cases
@@ -228,11 +227,6 @@ def test_class_names_without_a_class_file(folds: Path) -> None:
     folds.rename(youtube)
     names = read(youtube).class_names
     assert (len(names), names[0], names[8]) == (10, "aeroplane", "motorbike")
-
-
-def test_expected_number_of_classes(folds: Path) -> None:
-    assert read(folds, num_classes=2).num_classes == 2
-    assert "has 2 classes, --num_classes is 10" in fault(folds, num_classes=10)
 
 
 def test_keep_per_class(folds: Path) -> None:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlib.datasets import allowed_frames, sample_frames
-from dlib.datasets.sampling import DISTS, STYLES
+from dlib.datasets.sampling import DISTS, STYLES, allowed_frames, sample_frames
 
 DRAWS = 6000
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dlib.configure.config import Config
 from dlib.datasets.splits import read_frames
-from dlib.learning.messages import CollapseWarning
+from dlib.learning.messages import warn_of_collapse
 from dlib.learning.trainer import Trainer
 from dlib.losses import LossInputs
 from dlib.losses.colocam import SelfLearning
@@ -245,10 +245,8 @@ def summary(epoch: int, collapsed: float | None, share: float = 0.0) -> dict[str
 
 def test_collapse_is_said_once(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl")
-    warning = CollapseWarning(log)
-    for epoch, collapsed in enumerate((None, 0.5, 0.6, 1.0)):
-        warning.look(summary(epoch, collapsed, 0.97))
-    CollapseWarning(log).look(summary(4, 0.9))  # a run that goes on
+    for epoch, collapsed in enumerate((None, 0.5, 0.6, 1.0, 0.9)):
+        warn_of_collapse(log, summary(epoch, collapsed, 0.97))
     (said,) = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
     assert (said["event"], said["epoch"], said["step"]) == ("warning", 2, 6)
     assert "60% of the frames are nearly all foreground (mean foreground share 97%)" in said["message"]

@@ -99,7 +99,7 @@ def test_frames_of_what_the_classifier_does(
 
 def test_extra_work_is_added_up_by_title(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([4.0, 2.0, 6.0, 6.0])  # two passes of each work over two frames
-    monkeypatch.setattr(dry_run, "_seconds", lambda device, work: next(seconds))
+    monkeypatch.setattr(dry_run, "seconds_of", lambda device, work: next(seconds))
     works = [Work("a", 10, print, shared=False), Work("b", 0, print), Work("a", 5, print)]
     task, frames = SimpleNamespace(device=torch.device("cpu")), [0, 1]
     assert dry_run._of_extra_work(task, works, frames) == {"a": 10 * 1 + 5 * 3, "b": 0}  # type: ignore[arg-type]

@@ -28,9 +28,9 @@ def boxes_of_folder(tmp_path: Path, names: list[str], boxed: list[str]) -> dict[
     """Box k, of x0 = k, is of the frame that the k-th text names; returns the boxes by picture."""
     folder = pictures(tmp_path / "src" / "dog" / "park", names)
     annotations = Annotations()
-    annotations.know_videos(["dog/park"])
     for k, frame in enumerate(boxed):
         annotations.add("dog/park", frame, [k, 1, 20, 20], relative=False)
+    annotations.know_videos(["dog/park"])
     video = import_video(folder, 0, "dog/park", "dog/data/park", tmp_path / "d", FAST, annotations)
     order = sorted(names)
     return {order[int(Path(frame).stem.removeprefix("frame"))]: boxes for frame, boxes in video.boxes.items()}
@@ -57,8 +57,8 @@ def test_boxes_by_index_where_the_pictures_have_other_names(tmp_path: Path) -> N
 def test_an_import_with_the_old_rule_is_done_again(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "src" / "dog" / "park", ["000001.jpg", "000002.jpg"])
     annotations = Annotations()
-    annotations.know_videos(["dog/park"])
     annotations.add("dog/park", "000001", [1, 1, 9, 9], relative=False)
+    annotations.know_videos(["dog/park"])
     video = import_video(folder, 0, "dog/park", "park", tmp_path / "d", FAST, annotations)
     record = tmp_path / "d" / "park" / "imported.json"
     stored = json.loads(record.read_text())
@@ -108,10 +108,10 @@ def test_boxes_that_could_be_of_two_videos_are_refused(tmp_path: Path, twin: str
 
 def test_suffixes_may_differ_where_no_name_stands_twice() -> None:
     annotations = Annotations()
-    annotations.know_videos(["dog/a.mp4", "dog/b.mp4", "cat/a.avi"])
     annotations.add("x/dog/a.mov", "3", [1, 1, 2, 2], relative=False)
     annotations.add("dog\\a", "3", [3, 3, 4, 4], relative=False)
     annotations.add("cat/a", "5", [5, 5, 6, 6], relative=False)
+    annotations.know_videos(["dog/a.mp4", "dog/b.mp4", "cat/a.avi"])
     assert annotations.of_video("dog/a.mp4") == {"3": [([1, 1, 2, 2], False), ([3, 3, 4, 4], False)]}
     assert annotations.of_video("cat/a.avi") == {"5": [([5, 5, 6, 6], False)]}
     assert annotations.of_video("dog/b.mp4") == {}

@@ -16,8 +16,7 @@ from PIL import Image
 
 from dlib.datasets.build.annotations import Annotations
 from dlib.datasets.build.box_files import read_annotations
-from dlib.datasets.build.find_videos import find_videos
-from dlib.datasets.build.import_dataset import folder_name, import_videos
+from dlib.datasets.build.import_dataset import find_videos, folder_name, import_videos
 from dlib.datasets.build.import_one import Imported, Options, import_video
 from dlib.datasets.metadata import read_split
 from dlib.datasets.names import natural_key
@@ -336,9 +335,9 @@ def test_boxes_without_a_video_say_what_to_do(tmp_path: Path) -> None:
 
 def test_videos_of_one_name_in_two_folders(tmp_path: Path) -> None:
     annotations = Annotations()
-    annotations.know_videos(["dog/a.mp4", "dog/trip/a.mp4", "dog/trip/b.mp4"])
     for video in ("dog/a.mp4", "dog/trip/a", "x/dog/trip/a.mp4", "dog/b"):
         annotations.add(video, "1", [1, 1, 2, 2], relative=False)
+    annotations.know_videos(["dog/a.mp4", "dog/trip/a.mp4", "dog/trip/b.mp4"])
     assert annotations.names_of("dog/a.mp4") == ["dog/a.mp4"]
     assert annotations.names_of("dog/trip/a.mp4") == ["dog/trip/a", "x/dog/trip/a.mp4"]
     assert annotations.names_of("dog/trip/b.mp4") == ["dog/b"]

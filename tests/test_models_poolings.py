@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dlib.models import STDClassifier, UnetCoLoCAM
 from dlib.poolings import GAP, WGAP, HeadOptions, LogSumExpPool, MaxPool, WildCatCLHead
-from dlib.poolings.functions import log_sum_exp_pool, wildcat_pool
+from dlib.poolings.heads import log_sum_exp_pool, wildcat_pool
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_wgap_is_the_mean_and_a_linear_layer(features):
 )
 @pytest.mark.parametrize("background", [True, False])
 def test_map_heads_pool_the_maps_of_the_classes(head_class, pool, background, features):
-    head = head_class(6, 3, background).double()
+    head = head_class(6, 3, HeadOptions(support_background=background)).double()
     maps = linear_maps(features, head.conv.weight, head.conv.bias)[:, int(background) :]
     np.testing.assert_allclose(head.class_maps(features).detach().numpy(), maps, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(head(features).detach().numpy(), pool(maps), rtol=1e-10, atol=1e-12)
@@ -51,7 +51,10 @@ def test_map_heads_pool_the_maps_of_the_classes(head_class, pool, background, fe
 
 @pytest.mark.parametrize("background", [True, False])
 def test_wildcat_averages_modalities_then_pools_top_and_bottom(background, features):
-    head = WildCatCLHead(6, 3, background, modalities=2, kmax=0.5, kmin=0.1, alpha=0.6).double()
+    options = HeadOptions(
+        support_background=background, wc_modalities=2, wc_kmax=0.5, wc_kmin=0.1, wc_alpha=0.6
+    )
+    head = WildCatCLHead(6, 3, options).double()
     all_maps = linear_maps(features, head.to_modalities.weight, head.to_modalities.bias)
     maps = np.stack(
         [(all_maps[:, 2 * c] + all_maps[:, 2 * c + 1]) / 2 for c in range(3 + background)], axis=1
@@ -73,7 +76,7 @@ def test_wildcat_by_hand():
 
 
 def test_wildcat_drops_pixels_only_in_training(features):
-    head = WildCatCLHead(6, 2, dropout=0.9).double()
+    head = WildCatCLHead(6, 2, HeadOptions(wc_dropout=0.9)).double()
     head.eval()
     assert torch.equal(head(features), head(features))
     head.train()
@@ -102,7 +105,7 @@ def test_log_sum_exp_never_overflows_and_has_a_gradient():
 
 
 def test_half_precision_maps_are_pooled_in_float32():
-    head = LogSumExpPool(2, 1, support_background=False).to(torch.bfloat16)
+    head = LogSumExpPool(2, 1, HeadOptions(support_background=False)).to(torch.bfloat16)
     assert head(torch.randn(1, 2, 3, 3, dtype=torch.bfloat16)).dtype == torch.float32
 
 

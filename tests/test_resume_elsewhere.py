@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from dlib.datasets import VideoDataset, read_split
 from dlib.datasets.loaders import TrainLoader, train_loader
-from dlib.datasets.video_dataset import FrameRequest
+from dlib.datasets.metadata import read_split
+from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from helpers.fake_training import trainer_of
 from helpers.programs import start
 from helpers.workplace import DATASET, Workplace

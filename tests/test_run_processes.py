@@ -250,19 +250,19 @@ GRADIENTS = """
 import sys
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
-from dlib.configure.config import parse_args
+from dlib.configure.config import experiment_dir, parse_args
 from dlib.datasets.splits import load_data
-from dlib.learning.experiment import Experiment, locked
+from dlib.learning.experiment import TrainingRun, locked
 from dlib.learning.folder import ExperimentFolder
 from dlib.utils import distributed
 from dlib.utils.timing import StepClock
 
 cfg, device = parse_args(sys.argv[2:]), torch.device("cpu")
 with distributed.process_group("gloo", cfg.local_world_size, "", device):
-    data, folder = load_data(cfg), ExperimentFolder.of(cfg)
+    data, folder = load_data(cfg), ExperimentFolder(experiment_dir(cfg))
     cfg = cfg.replace(num_classes=len(data.classes))
     with locked(folder, cfg):
-        experiment = Experiment(cfg, folder, data, device)
+        experiment = TrainingRun(cfg, folder, data, device)
         task = experiment.task
         task.prepare(data, experiment.stop)
         task.model.train()

@@ -37,7 +37,7 @@ def tree_bytes(root: Path) -> dict[str, bytes]:
 
 
 def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
-    generate(tmp_path / "a", SMALL, progress=False)
+    generate(tmp_path / "a", SMALL)
     command = [
         sys.executable,
         "-m",
@@ -52,7 +52,7 @@ def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     first = tree_bytes(tmp_path / "a")
     assert first == tree_bytes(tmp_path / "b")
-    generate(tmp_path / "c", Plan(2, 3, 2, 5, 48, seed=4), progress=False)
+    generate(tmp_path / "c", Plan(2, 3, 2, 5, 48, seed=4))
     other = tree_bytes(tmp_path / "c")
     frames = [name for name in first if name.endswith(".jpg")]
     assert len(frames) == 2 * 3 * 2 * 5
@@ -60,7 +60,7 @@ def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
 
 
 def test_layout_boxes_and_folds(tmp_path: Path) -> None:
-    generate(tmp_path / "o", SMALL, progress=False)
+    generate(tmp_path / "o", SMALL)
     for index, name in enumerate(sorted(list(PATTERNS)[:2])):
         listed = [
             (tmp_path / "o" / name / "sets" / f"{s}.txt").read_text().split() for s in ("train", "test")

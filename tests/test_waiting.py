@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from dlib.cams.store import CamStore
-from dlib.datasets import Batch, VideoDataset, handover, workers
+from dlib.datasets import handover, workers
+from dlib.datasets.batch import Batch
 from dlib.datasets.handover import PackedBatch, fits_shared_memory
-from dlib.datasets.video_dataset import FrameRequest
+from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.utils import distributed
 from dlib.utils.errors import UserError
 from dlib.utils.signals import Interrupted, StopRequest

@@ -30,13 +30,6 @@ class Command:
         return importlib.import_module(f"{self.module}.__main__") if hasattr(package, "__path__") else package
 
 
-_SYNTHETIC = "dlib.datasets.synthetic"
-
-
-def _has_synthetic() -> bool:
-    return Path(__file__).parents[2].joinpath(*_SYNTHETIC.split(".")).is_dir()
-
-
 COMMANDS = {
     "run": Command("dlib.pipeline", "from a folder of videos to videos with boxes, in one command"),
     "train": Command(
@@ -50,12 +43,17 @@ COMMANDS = {
     "promote": Command("dlib.promote", "copy a trained classifier to where CoLo-CAM looks for it"),
     "study": Command("dlib.study", "run all variants and seeds of a study file"),
     "gain": Command("dlib.study.gain", "say what CoLo-CAM adds to its classifier"),
+    "selfcheck": Command(
+        "dlib.selfcheck", "compare this machine's results with the CPU's, and measure its speed"
+    ),
     "import": Command("dlib.datasets.import_videos", "make a dataset from your own videos"),
     "inspect": Command("dlib.datasets.inspect", "check a dataset before training"),
     "download": Command("dlib.datasets.download", "download YouTube-Objects and make its dataset"),
     "build-v1": Command("dlib.datasets._video_ds_ytov1_0", "make the dataset of YouTube-Objects v1.0"),
     "build-v2": Command("dlib.datasets._video_ds_ytov2_2", "make the dataset of YouTube-Objects v2.2"),
-    # The generator belongs to the checkout, whose demo uses it; an installed program does not have it.
-    **({"synthetic": Command(_SYNTHETIC, "draw the synthetic videos")} if _has_synthetic() else {}),
+    "synthetic": Command("dlib.datasets.synthetic", "draw the synthetic videos"),
     "completion": Command("dlib.commands.completion", "print the completion for bash"),
 }
+# The generator belongs to the checkout, whose demo uses it; an installed program does not have it.
+if not (Path(__file__).parents[1] / "datasets" / "synthetic").is_dir():
+    del COMMANDS["synthetic"]

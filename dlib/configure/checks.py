@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from dlib.configure.constants import METHODS, STD_CL, TASKS, pooling_of_method
 from dlib.configure.table import FLAGS, Flags
@@ -18,153 +19,124 @@ _NAME_BYTES = 60  # the longest folder name, with two of these in it, stays belo
 
 def check_config(cfg: Flags) -> None:
     """Raises UsageError with one line for the first combination of flags that cannot work."""
-    _check_names(cfg)
-    _check_model(cfg)
-    _check_data(cfg)
-    _check_training(cfg)
-    if terms_of(cfg.task):
-        _check_terms(cfg)
+    for faults in (_of_names, _of_model, _of_data, _of_training, _of_terms):
+        for fault in faults(cfg):
+            raise UsageError(fault)
     _check_task(cfg)
 
 
-def _check_names(cfg: Flags) -> None:
+def _of_names(cfg: Flags) -> Iterator[str]:
     if not (re.fullmatch(r"[0-9]{1,19}", cfg.MYSEED) and int(cfg.MYSEED) < 2**63):
-        raise UsageError(f"--MYSEED {cfg.MYSEED!r}: expected an integer >= 0 (and below 2^63)")
+        yield f"--MYSEED {cfg.MYSEED!r}: expected an integer >= 0 (and below 2^63)"
     for name in _NAMES:
         text = getattr(cfg, name)
         if any(char in text for char in "/\\") or text in (".", ".."):
-            raise UsageError(
-                f"--{name} {text!r}: becomes part of a folder's name and must not hold / or \\ or be . or .."
-            )
+            yield f"--{name} {text!r}: becomes part of a folder's name and must not hold / or \\ or be . or .."
         if len(text.encode()) > _NAME_BYTES:
-            raise UsageError(
-                f"--{name}: becomes part of a folder's name and must not be longer than {_NAME_BYTES} bytes"
-            )
+            yield f"--{name}: becomes part of a folder's name and must not be longer than {_NAME_BYTES} bytes"
     for name in ("exp_id", "dataset"):
         if not getattr(cfg, name).strip():
-            raise UsageError(f"--{name}: must not be empty")
+            yield f"--{name}: must not be empty"
 
 
-def _check_model(cfg: Flags) -> None:
+def _of_model(cfg: Flags) -> Iterator[str]:
     if cfg.arch != TASKS[cfg.task].arch:
-        raise UsageError(f"--arch {cfg.arch}: --task {cfg.task} needs --arch {TASKS[cfg.task].arch}")
-    needed = pooling_of_method(cfg.method)
-    if cfg.spatial_pooling != needed:
-        fits = ", ".join(method for method in METHODS if pooling_of_method(method) == cfg.spatial_pooling)
-        raise UsageError(
-            f"--spatial_pooling {cfg.spatial_pooling}: --method {cfg.method} needs {needed}"
-            f" ({cfg.spatial_pooling} fits --method {fits})"
-        )
-    if cfg.seed_cam_method and pooling_of_method(cfg.seed_cam_method) != needed:
-        raise UsageError(
-            f"--seed_cam_method {cfg.seed_cam_method}: needs the head"
-            f" {pooling_of_method(cfg.seed_cam_method)}, but --method {cfg.method} has {needed}"
+        yield f"--arch {cfg.arch}: --task {cfg.task} needs --arch {TASKS[cfg.task].arch}"
+    head, needed = cfg.spatial_pooling, pooling_of_method(cfg.method)
+    if head != needed:
+        fits = ", ".join(method for method in METHODS if pooling_of_method(method) == head)
+        yield f"--spatial_pooling {head}: --method {cfg.method} needs {needed} ({head} fits --method {fits})"
+    if cfg.seed_cam_method and (other := pooling_of_method(cfg.seed_cam_method)) != needed:
+        yield (
+            f"--seed_cam_method {cfg.seed_cam_method}: needs the head {other}, but --method {cfg.method} has {needed}"
         )
     if cfg.scale_in != 1 and TASKS[cfg.task].builds_on_classifier:
-        raise UsageError(
-            f"--scale_in {cfg.scale_in}: only --task STD_CL resizes frames, not --task {cfg.task}"
-        )
+        yield f"--scale_in {cfg.scale_in}: only --task STD_CL resizes frames, not --task {cfg.task}"
     if cfg.crop_size * cfg.scale_in < 1:
-        raise UsageError(f"--scale_in {cfg.scale_in}: leaves no pixel of --crop_size {cfg.crop_size}")
+        yield f"--scale_in {cfg.scale_in}: leaves no pixel of --crop_size {cfg.crop_size}"
     if cfg.multi_label_flag:
-        raise UsageError(
-            "--multi_label_flag True: several classes per video are not supported; leave the flag out"
-        )
+        yield "--multi_label_flag True: several classes per video are not supported; leave the flag out"
     if cfg.task == STD_CL and cfg.freeze_cl:
-        raise UsageError(
-            "--freeze_cl True: --task STD_CL would then train nothing;"
-            " --freeze_encoder True trains the head only"
+        yield (
+            "--freeze_cl True: --task STD_CL would then train nothing; --freeze_encoder True trains the head only"
         )
     if cfg.eval_only and not cfg.fd_exp:
-        raise UsageError("--eval_only True: needs --fd_exp, the experiment folder to evaluate")
+        yield "--eval_only True: needs --fd_exp, the experiment folder to evaluate"
 
 
-def _check_data(cfg: Flags) -> None:
+def _of_data(cfg: Flags) -> Iterator[str]:
     if cfg.crop_size > cfg.resize_size:
-        raise UsageError(
-            f"--crop_size {cfg.crop_size}: must not be larger than --resize_size {cfg.resize_size}"
-        )
-    if cfg.sample_n_from_seq_dist == "interval" and cfg.sample_n_from_seq_style != "random":
-        raise UsageError(
-            "--sample_n_from_seq_dist interval: only with --sample_n_from_seq_style random,"
-            f" not {cfg.sample_n_from_seq_style}"
-        )
+        yield f"--crop_size {cfg.crop_size}: must not be larger than --resize_size {cfg.resize_size}"
+    style = cfg.sample_n_from_seq_style
+    if cfg.sample_n_from_seq_dist == "interval" and style != "random":
+        yield f"--sample_n_from_seq_dist interval: only with --sample_n_from_seq_style random, not {style}"
     if cfg.min_tr_batch_sz == 0:
-        raise UsageError("--min_tr_batch_sz 0: expected -1 (no least number) or at least 1")
+        yield "--min_tr_batch_sz 0: expected -1 (no least number) or at least 1"
     card_names(cfg.cudaid)
     if cfg.device == "cpu" and cfg.dist_backend == "nccl":
-        raise UsageError("--dist_backend nccl: needs CUDA; with --device cpu use --dist_backend gloo")
+        yield "--dist_backend nccl: needs CUDA; with --device cpu use --dist_backend gloo"
 
 
-def _check_training(cfg: Flags) -> None:
+def _of_training(cfg: Flags) -> Iterator[str]:
     if cfg.best_start_ep > cfg.max_epochs:
-        raise UsageError(
+        yield (
             f"--best_start_ep {cfg.best_start_ep}: no epoch can become the best;"
             f" it must not be larger than --max_epochs {cfg.max_epochs}"
         )
-    if (
-        cfg.opt__name_optimizer == "sgd"
-        and cfg.opt__nesterov
-        and (cfg.opt__momentum == 0 or cfg.opt__dampening != 0)
-    ):
-        raise UsageError("--opt__nesterov True: needs --opt__momentum > 0 and --opt__dampening 0")
+    nesterov = cfg.opt__name_optimizer == "sgd" and cfg.opt__nesterov
+    if nesterov and (cfg.opt__momentum == 0 or cfg.opt__dampening != 0):
+        yield "--opt__nesterov True: needs --opt__momentum > 0 and --opt__dampening 0"
     if cfg.opt__lr_scheduler and cfg.opt__name_lr_scheduler != "step" and cfg.opt__min_lr > cfg.opt__lr:
-        raise UsageError(f"--opt__min_lr {cfg.opt__min_lr}: must not be larger than --opt__lr {cfg.opt__lr}")
+        yield f"--opt__min_lr {cfg.opt__min_lr}: must not be larger than --opt__lr {cfg.opt__lr}"
     if cfg.elb_max_t < cfg.elb_init_t:
-        raise UsageError(
-            f"--elb_max_t {cfg.elb_max_t}: must not be smaller than --elb_init_t {cfg.elb_init_t}"
-        )
+        yield f"--elb_max_t {cfg.elb_max_t}: must not be smaller than --elb_init_t {cfg.elb_init_t}"
 
 
-def _check_terms(cfg: Flags) -> None:
+def _of_terms(cfg: Flags) -> Iterator[str]:
+    if not terms_of(cfg.task):
+        return
     active = cfg.active_terms()
     if not active and not cfg.eval_only:
         switches = ", ".join(f"--{row.name}" for row in terms_of(cfg.task))
-        raise UsageError(f"--task {cfg.task}: no loss term is on; set at least one to True: {switches}")
+        yield f"--task {cfg.task}: no loss term is on; set at least one to True: {switches}"
     for term in active:
         if term.end_epoch != -1 and term.end_epoch < max(term.start_epoch, 1):
-            raise UsageError(
+            yield (
                 f"--{term.row.end_flag} {term.end_epoch}: must be -1 (no end), or not earlier than"
                 f" --{term.row.start_flag} {term.start_epoch}"
             )
         scale = term.options.get("scale_factor", 1.0)
         if cfg.crop_size * scale < 1:
-            name = term.row.options["scale_factor"]
-            raise UsageError(f"--{name} {scale}: leaves no pixel of --crop_size {cfg.crop_size}")
-    if cfg.seg_ignore_idx in (0, 1):
-        raise UsageError(
-            f"--seg_ignore_idx {cfg.seg_ignore_idx}: 0 and 1 are background and foreground; give another number"
-        )
+            yield f"--{term.row.options['scale_factor']} {scale}: leaves no pixel of --crop_size {cfg.crop_size}"
+    ignored = cfg.seg_ignore_idx
+    if ignored in (0, 1):
+        yield f"--seg_ignore_idx {ignored}: 0 and 1 are background and foreground; give another number"
 
 
 def config_warnings(cfg: Flags) -> list[str]:
     """One line for each given flag that changes nothing, and for each combination that is probably a mistake."""
-    lines = [
-        f"--{flag.name} {getattr(cfg, flag.name)} has no effect: {flag.no_effect}"
-        for flag in FLAGS.values()
-        if flag.no_effect and getattr(cfg, flag.name) != flag.default
-    ]
-    lines += _check_task(cfg)
+    return list(_warnings(cfg))
+
+
+def _warnings(cfg: Flags) -> Iterator[str]:
+    for flag in FLAGS.values():
+        if flag.no_effect and getattr(cfg, flag.name) != flag.default:
+            yield f"--{flag.name} {getattr(cfg, flag.name)} has no effect: {flag.no_effect}"
+    yield from _check_task(cfg)
     foreign = [row for row in TERMS.values() if row.task != cfg.task and cfg.term(row.name).on]
     if foreign:
-        lines.append(
-            f"--{foreign[0].name} True has no effect: this loss term belongs to --task {foreign[0].task}"
-        )
+        yield f"--{foreign[0].name} True has no effect: this loss term belongs to --task {foreign[0].task}"
     if cfg.freeze_encoder and TASKS[cfg.task].builds_on_classifier:
-        lines.append(
-            f"--freeze_encoder True has no effect with --task {cfg.task}; --freeze_cl freezes encoder and head"
-        )
+        yield f"--freeze_encoder True has no effect with --task {cfg.task}; --freeze_cl freezes encoder and head"
     if cfg.freeze_decoder_bn and cfg.task == STD_CL:
-        lines.append("--freeze_decoder_bn True has no effect with --task STD_CL, which has no decoder")
+        yield "--freeze_decoder_bn True has no effect with --task STD_CL, which has no decoder"
     if cfg.fd_exp and not cfg.eval_only:
-        lines.append("--fd_exp has no effect without --eval_only True")
+        yield "--fd_exp has no effect without --eval_only True"
     if cfg.std_label_smooth and cfg.std_label_smooth_e == 0:
-        lines.append("--std_label_smooth True has no effect with --std_label_smooth_e 0")
-    return lines
+        yield "--std_label_smooth True has no effect with --std_label_smooth_e 0"
 
 
 def _check_task(cfg: Flags) -> list[str]:
     """The task's own check."""
     name = TASKS[cfg.task].check
-    lines: list[str] = load_object(name)(cfg) if name else []
-    return lines
+    return list(load_object(name)(cfg)) if name else []

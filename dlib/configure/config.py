@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
 from dlib.configure.checks import check_config
-from dlib.configure.constants import TASKS, YTOV1, YTOV2, pooling_of_method, spellings, tag_name
+from dlib.configure.constants import TASKS, YTOV1, YTOV2, pooling_of_method, spellings
 from dlib.configure.flag import Flag, nearest, shorten
 from dlib.configure.reference import help_text
 from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
-from dlib.configure.table import FLAGS, Flags
+from dlib.configure.table import FLAGS, Flags, spelled
 from dlib.utils.errors import UsageError, UserError
 
 
@@ -70,13 +70,6 @@ class Config(Flags):
         return Config.from_values(_override(self.to_dict(), values), self.explicit)
 
 
-class HasDataRoot(Protocol):
-    """Flags for a program that looks for datasets."""
-
-    @property
-    def data_root(self) -> str | None: ...
-
-
 _FOLLOWERS = (("task", "arch"), ("method", "spatial_pooling"))
 _ALIASES = {"local-rank": "local_rank"}  # older torch.distributed launchers write it so
 
@@ -97,13 +90,7 @@ def parse_args(argv: Sequence[str], program: str = "[torchrun ...] main.py") -> 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Typed values of a YAML file of ``flag: value`` lines. Raises UsageError naming file, line and key."""
-    try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        reason = shorten(" ".join(str(error).split()), 200)
-        raise UsageError(f"--config {path}: not valid YAML ({reason})") from None
+    root = compose_yaml(Path(path), f"--config {path}")
     if root is None:
         return {}
     if not isinstance(root, yaml.MappingNode):
@@ -113,8 +100,28 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         source = f"{path}, line {key.start_mark.line + 1}: "
         if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
             raise UsageError(f"{source}expected one flag with one value")
-        values[key.value] = _convert(key.value, value.value, source)
+        values[key.value] = convert(key.value, value.value, source)
     return values
+
+
+def saved_flags(path: Path) -> dict[str, Any] | None:
+    """The values in a ``config.yml``, unchecked, spelled as this version does; None: it cannot be read."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+    return spelled(found) if isinstance(found, dict) else None
+
+
+def compose_yaml(path: Path, title: str) -> yaml.Node | None:
+    """The nodes of a YAML file; None: it is empty. Raises UsageError, which calls the file ``title``."""
+    try:
+        return yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise UsageError(f"{title}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        reason = shorten(" ".join(str(error).split()), 200)
+        raise UsageError(f"{title}: not valid YAML ({reason})") from None
 
 
 def _command_line_values(argv: Sequence[str]) -> dict[str, Any]:
@@ -132,7 +139,7 @@ def _command_line_values(argv: Sequence[str]) -> dict[str, Any]:
             if following is None or following.startswith("--"):
                 raise UsageError(f"--{name}: a value is missing, expected {expected}")
             text = following
-        values[name] = _convert(name, text)
+        values[name] = convert(name, text)
     return values
 
 
@@ -147,7 +154,8 @@ def _known(name: str, source: str = "") -> Flag:
     raise UsageError(f"{source}unknown flag --{shown}; {hint}")
 
 
-def _convert(name: str, text: str, source: str = "") -> Any:
+def convert(name: str, text: str, source: str = "") -> Any:
+    """Value of the flag ``name`` in ``text``. Raises UsageError, which says that it was found at ``source``."""
     flag = _known(name, source)
     if name == "task":
         refuse_foreign_task(text, source)
@@ -169,8 +177,8 @@ def get_root_wsol_dataset() -> str | Path:
     return os.environ.get("DATASETSH") or "datasets"
 
 
-def datasets_root(args: HasDataRoot) -> Path:
-    """``--data_root``, else what `get_root_wsol_dataset` says. Raises UserError if that says nothing usable."""
+def datasets_root(args: Any) -> Path:
+    """``args.data_root``, else what `get_root_wsol_dataset` says. Raises UserError if that says nothing usable."""
     if args.data_root:
         return Path(args.data_root)
     function: Callable[..., Any] = get_root_wsol_dataset
@@ -213,20 +221,15 @@ def experiment_name(cfg: Config) -> str:
 
 def experiment_dir(cfg: Config) -> Path:
     """Folder of all that the run writes (not created here); a folder that an earlier version started is kept."""
-    return as_it_lies(cfg, _experiment_dir)
-
-
-def _experiment_dir(cfg: Config) -> Path:
-    middle = [cfg.debug_subfolder] if cfg.debug_subfolder else []
-    return Path(
-        cfg.exps_root, *middle, cfg.dataset, cfg.encoder_name, cfg.task, cfg.method, experiment_name(cfg)
-    )
+    above = (cfg.exps_root, cfg.debug_subfolder, cfg.dataset, cfg.encoder_name, cfg.task)
+    return as_it_lies(cfg, lambda named: Path(*above, named.method, experiment_name(named)))
 
 
 def model_tag(cfg: Config, criterion: str) -> str:
     """Folder name of the best model by ``criterion``, in the experiment and in ``pretrained_root``."""
-    return tag_name(
-        cfg.dataset, cfg.encoder_name, cfg.method, cfg.spatial_pooling, criterion, cfg.box_v2_metric
+    return (
+        f"{cfg.dataset}-{cfg.encoder_name}-{cfg.method}-{cfg.spatial_pooling}-cp_{criterion}"
+        f"-boxv2_{cfg.box_v2_metric}"
     )
 
 
@@ -250,12 +253,10 @@ def _first_folder(candidates: list[Path], what: str, flags: str, dataset: str) -
     for folder in candidates:
         if folder.is_dir():
             return folder
-    remedy = {
-        YTOV1: "cmds/download-YouTube-Objects-v1.0.sh gets it",
-        YTOV2: "cmds/download-YouTube-Objects-v2.2.sh gets it",
-    }.get(
-        dataset,
-        "python -m dlib.datasets.import_videos makes one of your own videos, cmds/demo.sh the synthetic one",
+    remedy = (
+        "python -m dlib.datasets.import_videos makes one of your own videos, cmds/demo.sh the synthetic one"
     )
+    if dataset in (YTOV1, YTOV2):
+        remedy = f"cmds/download-{dataset}.sh gets it"
     looked = " and ".join(str(folder) for folder in candidates)
     raise UserError(f"{what} not found: looked for {looked} ({flags} moves it); {remedy}")

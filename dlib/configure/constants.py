@@ -19,19 +19,14 @@ F_CL = "F_CL"
 class TaskEntry(NamedTuple):
     """A task.
 
-    Attributes:
-        task: its class, a subclass of ``dlib.tasks.Task``.
-        arch: the only ``--arch`` that fits it.
-        classifier_flag: for a task that starts from a promoted classifier: the flag that says from which of the two.
-        seeder_flag: the flag that says which of the two makes the CAMs.
-        check: a function ``check(flags)`` for the task's own flags. It raises UsageError for what cannot work, and
-            returns one line for each probable mistake.
+    ``check`` is a function ``check(flags)`` for the task's own flags. It raises UsageError for what cannot work, and
+    gives one line for each probable mistake.
     """
 
-    task: str
-    arch: str
-    classifier_flag: str = ""
-    seeder_flag: str = ""
+    task: str  # its class, a subclass of dlib.tasks.Task
+    arch: str  # the only --arch that fits it
+    classifier_flag: str = ""  # says from which promoted classifier it starts, if it does
+    seeder_flag: str = ""  # says which promoted classifier makes the CAMs
     check: str = ""
 
     @property
@@ -150,10 +145,3 @@ def spellings(name: str) -> list[str]:
 def pooling_of_method(method: str) -> str:
     """The only pooling head that ``method`` can read its maps from."""
     return METHODS[method].pooling
-
-
-def tag_name(
-    dataset: str, encoder: str, method: str, pooling: str, criterion: str, box_v2_metric: bool
-) -> str:
-    """Folder name of a best model inside an experiment and in ``pretrained/``."""
-    return f"{dataset}-{encoder}-{method}-{pooling}-cp_{criterion}-boxv2_{box_v2_metric}"

@@ -126,30 +126,12 @@ class Flag:
         )
 
 
-def flag(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[Any, ...] = (),
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    no_effect: str = "",
-    odd: bool = False,
-    aliases: tuple[tuple[str, str], ...] = (),
-) -> Any:
-    """Dataclass field of one flag. The flag's name, type and (for a Literal) choices are those of the field."""
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "ge": ge,
-        "gt": gt,
-        "le": le,
-        "no_effect": no_effect,
-        "odd": odd,
-        "aliases": aliases,
-    }
-    return dataclasses.field(default=default, metadata={"flag": metadata})
+def flag(default: Any, help: str, **more: Any) -> Any:
+    """Dataclass field of one flag; ``more``: choices, ge, gt, le, no_effect, see ``Flag``.
+
+    The flag's name, type and (for a Literal) choices are those of the field.
+    """
+    return dataclasses.field(default=default, metadata={"flag": {"help": help, **more}})
 
 
 def like(group: type, name: str, **changes: Any) -> Any:
@@ -167,17 +149,8 @@ def flags_of(group: type) -> list[Flag]:
         if "flag" not in field.metadata:
             continue
         kind, nullable, words = _kind(hints[field.name])
-        metadata = field.metadata["flag"]
-        flags.append(
-            Flag(
-                name=field.name,
-                kind=kind,
-                nullable=nullable,
-                default=field.default,
-                group=title,
-                **{**metadata, "choices": metadata["choices"] or words},
-            )
-        )
+        more = {"choices": words, **field.metadata["flag"]}
+        flags.append(Flag(field.name, kind, nullable, field.default, group=title, **more))
     return flags
 
 

@@ -6,11 +6,12 @@ its _start_ep to its _end_ep.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dlib.configure.flag import flag
-from dlib.configure.flags_decoder import falling_heat, unused_region
+from dlib.configure.flags_decoder import falling_heat, split_shots, unused_region
 from dlib.configure.literals import JointInput, LambdaStyle, RoiMask, RoiMethod, SeedTechnique, WindowMode
 from dlib.configure.terms import with_terms
 from dlib.utils.errors import UsageError
@@ -150,30 +151,21 @@ class SizeFlags:
         0, "frames around", ge=0, no_effect="the size is always taken from the frame itself"
     )
     sizefg_tmp_clc_knn_mode: WindowMode = flag(
-        "instant",
-        "which frames around",
-        no_effect="the size is always taken from the frame itself",
+        "instant", "which frames around", no_effect="the size is always taken from the frame itself"
     )
 
 
-def check(cfg: Flags) -> list[str]:
+def check(cfg: Flags) -> Iterator[str]:
     """Probable mistakes in CoLo-CAM's flags, one line each; UsageError for what cannot work."""
-    seeds, joint = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on
+    seeds, joint, frames = cfg.term("sl_clc").on, cfg.term("rgb_jcrf_clc").on, cfg.sample_n_from_seq
     if cfg.rgb_jcrf_clc_input_re_dim == 0:
         raise UsageError("--rgb_jcrf_clc_input_re_dim 0: expected -1 (all channels) or at least 1")
     if joint and cfg.rgb_jcrf_clc_seed_agreement and not seeds:
         raise UsageError("--rgb_jcrf_clc_seed_agreement True: needs seeds, --sl_clc True")
-    lines = []
-    if joint and cfg.sample_n_from_seq < 2:
-        lines.append(
-            "--rgb_jcrf_clc True has no effect with --sample_n_from_seq 1: it needs 2 or more frames of a shot"
-        )
-    if joint and cfg.sample_n_from_seq > cfg.batch_size:
-        lines.append(
-            f"--sample_n_from_seq {cfg.sample_n_from_seq} is more than --batch_size {cfg.batch_size}:"
-            " the frames of a shot are split over several minibatches"
-        )
+    if joint and frames < 2:
+        yield "--rgb_jcrf_clc True has no effect with --sample_n_from_seq 1: it needs 2 or more frames of a shot"
+    if joint:
+        yield from split_shots(cfg, frames, f"--sample_n_from_seq {frames}")
     if seeds:
-        lines += falling_heat(cfg, "sl_clc_knn_t", "sl_clc_min_t", "sl_clc_seed_epoch_switch_uniform")
-        lines += unused_region(cfg, "sl_clc_roi_method", "sl_clc_use_roi")
-    return lines
+        yield from falling_heat(cfg, "sl_clc_knn_t", "sl_clc_min_t", "sl_clc_seed_epoch_switch_uniform")
+        yield from unused_region(cfg, "sl_clc_roi_method", "sl_clc_use_roi")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,21 +45,28 @@ class BarrierFlags:
     elb_mulcoef: float = flag(1.01, "factor on t after every epoch; 1: t never changes", ge=1)
 
 
-def falling_heat(cfg: Flags, start: str, end: str, switch: str) -> list[str]:
-    """Checks a temperature that falls from the flag ``start`` to the flag ``end`` until the epoch of ``switch``.
+def falling_heat(cfg: Flags, start: str, end: str, switch: str) -> Iterator[str]:
+    """Warnings of a temperature that falls from the flag ``start`` to the flag ``end`` until the epoch of ``switch``.
 
-    Returns lines of warnings. Raises UsageError if it would rise.
+    Raises UsageError if it would rise.
     """
     first, last = getattr(cfg, start), getattr(cfg, end)
     if last > first:
         raise UsageError(f"--{end} {last}: must not be larger than --{start} {first}")
     if last > 0 and getattr(cfg, switch) == -1:
-        return [f"--{end} has no effect without --{switch}: {start} then never falls"]
-    return []
+        yield f"--{end} has no effect without --{switch}: {start} then never falls"
 
 
-def unused_region(cfg: Flags, method: str, use: str) -> list[str]:
-    """Lines of warnings if the flag ``method`` chooses a region, but the flag ``use`` says that seeds ignore it."""
+def unused_region(cfg: Flags, method: str, use: str) -> Iterator[str]:
+    """A warning if the flag ``method`` chooses a region, but the flag ``use`` says that seeds ignore it."""
     if getattr(cfg, method) != "roi_all" and not getattr(cfg, use):
-        return [f"--{method} {getattr(cfg, method)} has no effect on seeds: --{use} is False"]
-    return []
+        yield f"--{method} {getattr(cfg, method)} has no effect on seeds: --{use} is False"
+
+
+def split_shots(cfg: Flags, frames: int, given: str) -> Iterator[str]:
+    """A warning if the ``frames`` that the flag ``given`` draws from a shot do not fit into a minibatch."""
+    if frames > cfg.batch_size:
+        yield (
+            f"{given} is more than --batch_size {cfg.batch_size}:"
+            " the frames of a shot are split over several minibatches"
+        )

@@ -105,7 +105,5 @@ class ClassifierFlags:
         BEST_CLASSIFICATION, "CoLo-CAM: which best classifier encoder and head start from", choices=CRITERIA
     )
     colocam_pretrained_seeder_ch_pt: str = flag(
-        BEST_LOCALIZATION,
-        "CoLo-CAM: which best classifier makes the CAMs for the seeds",
-        choices=CRITERIA,
+        BEST_LOCALIZATION, "CoLo-CAM: which best classifier makes the CAMs for the seeds", choices=CRITERIA
     )

@@ -127,6 +127,9 @@ class TrainingFlags:
         "auto", "memory format of the networks; auto: where it is faster", choices=("auto", "true", "false")
     )
     compile: bool = flag(False, "compile the network with torch.compile")
+    cuda_graphs: bool = flag(
+        True, "replay what is the same in every step on a card as CUDA graphs; False saves some memory"
+    )
     grad_clip: float = flag(0.0, "largest gradient norm, larger ones are scaled down; 0: no limit", ge=0)
     ema_decay: float = flag(
         0.0,
@@ -204,6 +207,11 @@ class OutputFlags:
     verbose: bool = flag(True, "log on screen too; False: only in the experiment's files")
     progress: str = flag("auto", "progress bars; auto: only on a terminal", choices=("auto", "true", "false"))
     log_every: int = flag(1, "steps between two step records in log.jsonl", ge=1)
+    profile: int = flag(
+        0,
+        "training steps to record with PyTorch's profiler, after the first few; writes a trace; 0: none",
+        ge=0,
+    )
     plot_tr_cam_progress: bool = flag(False, "draw the CAMs of some train frames after every epoch")
     plot_tr_cam_progress_n: int = flag(0, "how many train frames plot_tr_cam_progress draws; 0: 10", ge=0)
     vizu_n: int = flag(10, "pictures drawn per class at the end; 0: none", ge=0)

@@ -5,13 +5,14 @@ Switch, λ and epochs of each term come from its row in ``terms.py``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
 from dlib.configure.flag import flag, like
 from dlib.configure.flags_colocam import CrfFlags, JointCrfFlags, SeedFlags, SizeFlags
-from dlib.configure.flags_decoder import falling_heat, unused_region
+from dlib.configure.flags_decoder import falling_heat, split_shots, unused_region
 from dlib.configure.literals import RoiMask, RoiMethod, SeedTechnique, WindowMode
 from dlib.configure.terms import with_terms
 from dlib.utils.errors import UsageError
@@ -82,29 +83,24 @@ class TcamTermFlags:
     sizefg_tmp_tc_knn_mode: WindowMode = like(SizeFlags, "sizefg_tmp_clc_knn_mode")
 
 
-def check(cfg: Flags) -> list[str]:
+def check(cfg: Flags) -> Iterator[str]:
     """Probable mistakes in TCAM's flags, one line each; UsageError for what cannot work."""
     if (cfg.sl_tc_knn == 0) != (cfg.sl_tc_knn_mode == "instant"):
         raise UsageError(
             f"--sl_tc_knn {cfg.sl_tc_knn} does not fit --sl_tc_knn_mode {cfg.sl_tc_knn_mode}:"
             " instant goes with 0, the other modes with at least 1"
         )
-    lines = _check_frames(cfg)
+    yield from _check_frames(cfg)
     if cfg.term("sl_tc").on:
-        lines += falling_heat(cfg, "sl_tc_knn_t", "sl_tc_min_t", "sl_tc_knn_epoch_switch_uniform")
-        lines += unused_region(cfg, "sl_tc_roi_method", "sl_tc_use_roi")
+        yield from falling_heat(cfg, "sl_tc_knn_t", "sl_tc_min_t", "sl_tc_knn_epoch_switch_uniform")
+        yield from unused_region(cfg, "sl_tc_roi_method", "sl_tc_use_roi")
     if cfg.sl_tc_knn_t > 0 and cfg.sl_tc_knn == 0:
-        lines.append(
-            "--sl_tc_knn_t has no effect with --sl_tc_knn 0: CAMs are sharpened for the pooling only"
-        )
+        yield "--sl_tc_knn_t has no effect with --sl_tc_knn 0: CAMs are sharpened for the pooling only"
     if cfg.term("empty_out_bb_tc").on and cfg.sl_tc_roi_method == "roi_all":
-        lines.append(
-            "--empty_out_bb_tc True has no effect with --sl_tc_roi_method roi_all: its box is the full frame"
-        )
-    return lines
+        yield "--empty_out_bb_tc True has no effect with --sl_tc_roi_method roi_all: its box is the full frame"
 
 
-def _check_frames(cfg: Flags) -> list[str]:
+def _check_frames(cfg: Flags) -> Iterator[str]:
     """Checks of the frames that enter a minibatch together."""
     joint = cfg.term("rgb_jcrf_tc").on
     frames, given = cfg.sample_n_from_seq, f"--sample_n_from_seq {cfg.sample_n_from_seq}"
@@ -116,16 +112,11 @@ def _check_frames(cfg: Flags) -> list[str]:
                 f"--knn_tc {cfg.knn_tc}: --sample_n_from_seq_dist interval does not fit; use uniform"
             )
         frames, given = 2 * cfg.knn_tc + 1, f"--knn_tc {cfg.knn_tc} ({2 * cfg.knn_tc + 1} frames)"
+        if not joint:
+            yield f"{given} without --rgb_jcrf_tc True: no term compares these frames"
     if joint and frames < 2:
         raise UsageError(
             "--rgb_jcrf_tc True: needs 2 or more frames of a shot; give --knn_tc 1 or --sample_n_from_seq 2"
         )
-    lines = []
-    if cfg.knn_tc and not joint:
-        lines.append(f"{given} without --rgb_jcrf_tc True: no term compares these frames")
-    if joint and frames > cfg.batch_size:
-        lines.append(
-            f"{given} is more than --batch_size {cfg.batch_size}:"
-            " the frames of a shot are split over several minibatches"
-        )
-    return lines
+    if joint:
+        yield from split_shots(cfg, frames, given)

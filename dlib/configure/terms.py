@@ -16,102 +16,86 @@ from dlib.configure.flag import flag
 
 @dataclass(frozen=True)
 class TermRow:
-    """One loss term.
+    """One loss term; ``options``: the class's other arguments, each with the flag of the same type that gives it."""
 
-    Attributes:
-        name: the switch ``--NAME``, and the term in losses and logs.
-        title: the term in the report.
-        help: what the switch does.
-        loss: its class, a ``dlib.losses.Term``, as ``module:Class``.
-        weight_flag, weight: the flag of λ and its default.
-        start_flag, end_flag: the flags of the first and the last epoch; None: on in every epoch.
-        options: the class's other arguments, each with the flag that gives its value; both have the same type.
-        group: the group of flags that has the term's flags.
-        task: the task that has the term.
-    """
-
-    name: str
-    title: str
-    help: str
-    loss: str
-    weight_flag: str
-    weight: float = 1.0
-    start_flag: str | None = None
-    end_flag: str | None = None
+    name: str  # the switch --NAME, and the term in losses and logs
+    title: str  # in the report
+    help: str  # what the switch does
+    loss: str  # its class, a dlib.losses.Term, as module:Class
+    weight_flag: str  # of λ
+    weight: float = 1.0  # the default of λ
+    start_flag: str | None = None  # of the first epoch; None: on from the start
+    end_flag: str | None = None  # of the last epoch; None: on to the end
     options: Mapping[str, str] = field(default_factory=dict)
-    group: str = "SizeFlags"
-    task: str = COLOCAM
+    group: str = "SizeFlags"  # of flags, which has the term's flags
+    task: str = COLOCAM  # that has the term
 
 
 @dataclass(frozen=True)
 class TermSettings:
-    """What the flags say about one term: see ``Config.term``.
-
-    Attributes:
-        row: the term.
-        on: whether it is part of the loss.
-        weight: λ.
-        start_epoch, end_epoch: first and last epoch; the first of all is 1, -1: no end.
-        options: the class's other arguments.
-    """
+    """What the flags say about one term: see ``Config.term``."""
 
     row: TermRow
-    on: bool
-    weight: float
-    start_epoch: int
-    end_epoch: int
-    options: dict[str, Any]
+    on: bool  # whether it is part of the loss
+    weight: float  # λ
+    start_epoch: int  # epochs count from 1
+    end_epoch: int  # the last one; -1: no end
+    options: dict[str, Any]  # the class's other arguments
+
+
+def _row(name: str, like: TermRow | None = None, **fields: Any) -> TermRow:
+    """The term ``name``, whose flags are NAME_lambda, NAME_start_ep and NAME_end_ep unless ``fields`` say otherwise.
+
+    Args:
+        like: a term of another task that gives all other fields.
+    """
+    flags = {"weight_flag": f"{name}_lambda", "start_flag": f"{name}_start_ep", "end_flag": f"{name}_end_ep"}
+    values = {"name": name, **flags, **fields}
+    return replace(like, **values) if like else TermRow(**values)
+
+
+def _crf_options(flags: str) -> dict[str, str]:
+    """Options of a dense CRF, from the flags whose names begin with ``flags``."""
+    own = {
+        "sigma_rgb": f"{flags}_sigma_rgb",
+        "sigma_xy": f"{flags}_sigma_xy",
+        "scale_factor": f"{flags}_scale",
+    }
+    return {**own, "backend": "crf_backend"}
 
 
 # In the order in which the losses are added up.
 _ROWS = (
-    TermRow(
+    _row(
         "sl_clc",
         title="Seeds",
         help="seeds: train the maps on pixels that CAMs mark as foreground or background",
         loss="dlib.losses.colocam:SelfLearning",
-        weight_flag="sl_clc_lambda",
-        start_flag="sl_clc_start_ep",
-        end_flag="sl_clc_end_ep",
         options={"ignore_index": "seg_ignore_idx", "balance": "sl_clc_balance"},
         group="SeedFlags",
     ),
-    TermRow(
+    _row(
         "soft_cam_clc",
         title="Soft CAM",
         help="soft CAM: the maps follow the CAM in every pixel, with or without seeds",
         loss="dlib.losses.colocam:SoftCam",
-        weight_flag="soft_cam_clc_lambda",
-        start_flag="soft_cam_clc_start_ep",
-        end_flag="soft_cam_clc_end_ep",
         group="SeedFlags",
     ),
-    TermRow(
+    _row(
         "crf_clc",
         title="Dense CRF",
         help="dense CRF: pixels of a frame that are near in place and colour get the same label",
         loss="dlib.losses.colocam:ConRanField",
-        weight_flag="crf_clc_lambda",
         weight=2e-09,
-        start_flag="crf_clc_start_ep",
-        end_flag="crf_clc_end_ep",
-        options={
-            "sigma_rgb": "crf_clc_sigma_rgb",
-            "sigma_xy": "crf_clc_sigma_xy",
-            "scale_factor": "crf_clc_scale",
-            "backend": "crf_backend",
-        },
+        options=_crf_options("crf_clc"),
         group="CrfFlags",
     ),
-    TermRow(
+    _row(
         "rgb_jcrf_clc",
         title="Joint colour CRF",
         help="joint colour CRF: pixels of like colour in the frames of a shot get the same label",
         loss="dlib.losses.colocam:RgbJointConRanField",
-        weight_flag="rgb_jcrf_clc_lambda",
         weight=2e-09,
-        start_flag="rgb_jcrf_clc_start_ep",
-        end_flag="rgb_jcrf_clc_end_ep",
         options={
             "sigma_rgb": "rgb_jcrf_clc_sigma_rgb",
             "scale_factor": "rgb_jcrf_clc_scale",
@@ -124,180 +108,85 @@ _ROWS = (
         },
         group="JointCrfFlags",
     ),
-    TermRow(
+    _row(
         "max_sizepos_clc",
         title="Size prior",
         help="size prior: neither foreground nor background may vanish from a map",
         loss="dlib.losses.colocam:MaxSizePositive",
-        weight_flag="max_sizepos_clc_lambda",
-        start_flag="max_sizepos_clc_start_ep",
-        end_flag="max_sizepos_clc_end_ep",
     ),
-    TermRow(
+    _row(
         "min_entropy_clc",
         title="Entropy",
         help="entropy: every pixel is clearly foreground or background",
         loss="dlib.losses.colocam:Entropy",
-        weight_flag="min_entropy_clc_lambda",
-        start_flag="min_entropy_clc_start_ep",
-        end_flag="min_entropy_clc_end_ep",
     ),
-    TermRow(
+    _row(
         "size_bg_g_fg_clc",
         title="Background larger",
         help="the background is larger than the foreground",
         loss="dlib.losses.colocam:BgSizeGreaterFg",
-        weight_flag="size_bg_g_fg_clc_lambda",
-        start_flag="size_bg_g_fg_clc_start_ep",
-        end_flag="size_bg_g_fg_clc_end_ep",
     ),
-    TermRow(
+    _row(
         "sizefg_tmp_clc",
         title="Foreground size",
         help="the foreground is as large as the CAM's region of interest (ROI)",
         loss="dlib.losses.colocam:FgSize",
-        weight_flag="sizefg_tmp_clc_lambda",
-        start_flag="sizefg_tmp_clc_start_ep",
-        end_flag="sizefg_tmp_clc_end_ep",
         options={"eps": "sizefg_tmp_clc_eps"},
     ),
-    TermRow(
+    _row(
         "empty_out_bb_clc",
         title="Empty outside ROI",
         help="no foreground outside the bounding box of the CAM's region of interest (ROI)",
         loss="dlib.losses.colocam:EmptyOutsideBbox",
-        weight_flag="empty_out_bb_clc_lambda",
-        start_flag="empty_out_bb_clc_start_ep",
-        end_flag="empty_out_bb_clc_end_ep",
     ),
 )
 _COLOCAM: dict[str, TermRow] = {row.name: row for row in _ROWS}
 
+
+def _tcam(name: str, like: str, group: str = "TcamTermFlags", **fields: Any) -> TermRow:
+    return _row(name, _COLOCAM[like], group=group, task=TCAM, **fields)
+
+
+def _fcam(name: str, like: str, **fields: Any) -> TermRow:
+    return _row(name, _COLOCAM[like], group="FcamFlags", task=F_CL, **fields)
+
+
 # Terms of other tasks that are like one of CoLo-CAM's, under other names.
-_TCAM_ROWS = (
-    replace(
-        _COLOCAM["sl_clc"],
-        name="sl_tc",
-        weight_flag="sl_tc_lambda",
-        start_flag="sl_tc_start_ep",
-        end_flag="sl_tc_end_ep",
-        options={"ignore_index": "seg_ignore_idx"},
-        group="TcamSeedFlags",
-        task=TCAM,
-    ),
-    replace(
-        _COLOCAM["crf_clc"],
-        name="crf_tc",
-        weight_flag="crf_tc_lambda",
-        start_flag="crf_tc_start_ep",
-        end_flag="crf_tc_end_ep",
-        options={
-            "sigma_rgb": "crf_tc_sigma_rgb",
-            "sigma_xy": "crf_tc_sigma_xy",
-            "scale_factor": "crf_tc_scale",
-            "backend": "crf_backend",
-        },
-        group="TcamTermFlags",
-        task=TCAM,
-    ),
-    replace(
-        _COLOCAM["rgb_jcrf_clc"],
-        name="rgb_jcrf_tc",
-        weight_flag="rgb_jcrf_tc_lambda",
-        start_flag="rgb_jcrf_tc_start_ep",
-        end_flag="rgb_jcrf_tc_end_ep",
+_OTHERS = (
+    _tcam("sl_tc", "sl_clc", "TcamSeedFlags", options={"ignore_index": "seg_ignore_idx"}),
+    _tcam("crf_tc", "crf_clc", options=_crf_options("crf_tc")),
+    _tcam(
+        "rgb_jcrf_tc",
+        "rgb_jcrf_clc",
         options={
             "sigma_rgb": "rgb_jcrf_tc_sigma_rgb",
             "scale_factor": "rgb_jcrf_tc_scale",
             "backend": "crf_backend",
         },
-        group="TcamTermFlags",
-        task=TCAM,
     ),
-    replace(
-        _COLOCAM["max_sizepos_clc"],
-        name="max_sizepos_tc",
-        weight_flag="max_sizepos_tc_lambda",
-        start_flag="max_sizepos_tc_start_ep",
-        end_flag="max_sizepos_tc_end_ep",
-        group="TcamTermFlags",
-        task=TCAM,
-    ),
-    replace(
-        _COLOCAM["size_bg_g_fg_clc"],
-        name="size_bg_g_fg_tc",
-        weight_flag="size_bg_g_fg_tc_lambda",
-        start_flag="size_bg_g_fg_tc_start_ep",
-        end_flag="size_bg_g_fg_tc_end_ep",
-        group="TcamTermFlags",
-        task=TCAM,
-    ),
-    replace(
-        _COLOCAM["sizefg_tmp_clc"],
-        name="sizefg_tmp_tc",
-        weight_flag="sizefg_tmp_tc_lambda",
-        start_flag="sizefg_tmp_tc_start_ep",
-        end_flag="sizefg_tmp_tc_end_ep",
-        options={"eps": "sizefg_tmp_tc_eps"},
-        group="TcamTermFlags",
-        task=TCAM,
-    ),
-    replace(
-        _COLOCAM["empty_out_bb_clc"],
-        name="empty_out_bb_tc",
-        weight_flag="empty_out_bb_tc_lambda",
-        start_flag="empty_out_bb_tc_start_ep",
-        end_flag="empty_out_bb_tc_end_ep",
-        group="TcamTermFlags",
-        task=TCAM,
-    ),
-)
-_FCAM_ROWS = (
-    replace(
-        _COLOCAM["sl_clc"],
-        name="sl_fc",
-        weight_flag="sl_fc_lambda",
+    _tcam("max_sizepos_tc", "max_sizepos_clc"),
+    _tcam("size_bg_g_fg_tc", "size_bg_g_fg_clc"),
+    _tcam("sizefg_tmp_tc", "sizefg_tmp_clc", options={"eps": "sizefg_tmp_tc_eps"}),
+    _tcam("empty_out_bb_tc", "empty_out_bb_clc"),
+    _fcam(
+        "sl_fc",
+        "sl_clc",
         start_flag="sl_start_ep",
         end_flag="sl_end_ep",
         options={"ignore_index": "seg_ignore_idx"},
-        group="FcamFlags",
-        task=F_CL,
     ),
-    replace(
-        _COLOCAM["crf_clc"],
-        name="crf_fc",
+    _fcam(
+        "crf_fc",
+        "crf_clc",
         weight_flag="crf_lambda",
         start_flag="crf_start_ep",
         end_flag="crf_end_ep",
-        options={
-            "sigma_rgb": "crf_sigma_rgb",
-            "sigma_xy": "crf_sigma_xy",
-            "scale_factor": "crf_scale",
-            "backend": "crf_backend",
-        },
-        group="FcamFlags",
-        task=F_CL,
+        options=_crf_options("crf"),
     ),
-    replace(
-        _COLOCAM["max_sizepos_clc"],
-        name="max_sizepos_fc",
-        weight_flag="max_sizepos_fc_lambda",
-        start_flag="max_sizepos_fc_start_ep",
-        end_flag="max_sizepos_fc_end_ep",
-        group="FcamFlags",
-        task=F_CL,
-    ),
-    replace(
-        _COLOCAM["min_entropy_clc"],
-        name="entropy_fc",
-        weight_flag="entropy_fc_lambda",
-        start_flag=None,
-        end_flag=None,
-        group="FcamFlags",
-        task=F_CL,
-    ),
+    _fcam("max_sizepos_fc", "max_sizepos_clc"),
+    _fcam("entropy_fc", "min_entropy_clc", start_flag=None, end_flag=None),
 )
-TERMS: dict[str, TermRow] = {row.name: row for row in (*_ROWS, *_TCAM_ROWS, *_FCAM_ROWS)}
+TERMS: dict[str, TermRow] = {row.name: row for row in (*_ROWS, *_OTHERS)}
 
 # Losses without a switch: the only loss of a classifier, and that of an encoder that is trained with the maps.
 _OTHER_TITLES = {"classification": "Classification", "class": "Classification"}
@@ -343,8 +232,10 @@ def _flags_of_row(row: TermRow) -> dict[str, tuple[type, Any]]:
         ),
     }
     if row.start_flag:
-        start = flag(0, "first epoch in which this term is on; epochs count from 1", ge=0)
-        flags[row.start_flag] = (int, start)
+        flags[row.start_flag] = (
+            int,
+            flag(0, "first epoch in which this term is on; epochs count from 1", ge=0),
+        )
     if row.end_flag:
         flags[row.end_flag] = (int, flag(-1, "last epoch in which this term is on; -1: no end", ge=-1))
     return flags

@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build.builder import KnownCounts, build_command, build_parser
+from dlib.datasets.build.builder import builder_command, demo_items, place_files
 from dlib.datasets.build.folds import Box, Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.build.matfiles import read_sticks
-from dlib.datasets.build.place_files import place_files
 from dlib.utils.errors import UserError
 
 STICKS = "_sticks.mat"
-KNOWN = KnownCounts(train=2768, val=(325, 347), test=(346, 396))
+KNOWN = {TRAIN: (2768, 0), VAL: (325, 347), TEST: (346, 396)}  # items and boxes
 # The two known faults of the annotation.
 SWAPPED_X = "horse/data/0004/shots/055/frame0020.jpg"
 TOO_WIDE = "boat/data/0006/shots/026/frame0001.jpg"
@@ -72,9 +69,15 @@ def build(
                 for item, found in pool.map(partial(boxed_item, src, label), boxed):
                     splits[split].append(item)
                     notes += found
-            splits[VIDEO_DEMO] += demo_items(src, parts[TEST], label, splits[TEST], pool)
-            used = [*parts[TRAIN], *parts[TEST]]
-            place_files(frame_pairs(src, dst, used), copy, workers, f"{name}: frames")
+            shots = {
+                src / shot / names[0]: [f"{shot}/{name}" for name in names]
+                for video in parts[TEST]
+                for shot, names in video.shots.items()
+            }
+            splits[VIDEO_DEMO] += demo_items(shots, label, splits[TEST], pool)
+            used = (shot for video in parts[TRAIN] + parts[TEST] for shot in video.shots.items())
+            pairs = ((src / shot / frame, dst / shot / frame) for shot, names in used for frame in names)
+            place_files(pairs, copy, workers, f"{name}: frames")
     shuffle(splits[TRAIN], seed=0, times=TRAIN_SHUFFLES)
     return classes, splits, notes
 
@@ -166,35 +169,7 @@ def repair_box(box: list[float], size: tuple[int, int], frame: str, notes: list[
     return (x0, y0, x1, y1)
 
 
-def demo_items(
-    src: Path, videos: list[Video], label: int, boxed: list[Item], pool: ThreadPoolExecutor
-) -> Iterator[Item]:
-    """Every frame of the test videos; a shot's frames have the size of its first one."""
-    known = {item.id: item for item in boxed}
-    shots = [(shot, names) for video in videos for shot, names in video.shots.items()]
-    sizes = pool.map(lambda shot: image_size(src / shot[0] / shot[1][0]), shots)
-    for (shot, names), size in zip(shots, sizes, strict=True):
-        for name in names:
-            frame = f"{shot}/{name}"
-            yield known.get(frame) or Item(frame, label, size)
-
-
-def frame_pairs(src: Path, dst: Path, videos: list[Video]) -> Iterator[tuple[Path, Path]]:
-    """(original, destination) of every frame."""
-    for video in videos:
-        for shot, names in video.shots.items():
-            for name in names:
-                yield src / shot / name, dst / shot / name
-
-
-def parser() -> CommandParser:
-    return build_parser("build-v1", __doc__)
-
-
-@command(stopped=AGAIN)
-def main(arguments: Sequence[str]) -> None:
-    build_command(parser(), arguments, build, KNOWN)
-
+parser, main = builder_command("build-v1", __doc__, build, KNOWN)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,22 +14,19 @@ import re
 import sys
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build.builder import KnownCounts, build_command, build_parser
+from dlib.datasets.build.builder import builder_command, demo_items, place_files
 from dlib.datasets.build.folds import Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.build.matfiles import load_variable, read_frame_boxes
-from dlib.datasets.build.place_files import place_files
 from dlib.utils.errors import UserError
 
-KNOWN = KnownCounts(train=1289, val=(1177, 1177), test=(1781, 2667))
+KNOWN = {TRAIN: (1289, 0), VAL: (1177, 1177), TEST: (1781, 2667)}  # items and boxes
 VAL_VIDEOS = 3  # per class
 _MAX_VIDEO = 10**6
 _FRAME = re.compile(r"([0-9]{8})\.jpg", re.IGNORECASE)
@@ -81,12 +78,13 @@ def build(
             raise UserError(
                 f"{src / name}: only {len(validation)} annotated train videos; more than 3 are needed"
             )
-        shots = sorted({shot for shot in frames.shot_of.values() if frames.video_of[shot] in train})
-        splits[TRAIN] += [Item(frames.shot_id(shot), label) for shot in shots]
+        train_shots = sorted({shot for shot in frames.shot_of.values() if frames.video_of[shot] in train})
+        splits[TRAIN] += [Item(frames.shot_id(shot), label) for shot in train_shots]
         with ThreadPoolExecutor(workers) as pool:
             for split, chosen, found in ((VAL, validation, boxes[TRAIN]), (TEST, videos[TEST], boxes[TEST])):
                 splits[split] += boxed_items(src, frames, chosen, found, label, pool)
-            splits[VIDEO_DEMO] += demo_items(src, frames, set(videos[TEST]), label, splits[TEST], pool)
+            shots = shots_of(src, frames, set(videos[TEST]))
+            splits[VIDEO_DEMO] += demo_items(shots, label, splits[TEST], pool)
         used = {*videos[TRAIN], *videos[TEST]}
         kept = [f for f, shot in frames.shot_of.items() if frames.video_of[shot] in used]
         pairs = ((src / name / frames.files[f], dst / frames.frame_id(f)) for f in kept)
@@ -173,30 +171,19 @@ def boxed_items(
     return items
 
 
-def demo_items(
-    src: Path, frames: ClassFrames, videos: set[int], label: int, boxed: list[Item], pool: ThreadPoolExecutor
-) -> list[Item]:
-    """Every frame of the test videos; a shot's frames have the size of its first one."""
-    known = {item.id: item for item in boxed}
+def shots_of(src: Path, frames: ClassFrames, videos: set[int]) -> dict[Path, list[str]]:
+    """Ids of the frames of each shot of the test videos, by the file of the shot's first frame."""
     shots: dict[int, list[int]] = defaultdict(list)
     for frame in sorted(frames.shot_of):
         if frames.video_of[frames.shot_of[frame]] in videos:
             shots[frames.shot_of[frame]].append(frame)
-    sizes = pool.map(lambda numbers: image_size(src / frames.name / frames.files[numbers[0]]), shots.values())
-    names = [[frames.frame_id(frame) for frame in numbers] for numbers in shots.values()]
-    return [
-        known.get(n) or Item(n, label, size) for group, size in zip(names, sizes, strict=True) for n in group
-    ]
+    return {
+        src / frames.name / frames.files[numbers[0]]: [frames.frame_id(frame) for frame in numbers]
+        for numbers in shots.values()
+    }
 
 
-def parser() -> CommandParser:
-    return build_parser("build-v2", __doc__)
-
-
-@command(stopped=AGAIN)
-def main(arguments: Sequence[str]) -> None:
-    build_command(parser(), arguments, build, KNOWN)
-
+parser, main = builder_command("build-v2", __doc__, build, KNOWN)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,13 @@ from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.config import datasets_root
 from dlib.configure.constants import YTOV1, YTOV2
 from dlib.datasets import _video_ds_ytov1_0, _video_ds_ytov2_2
-from dlib.datasets.build.builder import Builder, KnownCounts, build_dataset
-from dlib.datasets.build.commands import check_folder
+from dlib.datasets.build.builder import Builder, Known, build_dataset
 from dlib.datasets.build.fetch import Patience, fetch, remote_size
 from dlib.datasets.build.folds import FOLDS_ROOT
 from dlib.datasets.build.unpack import unpack
 from dlib.datasets.metadata import CLASS_NAMES_YTO
 from dlib.utils.errors import UsageError, UserError
-from dlib.utils.filesystem import free_bytes
+from dlib.utils.filesystem import check_folder, free_bytes
 
 GIB = 2**30
 _RATE = 5 * 2**20  # bytes per second assumed for the estimate of time
@@ -37,7 +36,7 @@ class Source:
     url: str
     extras: tuple[str, ...]
     build: Builder
-    known: KnownCounts
+    known: Known
 
 
 SOURCES = {
@@ -62,24 +61,23 @@ def download(
     root: Path,
     original: Path,
     patience: Patience,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Fetch ``<url>/<name>.tar.gz`` to ``<root>`` and unpack each to ``<original>/<name>``.
 
     Raises UserError if the disk is too small or an archive cannot be had.
     """
     wanted = [name for name in names if not (original / name).is_dir()]
-    _announce(url, wanted, root, patience, say)
+    _announce(url, wanted, root, patience)
     for name in wanted:
         archive = root / f"{name}.tar.gz"
         fetch(f"{url}/{name}.tar.gz", archive, patience)
         unpack(archive, original / name)
 
 
-def _announce(url: str, names: list[str], root: Path, patience: Patience, say: Callable[[str], None]) -> None:
+def _announce(url: str, names: list[str], root: Path, patience: Patience) -> None:
     """Print what will be downloaded; UserError if the disk is too small for it."""
     if not names:
-        say("All archives are unpacked already.")
+        print("All archives are unpacked already.")
         return
     sizes = [remote_size(f"{url}/{name}.tar.gz", patience) for name in names]
     there = sum(
@@ -91,7 +89,7 @@ def _announce(url: str, names: list[str], root: Path, patience: Patience, say: C
     room = "not known" if free is None else f"{free / GIB:.1f} GiB"
     unknown = sum(size is None for size in sizes)
     more = f" and {unknown} archives of unknown size" if unknown else ""
-    say(
+    print(
         f"{len(names)} archives from {url}: {total / GIB:.1f} GiB{more}, of which {there / GIB:.1f} GiB are here. "
         f"Unpacked they take about as much again; free now: {room}. "
         f"At 5 MiB/s the rest takes {max(total - there, 0) / _RATE / 60:.0f} minutes."

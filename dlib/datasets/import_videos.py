@@ -8,6 +8,7 @@ interruption, or after you add videos.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -16,51 +17,45 @@ from pathlib import Path
 from dlib.commands import AGAIN, CommandParser, command
 from dlib.datasets.build.box_files import read_annotations
 from dlib.datasets.build.builder import check_tree
-from dlib.datasets.build.commands import check_folder
 from dlib.datasets.build.folds import FOLDS_ROOT
 from dlib.datasets.build.import_dataset import import_videos
 from dlib.datasets.build.import_one import Options
 from dlib.utils.errors import UsageError, UserError
+from dlib.utils.filesystem import check_folder
+
+_CUT = "a cut changes the picture this many times as much as the frames around it"
+# Default, smallest and largest value, help.
+_NUMBERS: dict[str, tuple[float, float, float, str]] = {
+    "val_share": (0.2, 0, 0.9, "share of each class's videos for validation"),
+    "test_share": (0.2, 0, 0.9, "share of each class's videos for test"),
+    "seed": (0, -math.inf, math.inf, "seed of the split"),
+    "fps": (Options.fps, 0, 1000, "frames kept per second, 0: all"),
+    "short_side": (
+        Options.short_side,
+        0,
+        10_000,
+        "larger frames are scaled to this short side, 0: as they are",
+    ),
+    "quality": (Options.quality, 1, 100, "quality of the JPEG files"),
+    "cut_threshold": (Options.cut_threshold, 1, 100, _CUT),
+    "min_shot": (Options.min_shot, 1, 10_000, "smallest number of video frames in a shot"),
+    "num_workers": (os.cpu_count() or 1, 1, 256, "videos that are imported at the same time"),
+}
 
 
 def parser() -> CommandParser:
-    options = Options()
     p = CommandParser("import", __doc__)
     p.add_argument("--src", type=Path, required=True, help="folder with one folder of videos per class")
     p.add_argument("--dst", type=Path, required=True, help="folder of the new dataset; its name is --dataset")
     p.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<name of --dst>)")
     p.add_argument("--boxes", type=Path, help="boxes: .csv, COCO .json, or a folder of YOLO .txt files")
-    numbers = {
-        "val_share": (0.2, "share of each class's videos for validation"),
-        "test_share": (0.2, "share of each class's videos for test"),
-        "seed": (0, "seed of the split"),
-        "fps": (options.fps, "frames kept per second, 0: all"),
-        "short_side": (options.short_side, "larger frames are scaled to this short side, 0: as they are"),
-        "quality": (options.quality, "quality of the JPEG files"),
-        "cut_threshold": (
-            options.cut_threshold,
-            "a cut changes the picture this many times as much as the frames around it",
-        ),
-        "min_shot": (options.min_shot, "smallest number of video frames in a shot"),
-        "num_workers": (os.cpu_count() or 1, "videos that are imported at the same time"),
-    }
-    for name, (default, text) in numbers.items():
+    for name, (default, _, _, text) in _NUMBERS.items():
         p.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (%(default)s)")
     return p
 
 
 def _check_flags(args: argparse.Namespace) -> None:
-    limits = {
-        "val_share": (0, 0.9),
-        "test_share": (0, 0.9),
-        "fps": (0, 1000),
-        "short_side": (0, 10_000),
-        "quality": (1, 100),
-        "cut_threshold": (1, 100),
-        "min_shot": (1, 10_000),
-        "num_workers": (1, 256),
-    }
-    for name, (low, high) in limits.items():
+    for name, (_, low, high, _) in _NUMBERS.items():
         if not low <= getattr(args, name) <= high:
             raise UsageError(f"--{name} {getattr(args, name)}: must lie between {low} and {high}")
     if args.boxes and not args.boxes.exists():

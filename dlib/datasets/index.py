@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,18 +35,14 @@ log = logging.getLogger(__name__)
 PackedNames = tuple[bytes, np.ndarray]  # a shot's frame names one after the other, and their lengths
 
 
+@dataclass
 class ShotIndex:
     """Frame names of S shots, in name order, as flat arrays."""
 
-    def __init__(self, shots: Sequence[str], names: np.ndarray, ends: np.ndarray, starts: np.ndarray) -> None:
-        """
-        Args:
-            shots: S shot ids.
-            names: uint8, all frame names one after the other.
-            ends: int64 [F + 1], frame f's name is ``names[ends[f]:ends[f + 1]]``.
-            starts: int64 [S + 1], shot s has the frames ``starts[s] … starts[s + 1] - 1``.
-        """
-        self.shots, self.names, self.ends, self.starts = shots, names, ends, starts
+    shots: Sequence[str]  # S shot ids
+    names: np.ndarray  # uint8, all frame names one after the other
+    ends: np.ndarray  # int64 [F + 1], frame f's name is names[ends[f]:ends[f + 1]]
+    starts: np.ndarray  # int64 [S + 1], shot s has the frames starts[s] … starts[s + 1] - 1
 
     def __len__(self) -> int:
         return len(self.shots)

@@ -23,15 +23,42 @@ from dlib.commands import CommandParser, command
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import SPLITS, TRAIN
 from dlib.datasets.build.builder import check_splits, read_splits
-from dlib.datasets.build.commands import check_folder
-from dlib.datasets.build.duplicates import BITS, Hashes, near_duplicates, picture_hash
 from dlib.datasets.images import read_image
 from dlib.datasets.index import build_index, out_of_order
 from dlib.datasets.metadata import SplitMetadata
 from dlib.utils.errors import UsageError, UserError
+from dlib.utils.filesystem import check_folder
 
+Hashes = dict[str, NDArray[np.int8]]  # of frames, by name: int8 [64]
+BITS = 64
+MAX_DISTANCE = 6  # bits; compression and scaling change fewer bits
 _THUMB, _COLUMNS, _ROWS = 160, 6, 4
 _SHOWN = 10
+_MIN_CONTRAST = 6.0  # gray levels; hashes of flat pictures agree by chance
+
+
+def picture_hash(image: Image.Image) -> NDArray[np.int8] | None:
+    """Perceptual hash (signs of the low frequencies) as -1 and 1: int8 [64]; None for a picture without contrast."""
+    import imagehash
+
+    if np.asarray(image.convert("L").resize((9, 9), Image.Resampling.BOX)).std() < _MIN_CONTRAST:
+        return None
+    return np.where(imagehash.phash(image).hash.ravel(), 1, -1).astype(np.int8)
+
+
+def near_duplicates(a: Hashes, b: Hashes) -> list[tuple[str, str, int]]:
+    """Pairs (name in a, name in b, differing bits) with at most ``MAX_DISTANCE`` differing bits; for each frame of b
+    the nearest in a."""
+    if not a:
+        return []
+    names, values, found = list(a), np.stack(list(a.values())).astype(np.float32), []
+    for name, code in b.items():
+        agreement = values @ code.astype(np.float32)  # [len(a)], BITS - 2 * distance
+        nearest = int(agreement.argmax())
+        distance = int(BITS - agreement[nearest]) // 2
+        if distance <= MAX_DISTANCE:
+            found.append((names[nearest], name, distance))
+    return found
 
 
 @dataclass
@@ -44,7 +71,7 @@ class Findings:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
     unordered: list[str] = field(default_factory=list)  # shots whose numbers lack zeros
-    hashes: Hashes = field(default_factory=lambda: Hashes([], np.zeros((0, BITS), np.int8)))
+    hashes: Hashes = field(default_factory=dict)
 
 
 def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, workers: int) -> Findings:
@@ -61,7 +88,6 @@ def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, worker
             )
             frames += [index.frame_id(shot, int(i)) for i in picked]
     findings = Findings(metadata, frames, lengths, unordered=unordered)
-    names, values = [], []
     with ThreadPoolExecutor(workers) as pool:
         opened = pool.map(lambda name: _open(data_dir / name), frames)
         progress = tqdm(opened, total=len(frames), desc=metadata.split, unit="frame")
@@ -71,10 +97,7 @@ def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, worker
                 continue
             findings.sizes[size] += 1
             if code is not None:
-                names.append(name)
-                values.append(code)
-    if values:
-        findings.hashes = Hashes(names, np.stack(values))
+                findings.hashes[name] = code
     return findings
 
 

@@ -29,24 +29,17 @@ _NUMBER = re.compile(r"[+-]?([0-9]{1,12}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2
 class SplitMetadata:
     """One split of a dataset, checked.
 
-    Attributes:
-        split: train, val, test or another folder of the folds.
-        ids: shots (train) or frames, paths relative to the dataset's folder, in the order of the file.
-        labels: int64 [len(ids)].
-        sizes: (width, height) of each frame; empty for train.
-        boxes: float64 [n, 4] x0, y0, x1, y1 in pixels of the stored frame, as annotated: a box may reach beyond its
-            frame, so that values may be negative or larger than its size. Frames of unknown box are absent.
-        class_names: name of class 0, 1, …
-        folder: where the split's files are.
+    ``boxes`` are x0, y0, x1, y1 in pixels of the stored frame, as annotated: a box may reach beyond its frame, so that
+    values may be negative or larger than its size. Frames of unknown box are absent.
     """
 
-    split: str
-    ids: list[str]
-    labels: np.ndarray
-    sizes: dict[str, tuple[int, int]]
-    boxes: dict[str, np.ndarray]
-    class_names: list[str]
-    folder: Path
+    split: str  # train, val, test or another folder of the folds
+    ids: list[str]  # shots (train) or frames, relative to the dataset's folder, in the order of the file
+    labels: np.ndarray  # int64 [len(ids)]
+    sizes: dict[str, tuple[int, int]]  # (width, height) of each frame; empty for train
+    boxes: dict[str, np.ndarray]  # float64 [n, 4] of each frame
+    class_names: list[str]  # of class 0, 1, …
+    folder: Path  # where the split's files are
 
     @property
     def num_classes(self) -> int:
@@ -65,16 +58,13 @@ class SplitMetadata:
         return replace(self, ids=[self.ids[i] for i in kept], labels=self.labels[kept])
 
 
-def read_split(
-    data_dir: Path, metadata_dir: Path, split: str, num_classes: int | None = None, check_files: bool = True
-) -> SplitMetadata:
+def read_split(data_dir: Path, metadata_dir: Path, split: str, check_files: bool = True) -> SplitMetadata:
     """Reads ``<metadata_dir>/<split>`` and checks it.
 
     Args:
         data_dir: the dataset's folder, which ids are relative to.
         metadata_dir: folder of the splits and of ``class_id.yaml``.
         split: name of the split's folder; ids of ``train`` are shots, all others' are frames.
-        num_classes: expected number of classes; None: as the metadata says.
         check_files: also check that every id exists and does not leave ``data_dir`` through a link.
     One warning says how many boxes reach beyond their frame; they are kept as they are.
     Raises UserError with file, line and reason at the first fault.
@@ -86,7 +76,7 @@ def read_split(
         )
     ids = _read_ids(folder / IDS_FILE)
     lines = {name: line for line, name in ids}
-    names = _class_names(data_dir, metadata_dir, split, num_classes)
+    names = _class_names(data_dir, metadata_dir, split)
     labels = _read_labels(folder / LABELS_FILE, lines, len(names))
     sizes = _read_sizes(folder / SIZES_FILE, lines, required=split != TRAIN)
     boxes = _read_boxes(folder / BOXES_FILE, lines, sizes)
@@ -255,17 +245,13 @@ def _read_boxes(path: Path, ids: dict[str, int], sizes: dict[str, tuple[int, int
     return {name: np.array(boxes, dtype=np.float64) for name, boxes in found.items()}
 
 
-def _class_names(data_dir: Path, metadata_dir: Path, split: str, num_classes: int | None) -> list[str]:
+def _class_names(data_dir: Path, metadata_dir: Path, split: str) -> list[str]:
     path = metadata_dir / CLASSES_FILE
     if path.is_file():
-        names = _read_class_file(path)
-    elif {data_dir.name, metadata_dir.name} & {YTOV1, YTOV2}:
-        names = list(CLASS_NAMES_YTO)
-    else:
-        names = [str(c) for c in range(num_classes or _count_classes(metadata_dir, split))]
-    if num_classes is not None and num_classes != len(names):
-        raise UserError(f"{path}: the metadata has {len(names)} classes, --num_classes is {num_classes}")
-    return names
+        return _read_class_file(path)
+    if {data_dir.name, metadata_dir.name} & {YTOV1, YTOV2}:
+        return list(CLASS_NAMES_YTO)
+    return [str(c) for c in range(_count_classes(metadata_dir, split))]
 
 
 def _read_class_file(path: Path) -> list[str]:

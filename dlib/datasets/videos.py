@@ -15,22 +15,8 @@ from dlib.datasets.names import is_litter, natural_key
 from dlib.utils.errors import UserError
 
 VIDEO_SUFFIXES = (
-    *(
-        ".mp4",
-        ".avi",
-        ".mov",
-        ".mkv",
-        ".gif",
-        ".webm",
-        ".m4v",
-        ".mpg",
-        ".mpeg",
-        ".m2v",
-        ".wmv",
-        ".asf",
-        ".ts",
-    ),
-    *(".mts", ".m2ts", ".flv", ".f4v", ".ogv", ".3gp", ".3g2", ".vob", ".mxf", ".divx"),
+    *(".mp4", ".avi", ".mov", ".mkv", ".gif", ".webm", ".m4v", ".mpg", ".mpeg", ".m2v", ".wmv", ".asf"),
+    *(".ts", ".mts", ".m2ts", ".flv", ".f4v", ".ogv", ".3gp", ".3g2", ".vob", ".mxf", ".divx"),
 )
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _FOLDER_RATE = 10.0  # pictures per second that are assumed for a folder of frames
@@ -81,18 +67,15 @@ class _Clock:
 class VideoReader:
     """Iterates over the frames of ``path``, once; afterwards the attributes are known.
 
-    Attributes:
-        damaged: how many pictures or packets could not be decoded.
-        restarts: indices of the frames that begin another recording, by the file's time stamps.
-        aspect: width of a pixel over its height, as the frames are (upright).
-
     Raises UnusableVideo while iterating if there is no video stream (audio only), or no frame at all.
     """
 
     path: Path
-    damaged: int = field(default=0, init=False)
-    restarts: list[int] = field(default_factory=list, init=False)
-    aspect: Fraction = field(default=Fraction(1), init=False)
+    damaged: int = field(default=0, init=False)  # pictures or packets that could not be decoded
+    restarts: list[int] = field(
+        default_factory=list, init=False
+    )  # indices of frames that begin another recording
+    aspect: Fraction = field(default=Fraction(1), init=False)  # width of a pixel over its height, upright
     _size: tuple[int, int] = field(default=(0, 0), init=False)
 
     def __iter__(self) -> Iterator[Frame]:

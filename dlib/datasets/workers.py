@@ -105,10 +105,6 @@ def _context(num_workers: int) -> BaseContext | None:
     return context
 
 
-def _no_wait() -> None:
-    """What to do while waiting for a batch, by default: wait longer."""
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hides the warning about more workers than processors: many workers help if the disk is slow."""
@@ -138,9 +134,8 @@ class PlannedLoader:
     ) -> None:
         self.dataset = dataset
         self.bad_frames: set[str] = set()  # unreadable frames met so far
-        self.while_waiting: Callable[[], None] = (
-            _no_wait  # called every second until a batch is there; may raise
-        )
+        # Called every second until a batch is there; may raise.
+        self.while_waiting: Callable[[], None] = lambda: None
         self._reader = _Reader(dataset)
         self._sampler = _PlanSampler()
         self._iterators: WeakSet = WeakSet()  # those with workers

@@ -6,6 +6,7 @@ are best by classification, or the last ones if the task trains the maps: classi
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +23,16 @@ from dlib.utils.tensors import save_tensors
 Record = dict[str, float]  # epoch, step, value (-1: not measured)
 
 
+@dataclass
 class BestModels:
-    """Keeps one set of weights per criterion; the first epoch wins on ties.
+    """Keeps one set of weights per criterion; the first epoch wins on ties."""
 
-    ``trains_maps``: as the attribute of the task.
-    """
-
-    def __init__(
-        self,
-        cfg: Config,
-        folder: Path,
-        checkpoints: CheckpointFolder,
-        classes: list[str],
-        trains_maps: bool,
-    ) -> None:
-        self._cfg = cfg
-        self._trains_maps = trains_maps
-        self._folder = folder
-        self._checkpoints = checkpoints
-        self._classes = classes
-        self.records: dict[str, Record] = {}
+    _cfg: Config
+    _folder: Path
+    _checkpoints: CheckpointFolder
+    _classes: list[str]
+    _trains_maps: bool  # as the attribute of the task
+    records: dict[str, Record] = field(default_factory=dict)
 
     def update(self, report: LocalizationReport, epoch: int, step: int, model: CamClassifier) -> list[str]:
         """Compare a validation with the best so far; save ``model`` where it is better.
@@ -125,8 +116,7 @@ class BestModels:
             "classes": self._classes,
             "crop_size": cfg.crop_size,
             "box_v2_metric": cfg.box_v2_metric,
-            **{
-                name: getattr(cfg, name)
-                for name in ("map_temperature", "map_refine_sigma_xy", "map_refine_sigma_rgb")
-            },
+            "map_temperature": cfg.map_temperature,
+            "map_refine_sigma_xy": cfg.map_refine_sigma_xy,
+            "map_refine_sigma_rgb": cfg.map_refine_sigma_rgb,
         }

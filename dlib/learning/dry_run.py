@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,15 +29,6 @@ _NOT_COUNTED = (
 )
 
 
-@dataclass
-class Costs:
-    """Measured seconds."""
-
-    step: float  # of one training step
-    frame: float  # of one evaluated frame
-    extra: dict[str, float]  # of all other work of the task, by title
-
-
 def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     """Print data counts, parameters, steps, memory and time; nothing is written.
 
@@ -49,14 +40,14 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     loader = build_train_loader(cfg, data.train, pin_memory=False)
     loader.set_epoch(1)
     steps = len(loader)
-    costs = _measure(cfg, data, task, loader)
+    step, frame, extra = _measure(cfg, data, task, loader)
     parameters = list(task.model.parameters())
     trained = sum(p.numel() for group in task.parameter_groups() for p in group["params"])
     times = {
-        "training": steps * cfg.max_epochs * costs.step,
-        "validation": len(data.val) * (cfg.max_epochs + 1) * costs.frame / world_size(),
-        "test": 2 * len(data.test) * costs.frame / world_size(),
-        **costs.extra,
+        "training": steps * cfg.max_epochs * step,
+        "validation": len(data.val) * (cfg.max_epochs + 1) * frame / world_size(),
+        "test": 2 * len(data.test) * frame / world_size(),
+        **extra,
     }
     if not is_main():
         return
@@ -70,26 +61,30 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
         f"steps       {steps} per epoch (batch {cfg.batch_size} x {world_size()}), {steps * cfg.max_epochs} in "
         f"{cfg.max_epochs} epochs",
         f"memory      {_peak_gib(device):.1f} GiB at least ({device.type})",
-        f"time        about {duration(sum(times.values()))}: {spent} ({costs.step:.2f}s a step)",
+        f"time        about {duration(sum(times.values()))}: {spent} ({step:.2f}s a step)",
         f"not counted {_NOT_COUNTED}",
     ]
     logger.info("dry run: nothing is written\n" + "\n".join(lines))
 
 
-def _measure(cfg: Config, data: Data, task: Task, loader: TrainLoader) -> Costs:
+def _measure(
+    cfg: Config, data: Data, task: Task, loader: TrainLoader
+) -> tuple[float, float, dict[str, float]]:
+    """Seconds of one training step, of one evaluated frame, and of all other work of the task by title."""
     seconds = []
     task.model.train()
     batches = loader.iterate(1)
     for _, batch in zip(range(_MEASURED_STEPS), batches, strict=False):
         # The stored CAMs may not exist yet; any map costs the same.
         batch = replace(batch, cams=torch.rand(len(batch), cfg.crop_size, cfg.crop_size))
-        seconds.append(_seconds(task.device, _step_of(task, batch.to(task.device))))
+        batch = batch.to(task.device)
+        seconds.append(seconds_of(task.device, partial(_train_on, task, batch)))
     task.model.zero_grad(set_to_none=True)
     task.model.eval()
     count = min(cfg.eval_batch_size or cfg.batch_size, len(data.val))
     frames = whole_frames(data.val, range(count)).to(task.device)
     frame = _per_frame(task, frames, lambda: task.maps(frames.images, frames.frames, frames.labels))
-    return Costs(min(seconds), frame, _of_extra_work(task, task.extra_work(data), frames))
+    return min(seconds), frame, _of_extra_work(task, task.extra_work(data), frames)
 
 
 def _of_extra_work(task: Task, works: list[Work], frames: Batch) -> dict[str, float]:
@@ -102,16 +97,16 @@ def _of_extra_work(task: Task, works: list[Work], frames: Batch) -> dict[str, fl
     return dict(times)
 
 
-def _step_of(task: Task, batch: Batch) -> Callable[[], Any]:
-    return lambda: task.training_step(batch, 1, StepClock(), False).loss.backward()
+def _train_on(task: Task, batch: Batch) -> None:
+    task.training_step(batch, 1, StepClock(), False).loss.backward()
 
 
 def _per_frame(task: Task, frames: Batch, work: Callable[[], Any]) -> float:
     """Seconds of ``work`` per frame of ``frames``, from the second of two passes: the first has one-time costs."""
-    return min(_seconds(task.device, work) for _ in range(2)) / len(frames)
+    return min(seconds_of(task.device, work) for _ in range(2)) / len(frames)
 
 
-def _seconds(device: torch.device, work: Callable[[], Any]) -> float:
+def seconds_of(device: torch.device, work: Callable[[], Any]) -> float:
     """Wall time of ``work``; on CUDA it includes the kernels that are still queued at its end."""
     start = time.perf_counter()
     work()

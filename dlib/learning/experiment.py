@@ -1,14 +1,14 @@
-"""One experiment from its flags to ``passed.txt``: read ``Experiment.run`` from top to bottom."""
+"""One experiment from its flags to ``passed.txt``: read ``TrainingRun.run`` from top to bottom."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 
 import torch
 
-from dlib.configure.config import Config
+from dlib.configure.config import Config, experiment_dir
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.datasets.splits import Data, build_train_loader, load_data
 from dlib.learning.best import BestModels
@@ -17,15 +17,16 @@ from dlib.learning.dry_run import show_plan
 from dlib.learning.evaluation import build_eval_loader, evaluate
 from dlib.learning.folder import ExperimentFolder, command_line
 from dlib.learning.messages import (
-    CollapseWarning,
     epoch_summary,
     say_epoch,
     say_length,
     say_validation,
     say_what_runs,
+    warn_of_collapse,
 )
 from dlib.learning.pictures import draw_examples, draw_progress, draw_test, draw_train_progress
 from dlib.learning.preferred import keep_better
+from dlib.learning.profiling import StepProfile
 from dlib.learning.results import Results, as_text
 from dlib.learning.tensorboard import open_event_log
 from dlib.learning.trainer import Trainer
@@ -47,7 +48,7 @@ def run(cfg: Config) -> None:
     device = distributed.device_of_process(cfg.device, cfg.cudaid, cfg.local_rank)
     with distributed.process_group(cfg.dist_backend, cfg.local_world_size, cfg.init_method, device):
         start_logging(None, distributed.is_main(), cfg.verbose, cfg.progress)
-        folder = ExperimentFolder.of(cfg)
+        folder = ExperimentFolder(experiment_dir(cfg))
         if distributed.broadcast_object(folder.passed):
             logger.info(
                 f"finished before: {folder.path / 'passed.txt'} is there; another --exp_id starts a new run"
@@ -59,11 +60,11 @@ def run(cfg: Config) -> None:
             show_plan(cfg, data, device)
             return
         with locked(folder, cfg):
-            experiment = Experiment(cfg, folder, data, device)
+            training = TrainingRun(cfg, folder, data, device)
             try:
-                experiment.run()
+                training.run()
             finally:
-                experiment.task.close()
+                training.task.close()
 
 
 @contextmanager
@@ -81,7 +82,7 @@ def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
         folder.unlock()
 
 
-class Experiment:
+class TrainingRun:
     """The parts of one run, and the order in which they are used."""
 
     def __init__(self, cfg: Config, folder: ExperimentFolder, data: Data, device: torch.device) -> None:
@@ -89,7 +90,6 @@ class Experiment:
         self.stop = StopRequest(device)
         log = folder.path / "log.jsonl" if distributed.is_main() else None
         self.events = open_event_log(log, cfg.tensorboard)
-        self.collapse = CollapseWarning(self.events)
         environment = folder.describe(cfg, device) if distributed.is_main() else {"device": ""}
         say_what_runs(cfg, data, environment, folder.path)
         seed_all(cfg.seed)
@@ -100,6 +100,7 @@ class Experiment:
         loader.while_waiting = self.stop.while_waiting
         say_length(cfg, loader)
         self.trainer = Trainer(cfg, self.task, loader, self.events)
+        self.profile = StepProfile(cfg.profile if distributed.is_main() else 0, folder.path, device)
         self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
             folder.path / "checkpoints", cfg.keep_last_n_checkpoints, folder.path.name
@@ -116,6 +117,8 @@ class Experiment:
             intact = self.checkpoints.set_aside_unproven() if distributed.is_main() else None
             more = f"; the same command then resumes from {intact}" if intact else ""
             raise UserError(f"{error}{more}") from error
+        finally:
+            self.profile.close()
 
     def _run(self) -> None:
         """Train, validating after every epoch (and before the first), then test the best weights."""
@@ -147,6 +150,7 @@ class Experiment:
     def _train(self, epoch: int) -> None:
         start = time.perf_counter()
         for step in self._steps(epoch):
+            self.profile.step()
             if self.trainer.sound_since_state and distributed.is_main():
                 self.checkpoints.prove()
             stopping = self.stop.agreed()
@@ -176,14 +180,15 @@ class Experiment:
         summary = epoch_summary(self.trainer, self.task.diagnostics(self.trainer.position.epoch))
         self.events.write("epoch", **summary)
         say_epoch(self.cfg, summary)
-        self.collapse.look(summary)
+        warn_of_collapse(self.events, summary)
 
     def _validate(self) -> None:
         position = self.trainer.position
         if position.epoch > 0:
             self._conclude_epoch()
         start = time.perf_counter()
-        with self._weights_to_keep():
+        average = self.trainer.average
+        with average.applied_to(self.task.model) if average else nullcontext():
             interval = self.cfg.val_cam_curve_interval
             report = evaluate(
                 self.task.maps, self.data.val, self.cfg, interval, self.stop, "validation", self.val_loader
@@ -192,7 +197,7 @@ class Experiment:
             if BEST_LOCALIZATION in improved:
                 self.task.on_new_best()
         for criterion in improved:
-            self.results.set_validation(criterion, report)
+            self.results.content["val"][criterion] = report.to_dict()
         best = self.best.state()
         self.results.add_validation(position.epoch, position.step, report, self.trainer.epoch_means(), best)
         position.validated = True
@@ -284,10 +289,6 @@ class Experiment:
         self.events.write("resume", at_step=position.step, checkpoint=str(path))
         logger.info(f"resuming from {path}: epoch {position.epoch}, step {position.step}")
         return True
-
-    def _weights_to_keep(self) -> AbstractContextManager[None]:
-        average = self.trainer.average
-        return average.applied_to(self.task.model) if average else nullcontext()
 
     def _count_seconds(self, kind: str, start: float) -> float:
         now = time.perf_counter()

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from dlib.configure.config import Config, experiment_dir
-from dlib.configure.table import spelled
+from dlib.configure.config import Config, saved_flags
 from dlib.utils import environment
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
@@ -31,10 +30,6 @@ class ExperimentFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
-
-    @classmethod
-    def of(cls, cfg: Config) -> ExperimentFolder:
-        return cls(experiment_dir(cfg))
 
     def lock(self) -> None:
         """Claim the folder, and remove half-written files of a run that was killed.
@@ -97,14 +92,10 @@ class ExperimentFolder:
         return self.path / "config.yml"
 
     def _name_changes(self, config: Path, cfg: Config) -> None:
-        try:
-            before = yaml.safe_load(config.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            before = None
-        if not isinstance(before, dict):
+        before = saved_flags(config)
+        if before is None:
             logger.warning(f"{config} cannot be read; it is written again")
             return
-        before = spelled(before)
         changed = [
             f"--{name} {value} (was {before[name]})"
             for name, value in cfg.to_dict().items()

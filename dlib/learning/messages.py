@@ -51,18 +51,10 @@ def epoch_summary(trainer: Trainer, diagnostics: dict[str, float | None]) -> dic
     sums = trainer.position.sums
     seconds = {name.partition("/")[2]: value for name, value in sums.items() if name.startswith("seconds/")}
     total = sum(seconds.values()) or 1.0
-    norms = {
-        name.removeprefix("grad_norm/"): value
-        for name, value in means.get("diagnostics", {}).items()
-        if name.startswith("grad_norm/")
-    }
-    plain = {
-        name: value
-        for name, value in means.get("diagnostics", {}).items()
-        if not name.startswith("grad_norm/")
-    }
+    plain = means.get("diagnostics", {})
+    norms = {name: plain.pop(name) for name in list(plain) if name.startswith("grad_norm/")}
     if norms:
-        plain["grad_norms"] = norms
+        plain["grad_norms"] = {name.removeprefix("grad_norm/"): norm for name, norm in norms.items()}
     return {
         "epoch": trainer.position.epoch,
         "step": trainer.position.step,
@@ -96,23 +88,18 @@ def say_validation(epoch: int, report: LocalizationReport, improved: list[str]) 
     )
 
 
-class CollapseWarning:
+def warn_of_collapse(events: EventLog, summary: dict[str, Any]) -> None:
     """Warns once if the maps have become all foreground or all background, and says what to change."""
-
-    def __init__(self, events: EventLog) -> None:
-        self._events = events
-
-    def look(self, summary: dict[str, Any]) -> None:
-        diagnostics = summary["diagnostics"]
-        collapsed = diagnostics.get("collapsed_share")
-        if collapsed is None or collapsed <= COLLAPSED_FRAMES or self._events.has_warned(_COLLAPSE):
-            return
-        side = "foreground" if diagnostics["fg_share_mean"] > 0.5 else "background"
-        message = (
-            f"{_COLLAPSE}: {collapsed:.0%} of the frames are nearly all {side} (mean foreground share "
-            f"{diagnostics['fg_share_mean']:.0%}); lower --rgb_jcrf_clc_lambda or start it later with "
-            "--rgb_jcrf_clc_start_ep, draw seeds from the region with --sl_clc_roi_mask region and a smaller "
-            "--sl_clc_max_p; doc/small_data.md has a recipe (cmds/colocam_small.sh)"
-        )
-        logger.warning(message)
-        self._events.write("warning", epoch=summary["epoch"], step=summary["step"], message=message)
+    diagnostics = summary["diagnostics"]
+    collapsed = diagnostics.get("collapsed_share")
+    if collapsed is None or collapsed <= COLLAPSED_FRAMES or events.has_warned(_COLLAPSE):
+        return
+    side = "foreground" if diagnostics["fg_share_mean"] > 0.5 else "background"
+    message = (
+        f"{_COLLAPSE}: {collapsed:.0%} of the frames are nearly all {side} (mean foreground share "
+        f"{diagnostics['fg_share_mean']:.0%}); lower --rgb_jcrf_clc_lambda or start it later with "
+        "--rgb_jcrf_clc_start_ep, draw seeds from the region with --sl_clc_roi_mask region and a smaller "
+        "--sl_clc_max_p; doc/small_data.md has a recipe (cmds/colocam_small.sh)"
+    )
+    logger.warning(message)
+    events.write("warning", epoch=summary["epoch"], step=summary["step"], message=message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,6 @@ class Results:
         )
         self.content["best"] = best
 
-    def set_validation(self, criterion: str, report: LocalizationReport) -> None:
-        """The validation of the weights that are now best, with the thresholds that it chose."""
-        self.content["val"][criterion] = report.to_dict()
-
     def add_test(self, criterion: str, report: LocalizationReport) -> Report:
         """The test of the best weights, also at validation's thresholds; returns the complete entry."""
         entry = with_validation_thresholds(report, self.content["val"].get(criterion))
@@ -126,29 +123,20 @@ def as_text(title: str, report: Report) -> str:
         lines.append("no boxes: localization is not measured")
     elif boxed < report["samples"]:
         lines.append(f"{report['samples'] - boxed} frames without a box count for classification alone")
-    lines.append("")
-    lines.append(
-        f"{'class':<16}{'frames':>7}{'CorLoc30':>10}{'50':>7}{'70':>7}{'top-1':>8}{'top-5':>8}{'class.':>8}"
-    )
-    for name, numbers in report["per_class"].items():
+    lines += ["", f"{'class':<16}{'frames':>7}" + _row(("CorLoc30", "50", "70", "top-1", "top-5", "class."))]
+    right = [*report["classification_per_class"].values(), report["classification"]]
+    rows = [*report["per_class"].items(), ("mean", report)]
+    for (name, numbers), share in zip(rows, right, strict=True):
         cells = [numbers["corloc"][sigma] for sigma in ("30", "50", "70")]
-        cells += [numbers["top1"]["50"], numbers["top5"]["50"], report["classification_per_class"][name]]
-        lines.append(f"{name:<16}{numbers['samples']:>7}" + _row(cells))
-    cells = [report["corloc"][sigma] for sigma in ("30", "50", "70")]
-    cells += [report["top1"]["50"], report["top5"]["50"], report["classification"]]
-    lines.append(f"{'mean':<16}{report['samples']:>7}" + _row(cells))
+        cells += [numbers["top1"]["50"], numbers["top5"]["50"], share]
+        lines.append(f"{name:<16}{numbers['samples']:>7}" + _row(map(percent, cells)))
     if "at_val_taus" in report:
         chosen = report["at_val_taus"]["corloc"]
         lines.append(
-            "at validation's thresholds".ljust(23)
-            + "".join(
-                f"{percent(chosen[sigma]):>{width}}" for sigma, width in (("30", 10), ("50", 7), ("70", 7))
-            )
+            "at validation's thresholds".ljust(23) + _row(percent(chosen[s]) for s in ("30", "50", "70"))
         )
     return "\n".join(lines) + "\n"
 
 
-def _row(cells: list[float | None]) -> str:
-    return "".join(
-        f"{percent(cell):>{width}}" for cell, width in zip(cells, (10, 7, 7, 8, 8, 8), strict=True)
-    )
+def _row(cells: Iterable[str]) -> str:
+    return "".join(map(str.rjust, cells, (10, 7, 7, 8, 8, 8)))

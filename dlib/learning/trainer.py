@@ -30,6 +30,7 @@ from dlib.tasks import StepResult, Task
 from dlib.utils import distributed
 from dlib.utils.device import host_waits
 from dlib.utils.errors import Diverged
+from dlib.utils.graphs import replaying
 from dlib.utils.logging import EventLog, logger, progress
 from dlib.utils.reproducibility import seed_all
 from dlib.utils.tensors import not_finite
@@ -192,7 +193,8 @@ class Trainer:
         seed_all(self.cfg.seed, epoch, position.step_in_epoch, distributed.rank())
         diagnose = self._diagnoses(position.step_in_epoch)
         self.statistics.keep()
-        result = self.task.training_step(batch, epoch, clock, diagnose)
+        with replaying(self.cfg.cuda_graphs and not self.cfg.compile):
+            result = self.task.training_step(batch, epoch, clock, diagnose)
         finite = self._finite_forward(result)  # [2]
         with clock.measure("network"):
             gradients = self._backward(result.loss, finite)  # bool []

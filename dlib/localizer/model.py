@@ -23,21 +23,13 @@ _FINISH = {"map_temperature": 1.0, "map_refine_sigma_rgb": 30.0, "map_refine_sig
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A trained model.
+    """A trained model."""
 
-    Attributes:
-        maps: what makes its maps; the model in it is in eval mode.
-        classes: names in the order of the logits.
-        crop_size: side of the square that the network sees.
-        taus: threshold of each class; empty if it is not known.
-        weights: folder that the weights come from.
-    """
-
-    maps: MapMaker
-    classes: list[str]
-    crop_size: int
-    taus: dict[str, float]
-    weights: Path
+    maps: MapMaker  # with the model in eval mode
+    classes: list[str]  # in the order of the logits
+    crop_size: int  # side of the square that the network sees
+    taus: dict[str, float]  # threshold of each class; empty if it is not known
+    weights: Path  # folder that the weights come from
 
     def complete_taus(self) -> list[float]:
         """A threshold for every class: for one without its own the mean of the others; empty if none is known."""

@@ -125,7 +125,7 @@ class Writer:
             with ExitStack() as opened:
                 self._json = opened.enter_context(files[1].open("w", encoding="utf-8"))
                 self._csv = opened.enter_context(files[2].open("w", encoding="utf-8", newline=""))
-                self._video = None if self._picture else VideoWriter(video, source.rate, source.aspect)
+                self._video = None if self._picture else VideoWriter(video, source.rate, source.reader.aspect)
                 self._files = opened.pop_all()
         self._rows = csv.writer(self._csv)
         self._rows.writerow(CSV_HEAD)

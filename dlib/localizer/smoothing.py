@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,27 +25,16 @@ def smooth_boxes(
     have none afterwards, and do not count. Holds ``window`` frames.
     """
     reach = window // 2
-    held: deque[tuple[Frame, Localization]] = deque()
-    behind = 0  # how many of the held frames are older than the next one to return
-    for pair in results:
+    held: deque[tuple[Frame, Localization] | None] = deque(maxlen=2 * reach + 1)
+    for pair in chain(results, repeat(None, reach)):  # what follows the last frame brings it into the middle
         held.append(pair)
-        if len(held) > behind + reach:
-            yield _median(held, behind)
-            behind += 1
-        if behind > reach:
-            held.popleft()
-            behind -= 1
-    while behind < len(held):
-        yield _median(held, behind)
-        behind += 1
-        if behind > reach:
-            held.popleft()
-            behind -= 1
+        middle = held[-1 - reach] if len(held) > reach else None
+        if middle is not None:
+            yield _median(*middle, [other for _, other in filter(None, held)])
 
 
-def _median(held: deque[tuple[Frame, Localization]], at: int) -> tuple[Frame, Localization]:
-    frame, result = held[at]
-    boxes = [other.box for _, other in held if other.box is not None and other.size == result.size]
+def _median(frame: Frame, result: Localization, around: list[Localization]) -> tuple[Frame, Localization]:
+    boxes = [other.box for other in around if other.box is not None and other.size == result.size]
     if result.box is None or len(boxes) < 2:
         return frame, result
     x0, y0, x1, y1 = (int(edge) for edge in np.rint(np.median(np.array(boxes), axis=0)))

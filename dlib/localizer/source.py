@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,37 +25,17 @@ __all__ = ["Frame", "Source", "open_source"]
 
 @dataclass
 class Source:
-    """Frames one after the other, once.
+    """Frames one after the other, once."""
 
-    Attributes:
-        name: for messages.
-        kind: video, folder, image or camera.
-        rate: frames per second.
-        count: number of frames, if it is known before reading.
-        files: the files that are read; empty for a camera.
-    """
-
-    name: str
-    kind: str
-    rate: Fraction
-    count: int | None
-    files: tuple[Path, ...]
+    name: str  # for messages
+    kind: str  # video, folder, image or camera
+    rate: Fraction  # frames per second
+    count: int | None  # number of frames, if it is known before reading
+    files: tuple[Path, ...]  # that are read; empty for a camera
     _frames: Callable[[], Iterator[Frame]]
-    _reader: VideoReader | None = None
-
-    @property
-    def damaged(self) -> int:
-        """How many frames or packets could not be decoded so far."""
-        return self._reader.damaged if self._reader else 0
-
-    @property
-    def aspect(self) -> Fraction:
-        """Width of a pixel over its height, known with the first frame."""
-        return self._reader.aspect if self._reader else Fraction(1)
-
-    def notes(self) -> list[str]:
-        """What the user should know of the frames read so far, a line for each."""
-        return self._reader.notes() if self._reader else []
+    reader: VideoReader = field(
+        default_factory=lambda: VideoReader(Path())
+    )  # tells about the frames read so far
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises UserError when nothing can be decoded."""
@@ -140,15 +120,16 @@ def _picture(path: Path) -> Frame:
 
 @contextmanager
 def _camera(number: int) -> Iterator[Source]:
+    absent = UserError(f"camera {number} cannot be opened; give another number, or a file")
     if not 0 <= number < _CAMERAS:
-        raise UserError(f"camera {number} cannot be opened; give another number, or a file")
+        raise absent
     # OpenCV would print its own lines before the message below.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(number)
     cv2.utils.logging.setLogLevel(level)
     try:
         if not capture.isOpened():
-            raise UserError(f"camera {number} cannot be opened; give another number, or a file")
+            raise absent
         told = capture.get(cv2.CAP_PROP_FPS)
         rate = Fraction(told).limit_denominator(1001) if 1 <= told <= 1000 else _CAMERA_RATE
 

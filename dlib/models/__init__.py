@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dlib.models.classifier import CamClassifier, STDClassifier
-from dlib.models.lr_groups import learning_rate_groups
-from dlib.models.options import ModelSettings
+from dlib.models.classifier import CamClassifier, ModelSettings, STDClassifier, learning_rate_groups
 from dlib.models.readout import MapMaker, foreground
 from dlib.models.settings import (
     build_model,
@@ -15,12 +13,7 @@ from dlib.models.settings import (
     write_model_settings,
 )
 from dlib.models.unet import UnetCoLoCAM, UnetFCAM, UnetOutput, UnetTCAM
-from dlib.models.weights import (
-    best_model_state,
-    load_best_model,
-    load_fitting_weights,
-    load_imagenet_weights,
-)
+from dlib.models.weights import best_model_state, load_best_model, load_fitting_weights, load_imagenet_weights
 
 __all__ = [
     "CamClassifier",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,9 +12,40 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlib.encoders import build_encoder
-from dlib.models.options import ModelSettings
 from dlib.models.weights import load_imagenet_weights
 from dlib.poolings import HeadOptions, MapHead, build_head
+from dlib.utils.graphs import Graphed
+
+_HEAD = tuple(option.name for option in fields(HeadOptions))
+_REQUIRED = ("encoder_name", "num_classes", "spatial_pooling")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Arguments of a network, by the names of the flags: see ``CamClassifier``."""
+
+    encoder_name: str
+    num_classes: int
+    head: HeadOptions = field(default_factory=HeadOptions)
+    in_channels: int = 3
+    scale_in: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values without nesting, as ``config_model.yaml`` holds them."""
+        head = asdict(self.head)
+        own = {option.name: getattr(self, option.name) for option in fields(self) if option.name != "head"}
+        first = {name: own.pop(name) for name in ("encoder_name", "num_classes")}
+        return first | head | own
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelSettings:
+        """The counterpart of ``to_dict``; other keys are ignored. Raises ValueError for missing ones."""
+        missing = [key for key in _REQUIRED if key not in values]
+        if missing:
+            raise ValueError(f"model settings lack {', '.join(missing)}")
+        own = {option.name for option in fields(cls)} - {"head"}
+        head = HeadOptions(**{name: values[name] for name in _HEAD if name in values})
+        return cls(head=head, **{name: values[name] for name in own if name in values})
 
 
 class CamClassifier(nn.Module):
@@ -78,8 +110,15 @@ class CamClassifier(nn.Module):
         return self.encoder.cam_layer
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The encoder's feature maps, from the finest to A; no autograd graph if the encoder is frozen."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and "encoder" not in self._frozen):
+        """The encoder's feature maps, from the finest to A; no autograd graph if the encoder is frozen.
+
+        In a training step on a card, the next call overwrites the maps of a frozen encoder (``dlib.utils.graphs``).
+        """
+        if "encoder" not in self._frozen:
+            return self.encoder(self._resized(images))
+        with torch.no_grad():
+            if self.training and not torch.compiler.is_compiling():
+                return list(_graphed_encoder(self._resized(images), encoder=self.encoder))
             return self.encoder(self._resized(images))
 
     def _resized(self, images: Tensor) -> Tensor:
@@ -101,10 +140,6 @@ class CamClassifier(nn.Module):
         if not isinstance(self.classification_head, MapHead):
             raise TypeError("a WGAP head makes no class maps: use a CAM extractor")
         return self.classification_head.class_maps(features)
-
-    def classifier_parameters(self) -> list[nn.Parameter]:
-        """Parameters of encoder and classification head, each once."""
-        return [*self.encoder.parameters(), *self.classification_head.parameters()]
 
     def freeze_encoder(self) -> None:
         """The encoder gets no gradient and stays in eval mode; its features have no autograd graph."""
@@ -136,6 +171,29 @@ class CamClassifier(nn.Module):
             for name, module in self.get_submodule(part).named_modules():
                 if module.training:
                     raise RuntimeError(f"{part} is frozen, but {name or 'it'} is in training mode")
+
+
+def _encode(images: Tensor, *, encoder: nn.Module) -> tuple[Tensor, ...]:
+    return tuple(encoder(images))
+
+
+# Its maps are large, and used only until the step's backward pass.
+_graphed_encoder = Graphed(_encode, copies=False)
+
+
+def learning_rate_groups(model: CamClassifier) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Splits the trainable parameters, each once.
+
+    Returns: those at the base learning rate, as the encoder says, and those at the higher one (the encoder's last
+        layers, the head).
+    """
+    prefixes = tuple(f"encoder.{prefix}" for prefix in model.encoder.base_rate_prefixes)
+    base: list[nn.Parameter] = []
+    fast: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (base if name.startswith(prefixes) else fast).append(parameter)
+    return base, fast
 
 
 class STDClassifier(CamClassifier):

@@ -20,26 +20,18 @@ def foreground(map_logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 @dataclass(frozen=True)
 class MapMaker:
-    """Localization maps of a model: its decoder's foreground, or a CAM method's map of its classifier.
+    """Localization maps of a model: its decoder's foreground, or a CAM method's map of its classifier."""
 
-    Attributes:
-        model: used in its present mode; a CAM method puts it into eval mode during the call.
-        method: CAM method (``--method``); a decoder's maps do not depend on it.
-        temperature: divides a decoder's map logits before the softmax, > 0.
-        refine_sigma_rgb, refine_sigma_xy: widths of the filter that gives maps the frame's edges; 0 pixels: off.
-        chunk_size: masked images per forward pass of ScoreCAM, SSCAM and ISCAM.
-        amp_dtype: precision of the network's forward pass; None: float32.
-        memory_format: of the images that the network gets.
-    """
-
-    model: CamClassifier
-    method: str
-    temperature: float = 1.0
-    refine_sigma_rgb: float = 30.0
-    refine_sigma_xy: float = 0.0
-    chunk_size: int = 32
-    amp_dtype: torch.dtype | None = None
-    memory_format: torch.memory_format = torch.contiguous_format
+    model: CamClassifier  # used in its present mode; a CAM method puts it into eval mode during the call
+    method: str  # CAM method (--method); a decoder's maps do not depend on it
+    temperature: float = 1.0  # divides a decoder's map logits before the softmax, > 0
+    refine_sigma_rgb: float = (
+        30.0  # widths of the filter that gives maps the frame's edges: in colour levels,
+    )
+    refine_sigma_xy: float = 0.0  # and in pixels, 0: off
+    chunk_size: int = 32  # masked images per forward pass of ScoreCAM, SSCAM and ISCAM
+    amp_dtype: torch.dtype | None = None  # precision of the network's forward pass; None: float32
+    memory_format: torch.memory_format = torch.contiguous_format  # of the images that the network gets
 
     @torch.no_grad()
     def __call__(self, images: Tensor, frames: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:

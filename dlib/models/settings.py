@@ -12,8 +12,7 @@ from typing import Any
 
 import yaml
 
-from dlib.models.classifier import CamClassifier, STDClassifier
-from dlib.models.options import ModelSettings
+from dlib.models.classifier import CamClassifier, ModelSettings, STDClassifier
 from dlib.models.unet import UnetCoLoCAM, UnetFCAM, UnetTCAM
 from dlib.models.weights import load_best_model
 from dlib.poolings import HeadOptions

@@ -16,10 +16,7 @@ from dlib.utils.tensors import load_tensors, not_finite
 
 IMAGENET_DIR = Path("pretrained/imagenet")
 PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
-WRAPPERS = (
-    "module.",
-    "_orig_mod.",
-)  # prefixes that DistributedDataParallel and torch.compile put before every key
+WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every key
 
 
 def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None = None) -> None:
@@ -202,12 +199,9 @@ def _by_part(content: Any) -> Any:
 
 
 def _newest_best_model(folder: Path) -> Path | None:
-    found = {}
-    for file in folder.glob("*_best_model.pth"):
-        step = file.name.removesuffix("_best_model.pth")
-        if step.isdecimal():
-            found[int(step)] = file
-    return found[max(found)] if found else None
+    found = {file.name.removesuffix("_best_model.pth"): file for file in folder.glob("*_best_model.pth")}
+    steps = [step for step in found if step.isdecimal()]
+    return found[max(steps, key=int)] if steps else None
 
 
 def _matching_state(module: nn.Module, part: str, file: Path, state: Any) -> dict[str, Tensor]:

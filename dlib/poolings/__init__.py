@@ -26,4 +26,4 @@ def build_head(in_channels: int, num_classes: int, options: HeadOptions) -> Head
     if name not in POOLINGS:
         raise ValueError(f"unknown pooling {name!r}: choose one of {', '.join(POOLINGS)}")
     kind: type[Head] = load_object(POOLINGS[name])
-    return kind.from_options(in_channels, num_classes, options)
+    return kind(in_channels, num_classes, options)

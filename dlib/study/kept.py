@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from dlib.configure import flags_model, flags_run
-from dlib.configure.config import Config
+from dlib.configure.config import Config, saved_flags
 from dlib.configure.flag import flags_of
-from dlib.configure.table import FLAGS, spelled
+from dlib.configure.table import FLAGS
 from dlib.utils.errors import UserError
 
 
@@ -50,34 +46,17 @@ def refuse_changed(saved: Path, wanted: Config, title: str, evaluation: bool = F
     """
     if not saved.exists():
         return
-    before, ignored = _read(saved), _ELSEWHERE | (_TRAINING if evaluation else set())
+    before, ignored = saved_flags(saved), _ELSEWHERE | (_TRAINING if evaluation else set())
+    if before is None:
+        raise UserError(f"{saved}: cannot be read as flags; give another --out, or remove its folder")
     # The folds decide the number of classes unless the study gives it.
     ignored = ignored | ({"num_classes"} - wanted.explicit)
-    if changed := _first_change(before, wanted, ignored):
-        name, old, new = changed
-        raise UserError(
-            f"{title}: {saved.parent} was made with --{name} {old}{of}, the study says {new}; give another --out, "
-            "or remove that folder"
-        )
-
-
-def _first_change(
-    before: dict[str, Any], wanted: Config, ignored: Collection[str]
-) -> tuple[str, Any, Any] | None:
     values = wanted.to_dict()
     # Given flags first: others, such as spatial_pooling, follow from them.
-    for name in sorted(set(FLAGS) - set(ignored), key=lambda name: name not in wanted.explicit):
+    for name in sorted(set(FLAGS) - ignored, key=lambda name: name not in wanted.explicit):
         old = before.get(name, FLAGS[name].default)
         if old != values[name]:
-            return name, old, values[name]
-    return None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: cannot be read as flags; give another --out, or remove its folder")
-    return spelled(found)
+            raise UserError(
+                f"{title}: {saved.parent} was made with --{name} {old}{of}, the study says {values[name]}; give "
+                "another --out, or remove that folder"
+            )

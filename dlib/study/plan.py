@@ -12,10 +12,9 @@ from typing import Any
 
 import yaml
 
-from dlib.configure.config import Config
+from dlib.configure.config import Config, compose_yaml, convert
 from dlib.configure.constants import COLOCAM, STD_CL, TASKS, method_name, pooling_of_method
-from dlib.configure.flag import flags_of, nearest, shorten
-from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
+from dlib.configure.flag import flags_of, shorten
 from dlib.configure.table import FLAGS, GROUPS_OF_MAP_TASKS
 from dlib.utils.errors import UsageError
 
@@ -92,9 +91,7 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
         changed = {**flags, **point, **forced}
         complete, needed = {**_DEFAULTS, **base, **changed}, ""
         if complete.get("eval_only"):
-            complete = {n: v for n, v in complete.items() if n not in _NOT_OF_CLASSIFIERS} | {
-                "eval_only": True
-            }
+            complete = _of_classifier(complete) | {"eval_only": True}
         complete.setdefault("task", COLOCAM if has_classifier and not complete.get("eval_only") else STD_CL)
         if has_classifier and (TASKS[complete["task"]].builds_on_classifier or complete.get("eval_only")):
             needed, settings = _classifier({**_DEFAULTS, **base, **own, **forced}, changed, complete)
@@ -126,9 +123,7 @@ def folder_name(title: str) -> str:
 
 def _classifier(settings: Flags, changed: Flags, complete: Flags) -> tuple[str, Flags]:
     """Name and flags of the classifier for a variant; variants that only read it out share one per pooling head."""
-    settings = {name: value for name, value in settings.items() if name not in _NOT_OF_CLASSIFIERS} | {
-        "task": STD_CL
-    }
+    settings = _of_classifier(settings) | {"task": STD_CL}
     needed = {name: changed[name] for name in _SHARED if name in changed}
     method, wanted = (flags.get("method", FLAGS["method"].default) for flags in (settings, complete))
     if complete.get("eval_only") and pooling_of_method(method) == pooling_of_method(wanted):
@@ -139,6 +134,10 @@ def _classifier(settings: Flags, changed: Flags, complete: Flags) -> tuple[str, 
     return "-".join(["classifier", *(str(value) for value in needed.values())]), {**settings, **needed}
 
 
+def _of_classifier(flags: Flags) -> Flags:
+    return {name: value for name, value in flags.items() if name not in _NOT_OF_CLASSIFIERS}
+
+
 def _check(flags: Flags, what: str) -> None:
     try:
         Config.from_values(flags)
@@ -147,13 +146,7 @@ def _check(flags: Flags, what: str) -> None:
 
 
 def _read(path: Path) -> dict[str, yaml.Node]:
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not valid YAML ({shorten(' '.join(str(error).split()), 200)})") from None
-    return _mapping(root, path, _KEYS)
+    return _mapping(compose_yaml(path, str(path)), path, _KEYS)
 
 
 def _mapping(node: yaml.Node | None, path: Path, allowed: Sequence[str] = ()) -> dict[str, yaml.Node]:
@@ -194,17 +187,9 @@ def _value(name: str, node: yaml.Node, path: Path) -> Any:
 
 
 def _convert(name: str, text: str, source: str = "") -> Any:
-    if name not in FLAGS:
-        refuse_foreign_flag(name, source)
-        guess = nearest(f"--{name}", (f"--{flag}" for flag in FLAGS))
-        raise UsageError(
-            f"{source}unknown flag --{shorten(name)}" + (f"; did you mean {guess}?" if guess else "")
-        )
     if name in _OWN:
         raise UsageError(f"{source}--{name}: the study sets it itself; leave it out")
-    if name == "task":
-        refuse_foreign_task(text, source)
-    return FLAGS[name].convert(text, source)
+    return convert(name, text, source)
 
 
 def _seeds(node: yaml.Node | None, path: Path) -> tuple[int, ...]:

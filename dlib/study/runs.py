@@ -99,31 +99,22 @@ class Runner:
         crop = variant.flags.get("crop_size", "default")
         cams = _existing(name, lambda named: self.out / "cams" / f"{named}-crop_{crop}" / f"seed_{seed}")[1]
         own = {"pretrained_root": str(self._pretrained(name, seed)), "cams_root": str(cams)}
-        if not is_begun(folder := self._folder(variant, seed)):
+        if not is_begun(folder := self._place(variant, seed)[0]):
             write_text(folder / _BUILT_ON, (classifier.folder / "config.yml").read_text(encoding="utf-8"))
         return self._experiment(variant, seed, own)
 
-    def _config(self, variant: Variant, seed: int) -> Config:
-        return Config.from_values({**variant.flags, **self._own(variant, seed)})
-
-    def _own(self, variant: Variant, seed: int) -> Flags:
-        name, folder = self._place(variant, seed)
-        return {"fd_exp": str(folder)} if variant.evaluates_only else self._training(name, seed)
-
-    def _folder(self, variant: Variant, seed: int) -> Path:
-        return self._place(variant, seed)[1]
-
-    def _place(self, variant: Variant, seed: int) -> tuple[str, Path]:
-        """The run's name in files, and its folder."""
+    def _place(self, variant: Variant, seed: int) -> tuple[Path, Flags]:
+        """The run's folder, and its flags, those included that the study sets itself."""
         if variant.evaluates_only:
-            return _existing(variant.name, lambda name: self.out / "evaluations" / name / f"seed_{seed}")
-        return _existing(
-            variant.name,
-            lambda name: experiment_dir(Config.from_values({**variant.flags, **self._training(name, seed)})),
-        )
+            folder = _existing(variant.name, lambda name: self.out / "evaluations" / name / f"seed_{seed}")[1]
+            return folder, {**variant.flags, "fd_exp": str(folder)}
 
-    def _training(self, name: str, seed: int) -> Flags:
-        return {"MYSEED": str(seed), "exp_id": name, "exps_root": str(self.out / "exps")}
+        def flags(name: str) -> Flags:
+            own = {"MYSEED": str(seed), "exp_id": name, "exps_root": str(self.out / "exps")}
+            return {**variant.flags, **own}
+
+        name, folder = _existing(variant.name, lambda name: experiment_dir(Config.from_values(flags(name))))
+        return folder, flags(name)
 
     @staticmethod
     def _holds_results(variant: Variant, folder: Path) -> bool:
@@ -133,42 +124,40 @@ class Runner:
 
     def _refuse_changed(self, variant: Variant, seed: int) -> None:
         """UserError if the run's folder holds results, complete or not, of other flags."""
-        folder, evaluates = self._folder(variant, seed), variant.evaluates_only
+        (folder, flags), evaluates = self._place(variant, seed), variant.evaluates_only
         if not self._holds_results(variant, folder):
             return
-        wanted, title = self._config(variant, seed), f"{variant.name} seed {seed}"
+        title = f"{variant.name} seed {seed}"
         own, built_on = (_EVALUATED_AS, "config.yml") if evaluates else ("config.yml", _BUILT_ON)
         if name := variant.classifier:
-            classifier = self._config(Variant(name, self.study.classifiers[name]), seed)
-            refuse_changed(folder / built_on, classifier, title, of=" of its classifier")
-        refuse_changed(folder / own, wanted, title, evaluation=evaluates)
+            _, classifier = self._place(Variant(name, self.study.classifiers[name]), seed)
+            refuse_changed(folder / built_on, Config.from_values(classifier), title, of=" of its classifier")
+        refuse_changed(folder / own, Config.from_values(flags), title, evaluation=evaluates)
 
     def _experiment(self, variant: Variant, seed: int, more: Flags) -> Run:
-        flags = {**variant.flags, **more, **self._own(variant, seed)}
-        folder = self._folder(variant, seed)
+        folder, flags = self._place(variant, seed)
         if (folder / "passed.txt").exists():
             return Run(variant, seed, folder)
-        error = self._start(f"{variant.name} seed {seed}", flags)
+        error = self._start(f"{variant.name} seed {seed}", {**flags, **more})
         if not error and not (folder / "passed.txt").exists():
             error = "stopped before its end; start the study again to continue"
         return Run(variant, seed, folder, error)
 
     def _evaluate(self, variant: Variant, seed: int, trained: Path) -> Run:
         """Validation and test of a trained classifier with the variant's method, in their own folder."""
-        folder = self._folder(variant, seed)
+        folder, flags = self._place(variant, seed)
         if not (self._holds_results(variant, folder) and (folder / _EVALUATED_AS).exists()):
             # It is not known how a result that may already be here was measured.
             for left in folder.glob("eval_*.json"):
                 left.unlink()
-            write_text(folder / _EVALUATED_AS, self._config(variant, seed).to_yaml())
+            write_text(folder / _EVALUATED_AS, Config.from_values(flags).to_yaml())
         write_text(folder / "config.yml", (trained / "config.yml").read_text(encoding="utf-8"))
         for weights in trained.glob("*-cp_best_*"):
             link_folder(weights, folder / weights.name)
         for split in _SPLITS:
-            if not is_evaluated(folder, split):
-                flags = {**variant.flags, **self._own(variant, seed), "split": split}
-                if error := self._start(f"{variant.name} seed {seed} {split}", flags):
-                    return Run(variant, seed, folder, error)
+            title = f"{variant.name} seed {seed} {split}"
+            if not is_evaluated(folder, split) and (error := self._start(title, {**flags, "split": split})):
+                return Run(variant, seed, folder, error)
         return Run(variant, seed, folder)
 
     def _start(self, title: str, flags: Flags) -> str:

@@ -81,20 +81,15 @@ class Row:
     def mean_and_spread(self, column: str) -> tuple[float | None, float | None]:
         """Mean and sample standard deviation over seeds; None where there are too few."""
         values = self.values(column)
-        return statistics.fmean(values) if values else None, statistics.stdev(values) if len(
-            values
-        ) > 1 else None
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        return statistics.fmean(values) if values else None, spread
 
     def text(self, column: str) -> str:
         mean, spread = self.mean_and_spread(column)
         if mean is None or spread is None:
             return percent(mean)
-        each = (
-            f" ({', '.join(f'{value:+.1f}' for value in self.values(column))})"
-            if column == DIFFERENCE
-            else ""
-        )
-        return f"{mean:.1f} ± {spread:.1f}{each}"
+        each = ", ".join(f"{value:+.1f}" for value in self.values(column))
+        return f"{mean:.1f} ± {spread:.1f}" + (f" ({each})" if column == DIFFERENCE else "")
 
 
 def write_tables(runs: Sequence[Run], out: Path, cost: Cost) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-
-import torch
 
 from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, TEST
-from dlib.datasets.batch import Batch
 from dlib.datasets.splits import read_frames
+from dlib.learning.dry_run import seconds_of
 from dlib.learning.evaluation import whole_frames
 from dlib.localizer import find_weights
 from dlib.models import load_best_model
-from dlib.tasks import Task, build_task
+from dlib.tasks import build_task
 from dlib.utils import distributed
 from dlib.utils.files import read_json, write_json
 
@@ -34,18 +31,15 @@ def frame_cost(folder: Path, method: str = "") -> dict[str, float]:
     task = build_task(cfg, frames.metadata.class_names, device, initialize=False)
     load_best_model(task.model, find_weights(folder, BEST_LOCALIZATION))
     task.model.eval()
-    seconds = _seconds(task, whole_frames(frames, [0]).to(device))
+    batch = whole_frames(frames, [0]).to(device)
+
+    def localize() -> None:
+        task.maps(batch.images, batch.frames, batch.labels)
+
+    seconds = seconds_of(device, localize)
     if seconds < 1:
         batch = whole_frames(frames, range(min(cfg.batch_size, len(frames)))).to(device)
-        seconds = sorted(_seconds(task, batch) for _ in range(3))[1] / len(batch)
+        seconds = sorted(seconds_of(device, localize) for _ in range(3))[1] / len(batch)
     found = {"seconds": seconds, "parameters": sum(p.numel() for p in task.model.parameters())}
     write_json(kept, found)
     return found
-
-
-def _seconds(task: Task, batch: Batch) -> float:
-    start = time.perf_counter()
-    cams, _ = task.maps(batch.images, batch.frames, batch.labels)
-    if cams.is_cuda:
-        torch.cuda.synchronize(cams.device)
-    return time.perf_counter() - start

@@ -14,6 +14,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from dlib.utils.errors import UserError
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -32,6 +34,15 @@ def warn_once(what: str, message: str) -> None:
     if what not in _said:
         _said.add(what)
         log.warning(message)
+
+
+def check_folder(flag: str, path: Path) -> None:
+    """Raises UserError if ``path`` cannot become a folder, because it or a part of it is a file."""
+    for part in (path, *path.parents):
+        if part.is_dir():
+            return
+        if part.exists():
+            raise UserError(f"{flag} {path}: {part} is a file; give a folder")
 
 
 def try_lock(descriptor: int, place: Path, shared: bool = False) -> bool:

@@ -1,8 +1,9 @@
-"""Objects that tables name without importing them."""
+"""Objects that tables and packages name without importing them."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -10,3 +11,14 @@ def load_object(path: str) -> Any:
     """What ``module:Name`` names; the module is imported now."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def first_use(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's ``__getattr__``: imports each name on its first use, from the module of this package that has it."""
+
+    def find(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return load_object(f"{package}.{modules[name]}:{name}")
+
+    return find

@@ -22,10 +22,13 @@ def seed_all(*numbers: int) -> None:
 
 
 def use_deterministic_algorithms(on: bool) -> None:
-    """Make CUDA kernels give the same bits in every run (slower). CPU kernels always do, for one number of threads."""
+    """Make CUDA kernels give the same bits in every run (slower). CPU kernels always do, for one number of threads.
+
+    Otherwise cuDNN measures once for each shape which of its convolutions is the fastest.
+    """
+    torch.backends.cudnn.benchmark = not on
     if not on:
         return
-    torch.backends.cudnn.benchmark = False
     try:
         torch.use_deterministic_algorithms(True, warn_only=True)
     except RuntimeError as error:

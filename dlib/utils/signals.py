@@ -22,12 +22,8 @@ T = TypeVar("T")
 STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)
 )
-SAME = (
-    1.0  # seconds in which a second signal counts as the first: a launcher sends again what all processes got
-)
-PATIENCE = (
-    10.0  # seconds that one of several processes still waits for its data, so that all can stop together
-)
+SAME = 1.0  # seconds in which a second signal counts as the first: a launcher repeats what all processes got
+PATIENCE = 10.0  # seconds that one of several processes waits for its data, so that all can stop together
 STUCK = 120.0  # seconds in one call outside of Python, such as a wait for another process, after which the process ends
 
 
@@ -105,9 +101,7 @@ class _Watchman:
 
     def __init__(self) -> None:
         self._request: StopRequest | None = None
-        self._first: tuple[int, float] | None = (
-            None  # number and time of a signal that nobody has noticed yet
-        )
+        self._first: tuple[int, float] | None = None  # number and time of a signal that nobody has noticed
         self._wake: socket.socket | None = None
 
     def serve(self, request: StopRequest) -> None:

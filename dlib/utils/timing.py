@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
 
 HOST_KINDS = frozenset({"data"})  # waiting for data is the host's time on every device
+
+
+def _is_profiling() -> bool:
+    return torch.autograd.profiler._is_profiler_enabled
 
 
 class _Mark(Protocol):
@@ -56,8 +60,11 @@ class StepClock:
         around = self._around[-1] if self._around else None
         self._around.append(kind)
         start = mark()
+        # A profiler that runs (--profile) shows the parts by name.
+        named = torch.profiler.record_function(f"step: {kind}") if _is_profiling() else nullcontext()
         try:
-            yield
+            with named:
+                yield
         finally:
             self._around.pop()
             self._spans.append((kind, around, start, mark()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -60,62 +60,74 @@ def axes(x: str, y: str, **y_axis: Any) -> Record:
     return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}, **y_axis}}
 
 
+def _lines(
+    records: Sequence[Record],
+    path: tuple[str, ...],
+    titles: Mapping[Any, str],
+    scale: float = 1.0,
+    first: int = 0,
+    **style: Any,
+) -> list[Record]:
+    """Over the epochs a line for each value below ``path`` that any record has, in the colours from ``first`` on."""
+    traces = []
+    for i, (name, title) in enumerate(titles.items(), start=first):
+        x, y = series(records, "epoch", *path, name)
+        if x:
+            traces.append(line(x, [scale * v for v in y], title, PALETTE[i % 10], **style))
+    return traces
+
+
+def _chart(
+    chart_id: str, title: str, note: str, traces: list[Record], y_title: str, **y_axis: Any
+) -> list[Chart]:
+    """The chart over epochs, if there is something to show."""
+    return [Chart(chart_id, title, note, traces, axes("epoch", y_title, **y_axis))] if traces else []
+
+
 def validation_chart(experiment: Experiment) -> Chart | None:
     """Validation CorLoc and classification over epochs, the best localization marked."""
-    traces = []
-    for key, title, color in (
-        ("headline", "CorLoc", PALETTE[0]),
-        ("classification", "Classification", PALETTE[1]),
-    ):
-        x, y = series(experiment.validations, "epoch", "report", key)
-        if x:
-            traces.append(line(x, y, title, color))
+    titles = {"headline": "CorLoc", "classification": "Classification"}
+    traces = _lines(experiment.validations, ("report",), titles)
     best = experiment.best("best_localization")
     if best and traces:
-        star = {"size": 14, "symbol": "star", "color": PALETTE[0]}
-        traces.append(
-            line([best["epoch"]], [best["value"]], "best CorLoc", PALETTE[0], mode="markers", marker=star)
-        )
-    if not traces:
-        return None
-    return Chart("validation", "Validation", "Epoch 0 is before training.", traces, axes("epoch", "%"))
+        star = {"mode": "markers", "marker": {"size": 14, "symbol": "star", "color": PALETTE[0]}}
+        traces.append(line([best["epoch"]], [best["value"]], "best CorLoc", PALETTE[0], **star))
+    return next(iter(_chart("validation", "Validation", "Epoch 0 is before training.", traces, "%")), None)
 
 
 def loss_charts(experiment: Experiment) -> list[Chart]:
     """The total loss and one chart per term: steps faint, epoch means strong; with and without its weight."""
     per_epoch = _steps_per_epoch(experiment)
     charts = []
-    names: list[tuple[str, ...]] = [("loss",)]
     terms = dict.fromkeys(keys_of(experiment.steps, "terms") + keys_of(experiment.epochs, "train", "terms"))
-    names += [("terms", term) for term in terms]
-    for i, path in enumerate(names):
-        color = PALETTE[i % len(PALETTE)]
-        traces = _loss_traces(experiment, path, per_epoch, color, group=0)
+    for i, path in enumerate([("loss",), *(("terms", term) for term in terms)]):
+        traces = _loss_traces(experiment, path, per_epoch, i, group=0)
         buttons: list[str] = []
+        title, note = "Total loss", ""
         if path[0] == "terms":
-            raw = _loss_traces(experiment, ("raw", path[1]), per_epoch, color, group=1)
+            title = term_title(path[1])
+            note = "" if title.lower() == path[1] else path[1]
+            raw = _loss_traces(experiment, ("raw", path[1]), per_epoch, i, group=1)
             if raw and traces and raw[-1]["y"] != traces[-1]["y"]:  # a weight of 1 changes nothing
                 traces, buttons = traces + raw, ["with λ", "without λ"]
         if traces:
-            title = "Total loss" if path == ("loss",) else term_title(path[1])
-            note = "" if path == ("loss",) or title.lower() == path[1] else path[1]
             charts.append(Chart(f"loss-{i}", title, note, traces, axes("epoch", ""), buttons))
     return charts
 
 
 def _loss_traces(
-    experiment: Experiment, path: tuple[str, ...], per_epoch: float, color: str, group: int
-) -> list:
+    experiment: Experiment, path: tuple[str, ...], per_epoch: float, color: int, group: int
+) -> list[Record]:
     traces = []
     x, y = series(experiment.steps, "step", *path)
     if x:
-        at = [v / per_epoch for v in x]
-        faint = {"opacity": 0.35, "mode": "lines", "line": {"color": color, "width": 1}}
-        traces.append(line(at, y, "step", color, group=group, **faint))
-    x, y = series(experiment.epochs, "epoch", "train", *path)
-    if x:
-        traces.append(line(x, y, "epoch mean", color, group=group))
-    return traces
+        shade = PALETTE[color % 10]
+        faint = {"opacity": 0.35, "mode": "lines", "line": {"color": shade, "width": 1}}
+        traces.append(line([v / per_epoch for v in x], y, "step", shade, group=group, **faint))
+    *above, name = path
+    return traces + _lines(
+        experiment.epochs, ("train", *above), {name: "epoch mean"}, first=color, group=group
+    )
 
 
 def _steps_per_epoch(experiment: Experiment) -> float:
@@ -128,93 +140,60 @@ def _steps_per_epoch(experiment: Experiment) -> float:
 
 def speed_charts(experiment: Experiment) -> list[Chart]:
     """Learning rate, images per second, and where the time of a step goes."""
-    charts = []
-    rates = [{**e, "rates": dict(enumerate(e.get("lr") or []))} for e in experiment.epochs]
-    groups = max((len(e.get("lr") or []) for e in experiment.epochs), default=0)
-    traces = [
-        line(
-            *series([{**r, "rate": r["rates"].get(g)} for r in rates], "epoch", "rate"), name, PALETTE[g % 10]
-        )
-        for g, name in enumerate(["base", "fast", *map(str, range(2, groups))][:groups])
-    ]
-    if traces:
-        note = "" if groups == 1 else "Each line is a parameter group."
-        charts.append(Chart("lr", "Learning rate", note, traces, axes("epoch", "", type="log")))
-    x, y = series(experiment.epochs, "epoch", "images_per_s")
-    if x:
-        charts.append(
-            Chart(
-                "speed",
-                "Images per second",
-                "",
-                [line(x, y, "images/s", PALETTE[2])],
-                axes("epoch", "", rangemode="tozero"),
-            )
-        )
-    traces = []
-    for i, name in enumerate(keys_of(experiment.epochs, "shares")):
-        x, y = series(experiment.epochs, "epoch", "shares", name)
-        style = {"stackgroup": "one", "mode": "lines", "hovertemplate": "%{y:.1f} %"}
-        traces.append(line(x, [100 * v for v in y], SHARE_TITLES.get(name, name), PALETTE[i % 10], **style))
-    if traces:
-        layout = axes("epoch", "% of time", range=[0, 100])
-        charts.append(Chart("shares", "Where the time goes", "", traces, layout))
-    return charts
+    epochs = experiment.epochs
+    rates = [{**e, "lr": dict(enumerate(e.get("lr") or []))} for e in epochs]
+    groups = dict(
+        enumerate(["base", "fast", *map(str, range(2, max((len(r["lr"]) for r in rates), default=0)))])
+    )
+    lines = _lines(rates, ("lr",), groups)
+    note = "" if len(lines) == 1 else "Each line is a parameter group."
+    charts = _chart("lr", "Learning rate", note, lines, "", type="log")
+    lines = _lines(epochs, (), {"images_per_s": "images/s"}, first=2)
+    charts += _chart("speed", "Images per second", "", lines, "", rangemode="tozero")
+    titles = {name: SHARE_TITLES.get(name, name) for name in keys_of(epochs, "shares")}
+    stacked: Record = {"stackgroup": "one", "mode": "lines", "hovertemplate": "%{y:.1f} %"}
+    lines = _lines(epochs, ("shares",), titles, scale=100, **stacked)
+    return charts + _chart("shares", "Where the time goes", "", lines, "% of time", range=[0, 100])
 
 
 def diagnosis_charts(experiment: Experiment) -> list[Chart]:
     """Foreground share and its spread, gradient norms, seed agreement and purity, and what else is logged."""
     epochs, path = experiment.epochs, ("diagnostics",)
-    names = [n for n in keys_of(epochs, *path) if series(epochs, "epoch", *path, n)[0]]
-    charts = []
-    if "fg_share_mean" in names:
-        x, mean = series(epochs, "epoch", *path, "fg_share_mean")
-        xs, std = series(epochs, "epoch", *path, "fg_share_std")
-        spread = dict(zip(xs, std, strict=True))
-        low = [100 * max(0.0, m - spread.get(at, 0.0)) for at, m in zip(x, mean, strict=True)]
-        high = [100 * min(1.0, m + spread.get(at, 0.0)) for at, m in zip(x, mean, strict=True)]
-        hidden: Record = {"mode": "lines", "line": {"width": 0, "color": PALETTE[4]}, "hoverinfo": "skip"}
-        traces = [
-            line(x, low, "low", PALETTE[4], showlegend=False, **hidden),
-            line(x, high, "± spread", PALETTE[4], fill="tonexty", fillcolor="rgba(139,92,246,.18)", **hidden),
-            line(x, [100 * m for m in mean], "mean", PALETTE[4]),
-        ]
-        x, collapsed = series(epochs, "epoch", *path, "collapsed_share")
-        if x:
-            traces.append(line(x, [100 * c for c in collapsed], "collapsed frames", PALETTE[3]))
-        note = "A frame below 2 % or above 90 % has collapsed."
-        charts.append(
-            Chart(
-                "fg",
-                "Foreground share of the maps",
-                note,
-                traces,
-                axes("epoch", "%", range=[0, 100]),
-            )
-        )
-    norms = keys_of(epochs, *path, "grad_norms")
-    if norms:
-        traces = [
-            line(*series(epochs, "epoch", *path, "grad_norms", n), term_title(n), PALETTE[i % 10])
-            for i, n in enumerate(norms)
-        ]
-        note = "Gradient of each term at the map logits: the largest changes the maps most."
-        charts.append(Chart("grads", "Gradient norms", note, traces, axes("epoch", "", type="log")))
-    shares = [("seed_agreement", "maps agree with seeds"), ("seed_purity", "seed purity (validation)")]
-    traces = [
-        line(x, [100 * v for v in y], title, PALETTE[i])
-        for i, (n, title) in enumerate(shares)
-        for x, y in [series(epochs, "epoch", *path, n)]
-        if x
-    ]
-    if traces:
-        note = "Purity: share of foreground seeds inside the true box."
-        charts.append(Chart("seeds", "Seeds", note, traces, axes("epoch", "%", range=[0, 100])))
-    shown = {"fg_share_mean", "fg_share_std", "collapsed_share", *(n for n, _ in shares)}
-    for i, n in enumerate(n for n in names if n not in shown):
-        trace = line(*series(epochs, "epoch", *path, n), n, PALETTE[i % 10])
-        charts.append(Chart(f"diagnosis-{i}", n.replace("_", " "), "", [trace], axes("epoch", "")))
+    charts = _foreground_chart(epochs)
+    norms = {name: term_title(name) for name in keys_of(epochs, *path, "grad_norms")}
+    note = "Gradient of each term at the map logits: the largest changes the maps most."
+    lines = _lines(epochs, (*path, "grad_norms"), norms)
+    charts += _chart("grads", "Gradient norms", note, lines, "", type="log")
+    shares = {"seed_agreement": "maps agree with seeds", "seed_purity": "seed purity (validation)"}
+    note = "Purity: share of foreground seeds inside the true box."
+    lines = _lines(epochs, path, shares, scale=100)
+    charts += _chart("seeds", "Seeds", note, lines, "%", range=[0, 100])
+    shown = {"fg_share_mean", "fg_share_std", "collapsed_share", *shares}
+    others = [n for n in keys_of(epochs, *path) if n not in shown and series(epochs, "epoch", *path, n)[0]]
+    for i, name in enumerate(others):
+        lines = _lines(epochs, path, {name: name}, first=i)
+        charts += _chart(f"diagnosis-{i}", name.replace("_", " "), "", lines, "")
     return charts
+
+
+def _foreground_chart(epochs: Sequence[Record]) -> list[Chart]:
+    """Mean and spread of the maps' foreground share, and the share of collapsed frames."""
+    x, mean = series(epochs, "epoch", "diagnostics", "fg_share_mean")
+    if not x:
+        return []
+    spread = dict(zip(*series(epochs, "epoch", "diagnostics", "fg_share_std"), strict=True))
+    low = [100 * max(0.0, m - spread.get(at, 0.0)) for at, m in zip(x, mean, strict=True)]
+    high = [100 * min(1.0, m + spread.get(at, 0.0)) for at, m in zip(x, mean, strict=True)]
+    color = PALETTE[4]
+    hidden: Record = {"mode": "lines", "line": {"width": 0, "color": color}, "hoverinfo": "skip"}
+    traces = [
+        line(x, low, "low", color, showlegend=False, **hidden),
+        line(x, high, "± spread", color, fill="tonexty", fillcolor="rgba(139,92,246,.18)", **hidden),
+        line(x, [100 * m for m in mean], "mean", color),
+        *_lines(epochs, ("diagnostics",), {"collapsed_share": "collapsed frames"}, scale=100, first=3),
+    ]
+    note = "A frame below 2 % or above 90 % has collapsed."
+    return _chart("fg", "Foreground share of the maps", note, traces, "%", range=[0, 100])
 
 
 def tau_chart(chart_id: str, title: str, report: Record) -> Chart | None:

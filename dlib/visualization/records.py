@@ -134,27 +134,23 @@ def read_experiment(folder: Path, max_steps: int = 1000) -> Experiment:
     check_shape(results, RESULTS, folder / "results.json")
     experiment.results = spelled(results)
     events = read_log(folder / "log.jsonl", max_steps)
-    steps: dict[int, Record] = {}
-    epochs: dict[int, Record] = {}
-    validations: dict[int, Record] = {}
+    found: dict[str, dict[int, Record]] = {"step": {}, "epoch": {}, "validation": {}}
     for event in events:
         kind = str(event.get("event"))
         check_shape(event, EVENTS.get(kind, {}), folder / "log.jsonl", kind)
         if kind == "start" and not experiment.start:
             experiment.start = event
-        elif kind == "step" and number(event.get("step")) is not None:
-            steps[int(event["step"])] = event
-        elif kind == "epoch" and number(event.get("epoch")) is not None:
-            epochs[int(event["epoch"])] = event
+        elif kind in ("step", "epoch") and number(event.get(kind)) is not None:
+            found[kind][int(event[kind])] = event
         elif kind == "validation" and isinstance(event.get("report"), dict):
-            validations[int(number(event.get("epoch")) or 0)] = event
+            found[kind][int(number(event.get("epoch")) or 0)] = event
         elif kind == "test" and isinstance(event.get("report"), dict):
             experiment.tests[str(event.get("criterion"))] = event["report"]
         elif kind == "warning":
             experiment.warnings.append(str(event.get("message", "")))
-    experiment.steps = [steps[key] for key in sorted(steps)]
-    experiment.epochs = [epochs[key] for key in sorted(epochs)]
-    experiment.validations = [validations[key] for key in sorted(validations)]
+    experiment.steps, experiment.epochs, experiment.validations = (
+        [records[at] for at in sorted(records)] for records in found.values()
+    )
     config = _read_dict(folder / "config.yml", yaml.safe_load)
     check_shape(config, CONFIG, folder / "config.yml")
     experiment.config = spelled(config or experiment.start.get("config") or {})
@@ -197,28 +193,23 @@ def read_records(path: Path) -> list[Record]:
 
 def series(records: Iterable[Record], x: str, *path: str) -> tuple[list[float], list[float]]:
     """Points (record[x], record[path…]) of all records where both are finite numbers."""
-    xs, ys = [], []
-    for record in records:
-        value: Any = record
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        at, y = number(record.get(x)), number(value)
-        if at is not None and y is not None:
-            xs.append(at)
-            ys.append(y)
-    return xs, ys
+    points = [(number(record.get(x)), number(_below(record, path))) for record in records]
+    known = [(at, y) for at, y in points if at is not None and y is not None]
+    return [at for at, _ in known], [y for _, y in known]
 
 
 def keys_of(records: Iterable[Record], *path: str) -> list[str]:
     """Names below ``path`` in any of the records, in order of first appearance."""
-    names: dict[str, None] = {}
-    for record in records:
-        value: Any = record
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, dict):
-            names.update(dict.fromkeys(value))
-    return list(names)
+    found = (_below(record, path) for record in records)
+    return list(dict.fromkeys(name for value in found if isinstance(value, dict) for name in value))
+
+
+def _below(record: Record, path: Iterable[str]) -> Any:
+    """The value that ``path`` leads to in nested objects; None where there is none."""
+    value: Any = record
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def duration(seconds: Any) -> str:

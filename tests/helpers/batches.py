@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
-from dlib.datasets import Batch, VideoDataset, read_split
+from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import TrainLoader, train_loader
+from dlib.datasets.metadata import read_split
+from dlib.datasets.video_dataset import VideoDataset
 from helpers.workplace import DATASET
 
 

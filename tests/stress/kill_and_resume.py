@@ -212,7 +212,7 @@ def content(folder: Path) -> dict[str, Any]:
 
 def prepare(folder: Path) -> None:
     data = folder / "datasets" / DATASET
-    generate(data, Plan(classes=3, videos=4, shots=2, frames=4, size=48, seed=5), progress=False)
+    generate(data, Plan(classes=3, videos=4, shots=2, frames=4, size=48, seed=5))
     classes, splits, _ = v1.build(data, data, True, 1)
     write_folds(folder / "folds" / DATASET, classes, splits)
 

@@ -68,7 +68,9 @@ def descendants(pid: int) -> list[int]:
 
 def start(root: Path, workers: int) -> dict[str, float]:
     """Seconds to the dataset and to the first planned epoch, and the workers' memory if there are any."""
-    from dlib.datasets import VideoDataset, read_split, train_loader
+    from dlib.datasets.loaders import train_loader
+    from dlib.datasets.metadata import read_split
+    from dlib.datasets.video_dataset import VideoDataset
 
     begin = time.perf_counter()
     metadata = read_split(root / "data", root / "folds", "train")

@@ -30,18 +30,17 @@ class Annotations:
     boxes: dict[str, FrameBoxes] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     notes: list[str] = field(default_factory=list)
     known: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    _names: dict[str, list[str]] | None = None  # video -> names among the boxes' that mean it
+    _names: dict[str, list[str]] = field(default_factory=dict)  # video -> names among the boxes' that mean it
 
     def add(self, video: str, frame: str, box: list[float], relative: bool) -> None:
         """Add one box of frame ``frame`` (index or name) of a video: its name or a path with it."""
         parts = PurePosixPath(video.strip().replace("\\", "/")).parts
-        self.boxes["/".join(part for part in parts if part not in ("/", "..", "."))][_frame_key(frame)].append(
-            (box, relative)
-        )
-        self._names = None
+        self.boxes["/".join(part for part in parts if part not in ("/", "..", "."))][
+            _frame_key(frame)
+        ].append((box, relative))
 
     def know_videos(self, videos: Sequence[str]) -> None:
-        """Give the videos of the dataset, ``<class>/<path>``, so that names can be matched with them.
+        """Give the videos of the dataset, ``<class>/<path>``, so that names of all boxes are matched with them.
 
         Raises UserError for boxes that could belong to several videos, such as ``dog/a.mp4`` and ``dog/a.avi``.
         """
@@ -50,12 +49,14 @@ class Annotations:
             parts = video.split("/")
             for key in {_without_suffix(video), _without_suffix(f"{parts[0]}/{parts[-1]}")}:
                 self.known[key].append(video)
-        self._names = self._match()
+        names = defaultdict(list)
+        for name in self.boxes:
+            if (meant := self._video(name)) is not None:
+                names[meant].append(name)
+        self._names = names
 
     def names_of(self, video: str) -> list[str]:
         """The names among the boxes' videos that mean this video."""
-        if self._names is None:
-            self._names = self._match()
         return self._names.get(video, [])
 
     def of_video(self, video: str) -> FrameBoxes:
@@ -65,14 +66,6 @@ class Annotations:
             for frame, boxes in self.boxes[name].items():
                 found[frame] = found.get(frame, []) + boxes
         return found
-
-    def _match(self) -> dict[str, list[str]]:
-        names: dict[str, list[str]] = defaultdict(list)
-        for name in self.boxes:
-            video = self._video(name)
-            if video is not None:
-                names[video].append(name)
-        return names
 
     def _video(self, name: str) -> str | None:
         """The video that a name means: the longest known name in it; of equally long ones the last."""

@@ -3,94 +3,149 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from dlib.commands import CommandParser
+from dlib.commands import AGAIN, CommandParser, command
+from dlib.commands.door import Main
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build.commands import check_folder
 from dlib.datasets.build.folds import FOLDS_ROOT, Item, image_size, write_folds
 from dlib.datasets.metadata import CLASS_NAMES_YTO, SplitMetadata, read_split
+from dlib.utils import filesystem
 from dlib.utils.errors import UserError
+from dlib.utils.filesystem import check_folder
 
 Builder = Callable[[Path, Path, bool, int], tuple[list[str], dict[str, list[Item]], list[str]]]
+Known = Mapping[str, tuple[int, int]]  # items and boxes of each split of the complete dataset
 _MAX_NOTES = 20
 
 
-@dataclass(frozen=True)
-class KnownCounts:
-    """The known counts of the complete dataset: train shots; frames and boxes of validation and test."""
+def place_files(
+    pairs: Iterable[tuple[Path, Path]], copy: bool = False, workers: int = 8, title: str = "frames"
+) -> int:
+    """Link or copy each source file to its destination.
 
-    train: int
-    val: tuple[int, int]
-    test: tuple[int, int]
+    Frames that are there already are not changed. Copies get their name only when complete, so that the call may be
+    interrupted and repeated. Links are hard links (a dataset may not point out of its folder); if the file system
+    cannot make them, the file is copied.
+    Returns: the number of files that were missing.
+    Raises UserError naming the file that cannot be read or written.
+    """
+    folders: dict[Path, list[tuple[Path, Path]]] = defaultdict(list)
+    for source, target in pairs:
+        if source != target:
+            folders[target.parent].append((source, target))
+    total = sum(map(len, folders.values()))
+    placed = 0
+    with (
+        ThreadPoolExecutor(max(workers, 1)) as pool,
+        tqdm(total=total, desc=title, unit="frame", disable=not total, smoothing=0.05) as bar,
+    ):
+        for count, missing in pool.map(lambda job: _place_folder(job[0], job[1], copy), folders.items()):
+            placed += missing
+            bar.update(count)
+    return placed
 
-    def of(self, split: str) -> tuple[int, int] | None:
-        return {TRAIN: (self.train, 0), VAL: self.val, TEST: self.test}.get(split)
+
+def _place_folder(folder: Path, pairs: list[tuple[Path, Path]], copy: bool) -> tuple[int, int]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        present = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(folder)}
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; choose a --dst that can be written") from error
+    missing = 0
+    for source, target in pairs:
+        try:
+            there = present.get(target.name)
+            if there is None or _stamp(there) != _stamp(source.stat()):
+                # A hard link to a symbolic link would be one that leaves the dataset's folder.
+                original = source.resolve() if source.is_symlink() else source
+                (filesystem.copy if copy else filesystem.link_or_copy)(original, target)
+                missing += 1
+        except OSError as error:
+            raise UserError(f"{error.filename or source}: {error.strerror}") from error
+    return len(pairs), missing
 
 
-def build_parser(name: str, doc: str | None) -> CommandParser:
-    """The flags of a builder, which is the command ``name``."""
-    parser = CommandParser(name, doc)
-    parser.add_argument("--src", type=Path, help="folder of the unpacked original archives")
-    parser.add_argument("--dst", type=Path, help="the dataset's folder; v1.0: --src itself if left out")
-    parser.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<name of --dst>)")
-    parser.add_argument("--copy", action="store_true", help="copy the frames instead of linking them")
-    parser.add_argument("--num_workers", type=int, default=min(8, 2 * (os.cpu_count() or 1)), help="threads")
-    parser.add_argument("--check", action="store_true", help="only verify the tree and the folds in --dst")
-    return parser
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
 
 
-def build_command(
-    parser: CommandParser, arguments: Sequence[str], build: Builder, known: KnownCounts
-) -> None:
-    """Parse the command line, build (or with --check only verify) and print the counts."""
-    args = parser.read(arguments)
-    if args.dst is None and args.src is None:
-        parser.error("--src is needed" if not args.check else "--dst is needed")
-    dst = args.dst or args.src
-    metadata = args.metadata or FOLDS_ROOT / dst.resolve().name
-    check_folder("--dst", dst)
-    check_folder("--metadata", metadata)
-    if args.check:
-        differing = check_tree(dst, metadata, known, decode=True)
-        if differing:
+def builder_command(
+    name: str, doc: str | None, build: Builder, known: Known
+) -> tuple[Callable[[], CommandParser], Main]:
+    """``parser`` and ``main`` of the builder that is the command ``name``: build, or with --check only verify."""
+
+    def parser() -> CommandParser:
+        p = CommandParser(name, doc)
+        p.add_argument("--src", type=Path, help="folder of the unpacked original archives")
+        p.add_argument("--dst", type=Path, help="the dataset's folder; v1.0: --src itself if left out")
+        p.add_argument("--metadata", type=Path, help=f"folder of the folds ({FOLDS_ROOT}/<name of --dst>)")
+        p.add_argument("--copy", action="store_true", help="copy the frames instead of linking them")
+        p.add_argument("--num_workers", type=int, default=min(8, 2 * (os.cpu_count() or 1)), help="threads")
+        p.add_argument("--check", action="store_true", help="only verify the tree and the folds in --dst")
+        return p
+
+    @command(stopped=AGAIN)
+    def main(arguments: Sequence[str]) -> None:
+        args = parser().read(arguments)
+        if args.dst is None and args.src is None:
+            parser().error("--src is needed" if not args.check else "--dst is needed")
+        dst = args.dst or args.src
+        metadata = args.metadata or FOLDS_ROOT / dst.resolve().name
+        check_folder("--dst", dst)
+        check_folder("--metadata", metadata)
+        if not args.check:
+            if args.src is None:
+                parser().error("--src is needed")
+            build_dataset(build, known, args.src, dst, metadata, args.copy, args.num_workers)
+        elif differing := check_tree(dst, metadata, known, decode=True):
             raise UserError(_difference(dst, differing))
-        return
-    if args.src is None:
-        parser.error("--src is needed")
-    build_dataset(build, known, args.src, dst, metadata, args.copy, args.num_workers)
+
+    return parser, main
 
 
 def build_dataset(
-    build: Builder, known: KnownCounts, src: Path, dst: Path, metadata: Path, copy: bool, workers: int
+    build: Builder, known: Known, src: Path, dst: Path, metadata: Path, copy: bool, workers: int
 ) -> None:
     """Build the tree ``dst`` and the folds; print what was fixed, and the counts."""
     classes, splits, notes = build(src, dst, copy, max(workers, 1))
     write_folds(metadata, classes, splits)
-    _print_notes(notes)
+    for note in notes[:_MAX_NOTES]:
+        print(f"Fixed: {note}")
+    if len(notes) > _MAX_NOTES:
+        print(f"Fixed: {len(notes) - _MAX_NOTES} more")
     differing = check_tree(dst, metadata, known, decode=False)
     if differing:
         print(f"Warning: {_difference(dst, differing)}")
     print(f"Frames: {dst}\nFolds:  {metadata}")
 
 
+def demo_items(
+    shots: Mapping[Path, Sequence[str]], label: int, boxed: Iterable[Item], pool: ThreadPoolExecutor
+) -> list[Item]:
+    """Every frame of the test videos; a shot's frames have the size of its first one.
+
+    Args:
+        shots: ids of a shot's frames, by the file of the first.
+        boxed: the lines of the frames with boxes.
+    """
+    known = {item.id: item for item in boxed}
+    sizes = pool.map(image_size, shots)
+    found = zip(shots.values(), sizes, strict=True)
+    return [known.get(name) or Item(name, label, size) for names, size in found for name in names]
+
+
 def _difference(dst: Path, splits: list[str]) -> str:
     return f"{dst}: counts differ from the known ones in {', '.join(splits)}; a source is incomplete"
 
 
-def _print_notes(notes: list[str]) -> None:
-    for note in notes[:_MAX_NOTES]:
-        print(f"Fixed: {note}")
-    if len(notes) > _MAX_NOTES:
-        print(f"Fixed: {len(notes) - _MAX_NOTES} more")
-
-
-def check_tree(data_dir: Path, metadata_dir: Path, known: KnownCounts | None, decode: bool) -> list[str]:
+def check_tree(data_dir: Path, metadata_dir: Path, known: Known | None, decode: bool) -> list[str]:
     """Read the folds, and verify folds and files with ``check_splits``."""
     return check_splits(data_dir, read_splits(data_dir, metadata_dir), known, decode)
 
@@ -102,7 +157,7 @@ def read_splits(data_dir: Path, metadata_dir: Path) -> dict[str, SplitMetadata]:
 
 
 def check_splits(
-    data_dir: Path, splits: dict[str, SplitMetadata], known: KnownCounts | None, decode: bool
+    data_dir: Path, splits: dict[str, SplitMetadata], known: Known | None, decode: bool
 ) -> list[str]:
     """Verify the files of the splits, and print the counts per class and split beside the known totals.
 
@@ -118,28 +173,20 @@ def check_splits(
         elif decode and name != VIDEO_DEMO:
             _check_sizes(data_dir, split)
     classes = splits[TRAIN].class_names
-    official = known if tuple(classes) == CLASS_NAMES_YTO else None
+    wanted = (known or {}) if tuple(classes) == CLASS_NAMES_YTO else {}
     counts = {name: _counts(split) for name, split in splits.items()}  # each [C, 2]
     totals = {name: tuple(int(v) for v in table.sum(0)) for name, table in counts.items()}
-    wanted = {name: official.of(name) if official else None for name in counts}
-    rows = [["class", *map(_heading, counts)]]
+    heads = [f"{name} shots" if name == TRAIN else f"{name} frames / boxes" for name in counts]
+    rows = [["class", *heads]]
     for label, name in enumerate(classes):
         rows.append([name, *(_cell(split, *table[label]) for split, table in counts.items())])
     rows.append(["all", *(_cell(split, *total) for split, total in totals.items())])
-    if official:
-        rows.append(["known", *(_cell(split, *want) if want else "" for split, want in wanted.items())])
+    if wanted:
+        rows.append(["known", *(_cell(name, *wanted[name]) if name in wanted else "" for name in counts)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print(
-            "  ".join(
-                [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-            )
-        )
-    return [name for name, want in wanted.items() if want and want != totals[name]]
-
-
-def _heading(split: str) -> str:
-    return f"{split} shots" if split == TRAIN else f"{split} frames / boxes"
+    for name, *cells in rows:
+        print("  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]))
+    return [name for name, want in wanted.items() if want != totals[name]]
 
 
 def _cell(split: str, items: int, boxes: int) -> str:

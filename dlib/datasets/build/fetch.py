@@ -49,7 +49,7 @@ def remote_size(url: str, patience: Patience) -> int | None:
         return None
 
 
-def fetch(url: str, target: Path, patience: Patience | None = None, progress: bool = True) -> None:
+def fetch(url: str, target: Path, patience: Patience) -> None:
     """Download ``url`` to ``target``; nothing is done if the file is there and agrees with its record.
 
     The bytes go to ``<target>.part``. After an interruption the download resumes there, if the server still has the
@@ -57,19 +57,19 @@ def fetch(url: str, target: Path, patience: Patience | None = None, progress: bo
     Raises UserError if the server refuses, if there is no progress after all retries, or if the disk fails.
     """
     try:
-        _fetch(url, target, patience or Patience(), progress)
+        _fetch(url, target, patience)
     except OSError as error:
         raise UserError(f"{error.filename or target}: {reason(error)}, or choose another folder") from error
 
 
-def _fetch(url: str, target: Path, patience: Patience, progress: bool) -> None:
+def _fetch(url: str, target: Path, patience: Patience) -> None:
     record = target.with_name(f"{target.name}.json")
     if target.is_file() and _agrees(target, record):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     failures = 0
-    with tqdm(desc=target.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress) as bar:
+    with tqdm(desc=target.name, unit="B", unit_scale=True, unit_divisor=1024) as bar:
         while True:
             before = _size(part)
             try:

@@ -11,6 +11,7 @@ import math
 import os
 import random
 import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
@@ -18,16 +19,73 @@ from tqdm import tqdm
 
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.build.annotations import Annotations
-from dlib.datasets.build.find_videos import find_videos
 from dlib.datasets.build.folds import Item, check_name, write_folds, write_if_changed
 from dlib.datasets.build.import_one import Imported, Options, import_video
-from dlib.datasets.names import is_litter
-from dlib.datasets.videos import VIDEO_SUFFIXES, UnusableVideo, is_picture
+from dlib.datasets.names import is_litter, natural_key
+from dlib.datasets.videos import PICTURE_SUFFIXES, VIDEO_SUFFIXES, UnusableVideo, is_picture
 from dlib.utils.errors import UserError
 
 NAMES_FILE = "videos.csv"
 MAX_NAME = 100  # bytes of a folder's name: a frame's id, which has class, video and shot, becomes a file name elsewhere
-_UNBOXED_PER_SHOT = 5  # frames per shot that a validation or test video without boxes gives, for classification
+_UNBOXED_PER_SHOT = 5  # frames that a validation or test video without boxes gives, for classification
+
+
+_LABEL_SUFFIXES = (".txt", ".xml", ".json", ".csv", ".yaml", ".names", ".data")  # may be beside videos
+
+
+def find_videos(folder: Path, notes: list[str]) -> list[Path]:
+    """Video files and folders of frames in ``folder`` and the folders in it, in natural order.
+
+    Args:
+        notes: what is left out is added here, with the reason.
+    """
+    return _find_videos(folder, notes, (folder.resolve(),))
+
+
+def _find_videos(folder: Path, notes: list[str], above: tuple[Path, ...]) -> list[Path]:
+    found: list[Path] = []
+    left: Counter[tuple[str, str]] = Counter()
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
+        suffix = path.suffix.lower()
+        if is_litter(path.name):
+            continue
+        if path.is_dir():
+            here = path.resolve()
+            if _is_frames(path):
+                found.append(path)
+                notes += _left_in_frames(path)
+            elif here not in above:  # a link to a folder above would never end
+                found += _find_videos(path, notes, (*above, here))
+        elif suffix in VIDEO_SUFFIXES:
+            found.append(path)
+        elif suffix in PICTURE_SUFFIXES:
+            left["pictures", "the frames of a video need a folder of their own, without video files"] += 1
+        elif suffix not in _LABEL_SUFFIXES:
+            left[f"files {suffix or 'without suffix'}", "not a video format"] += 1
+    notes += [f"{folder}: left out {what}: {count} ({reason})" for (what, reason), count in left.items()]
+    return found
+
+
+def _is_frames(folder: Path) -> bool:
+    names = [path for path in folder.iterdir() if not is_litter(path.name)]
+    return any(map(is_picture, names)) and not any(p.suffix.lower() in VIDEO_SUFFIXES for p in names)
+
+
+def _left_in_frames(folder: Path) -> list[str]:
+    """Notes on files in a folder of frames that are not frames."""
+    others = [p for p in folder.iterdir() if not (is_litter(p.name) or is_picture(p))]
+    notes = [
+        f"{path}: left out, since {folder.name} is a folder of frames; put it beside"
+        for path in sorted(p for p in others if p.is_dir())
+        if find_videos(path, []) or any(map(is_picture, path.iterdir()))
+    ]
+    kinds = Counter(
+        p.suffix.lower() for p in others if p.is_file() and p.suffix.lower() not in _LABEL_SUFFIXES
+    )
+    return notes + [
+        f"{folder}: left out files {kind or 'without suffix'}: {n} (not a picture format)"
+        for kind, n in kinds.items()
+    ]
 
 
 def import_videos(
@@ -66,7 +124,8 @@ def import_videos(
         splits[VIDEO_DEMO] += [item for video in parts[TEST] for item in video.frames()]
     if "" in annotations.boxes:
         raise UserError(
-            "--boxes: a file of boxes names no video; put it into folders <class>/<video>/ and give the folder above them"
+            "--boxes: a file of boxes names no video; put it into folders <class>/<video>/ and give the folder above"
+            " them"
         )
     used = {name for video in videos if video.boxes for name in annotations.names_of(video.source)}
     lost = sorted(set(annotations.boxes) - used)
@@ -76,7 +135,11 @@ def import_videos(
         )
     write_folds(metadata, classes, splits)
     _write_names(metadata, videos)
-    return notes + annotations.notes + [f"boxes of {name!r}: there is no such video or frame; left out" for name in lost]
+    return (
+        notes
+        + annotations.notes
+        + [f"boxes of {name!r}: there is no such video or frame; left out" for name in lost]
+    )
 
 
 def split_videos(videos: list[Imported], shares: tuple[float, float], seed: str) -> dict[str, list[Imported]]:

@@ -48,7 +48,9 @@ def read_frame_boxes(path: Path, name: str) -> list[tuple[str, list[list[float]]
     for left, right in _pairs(path, np.asarray(load_variable(path, name))):
         label = np.asarray(left).ravel()
         if label.size != 1 or not isinstance(label[0], str):
-            raise UserError(f"{path}: {name} has an entry whose first field is not a frame name; get it again")
+            raise UserError(
+                f"{path}: {name} has an entry whose first field is not a frame name; get it again"
+            )
         pairs.append((str(label[0]).strip(), _rows(path, right)))
     return pairs
 

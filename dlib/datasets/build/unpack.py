@@ -12,10 +12,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dlib.utils.errors import UserError
-from dlib.utils.filesystem import free_bytes, keep_time
+from dlib.utils.filesystem import free_bytes
 
 
-def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
+def unpack(archive: Path, folder: Path) -> bool:
     """Unpack ``archive`` (.tar.gz) so that its content is ``folder``; if that exists, nothing happens.
 
     If the archive has at its top a folder with the name of ``folder``, the content is what is in it, else all. It is
@@ -32,7 +32,7 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        _unpack_all(archive, staging, progress)
+        _unpack_all(archive, staging)
         os.replace(_content(staging, folder.name), folder)
     except tarfile.FilterError as error:
         raise UserError(f"{archive}: {error}; this archive is not safe, get another one") from error
@@ -45,11 +45,11 @@ def unpack(archive: Path, folder: Path, progress: bool = True) -> bool:
     return True
 
 
-def _unpack_all(archive: Path, staging: Path, progress: bool) -> None:
+def _unpack_all(archive: Path, staging: Path) -> None:
     with (
         gzip.open(archive) as stream,
         tarfile.open(fileobj=stream, mode="r|") as tar,
-        tqdm(desc=f"unpack {archive.name}", unit="file", disable=not progress) as bar,
+        tqdm(desc=f"unpack {archive.name}", unit="file") as bar,
     ):
         for member in tar:
             free = free_bytes(staging)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dlib.commands import CommandParser, command
-from dlib.datasets.build.commands import check_folder
 from dlib.datasets.synthetic.write import Plan, generate
+from dlib.utils.filesystem import check_folder
 
 _HELP = {
     "classes": "number of classes",

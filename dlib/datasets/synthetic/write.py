@@ -11,7 +11,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
@@ -61,7 +60,7 @@ class Plan:
         return self.is_test(video) or video in boxed
 
 
-def generate(dst: Path, plan: Plan, progress: bool = True, workers: int = 1) -> None:
+def generate(dst: Path, plan: Plan, workers: int = 1) -> None:
     """Write the dataset below ``dst``; the same plan gives the same bytes, with any number of worker processes.
 
     Videos are numbered from 0001, shots from 001, and frames from 0001 over all shots of a video.
@@ -73,7 +72,7 @@ def generate(dst: Path, plan: Plan, progress: bool = True, workers: int = 1) -> 
     folders = [dst / key.pattern / "data" / f"{key.video + 1:04d}" for key in keys]
     with (
         ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext() as pool,
-        tqdm(total=len(keys), desc="synthetic videos", unit="video", disable=not progress) as bar,
+        tqdm(total=len(keys), desc="synthetic videos", unit="video") as bar,
     ):
         for _ in (pool.map if pool else map)(_write_video, folders, keys, [plan] * len(keys)):
             bar.update()
@@ -96,7 +95,8 @@ def _write_video(folder: Path, key: VideoKey, plan: Plan) -> None:
         for i, frame in enumerate(video.shot(shot, plan.frames)):
             number += 1
             path = shot_folder / f"frame{number:04d}.jpg"
-            save_jpeg(path, frame.image, quality)
+            image = Image.fromarray(frame.image)
+            image.save(path, "JPEG", quality=quality, subsampling=2, optimize=False, progressive=False)
             boxes = visible_boxes(frame)
             if boxed and i % BOX_EVERY == 0 and boxes:
                 save_sticks(path.with_name(f"{path.name}_sticks.mat"), boxes)
@@ -110,13 +110,6 @@ def visible_boxes(frame: RenderedFrame) -> list[tuple[int, int, int, int]]:
             rows, columns = np.nonzero(mask)
             boxes.append((int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())))
     return boxes
-
-
-def save_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
-    """Save an RGB image [H,W,3] with fixed encoder settings."""
-    Image.fromarray(image).save(
-        path, "JPEG", quality=quality, subsampling=2, optimize=False, progressive=False
-    )
 
 
 def save_sticks(path: Path, boxes: Sequence[Sequence[float]]) -> None:

@@ -18,6 +18,7 @@ from dlib.cams import (
 from dlib.configure.literals import RoiMask, RoiMethod, SeedTechnique
 from dlib.datasets.batch import Regions
 from dlib.datasets.video_dataset import FrameRegion
+from dlib.utils.graphs import Graphed
 
 
 @dataclass(frozen=True)
@@ -147,25 +148,35 @@ def pseudo_labels(
     """
     needs = needs or Needs()
     if found is None and (needs.regions or (needs.seeds and recipe.use_roi)):
-        cams, roi = recipe.find(cams)
-        found = Regions(roi.masks, roi.boxes, _sizes(cams, roi))
-    else:
-        cams = recipe.seen(cams)
-    seeds = None
+        seen, roi = recipe.find(cams)
+        found = Regions(roi.masks, roi.boxes, _sizes(seen, roi))
     if needs.seeds:
-        seeds = sample_seeds(
-            cams,
-            found.masks if found and recipe.use_roi else None,
-            max_n=recipe.max_n,
-            min_n=recipe.min_n,
-            max_p=recipe.max_p,
-            min_p=recipe.min_p,
-            ksz=recipe.ksz,
-            technique=recipe.technique,
-            ignore_index=recipe.ignore_index,
-            keys=keys,
-        )
+        masks = [found.masks] if found and recipe.use_roi else []
+        cams, seeds = _graphed_seeds(cams, keys, *masks, recipe=recipe)
+    else:
+        cams, seeds = recipe.seen(cams), None
     return PseudoLabels(seeds, cams, found.boxes if found else None, found.sizes if found else None)
+
+
+def _seeds(cams: Tensor, keys: Tensor, *masks: Tensor, recipe: SeedRecipe) -> tuple[Tensor, Tensor]:
+    """Source CAMs as seeds see them, and seeds, inside the masks if there are some."""
+    seen = recipe.seen(cams)
+    seeds = sample_seeds(
+        seen,
+        masks[0] if masks else None,
+        max_n=recipe.max_n,
+        min_n=recipe.min_n,
+        max_p=recipe.max_p,
+        min_p=recipe.min_p,
+        ksz=recipe.ksz,
+        technique=recipe.technique,
+        ignore_index=recipe.ignore_index,
+        keys=keys,
+    )
+    return seen, seeds
+
+
+_graphed_seeds = Graphed(_seeds)
 
 
 def _sizes(cams: Tensor, roi: Roi) -> Tensor:

@@ -1,0 +1,1 @@
+"""``python -m dlib.selfcheck``: does this machine compute what others compute, and how fast?"""
