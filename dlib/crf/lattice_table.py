@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dlib.crf.lattice_plan import Plan, plan_table
+from dlib.utils.graphs import Graphed
 
 _MOST_NUMBERS = 2**24  # cells times channels of one group's table
 _MOST_ON_CPU = 2**20  # the same if there is no wait to save and it costs less to sort a small image
@@ -64,17 +65,18 @@ def filter_table(
     out = torch.empty_like(values) if groups is None else torch.zeros_like(values)
     for part in _parts(members, plan.cells * values.shape[1], math.prod(images.shape[2:])):
         frames = [i for group in part for i in group]
+        options = {"run": run, "count": len(part), "plan": plan}
         if groups is None:
             here = slice(frames[0], frames[-1] + 1)
             owner = torch.arange(len(part), device=values.device)
-            out[here] = _guarded(run, images[here], values[here], owner, len(part), plan)
+            (out[here],) = _graphed_pass(images[here], values[here], owner, **options)
         else:
             # Copies to the device that do not wait for it.
             index, owner = (
                 torch.tensor(numbers, dtype=torch.int64).to(values.device, non_blocking=True)
                 for numbers in (frames, [g for g, group in enumerate(part) for _ in group])
             )
-            found = _guarded(run, images[index], values[index], owner, len(part), plan)
+            (found,) = _graphed_pass(images[index], values[index], owner, **options)
             out.index_copy_(0, index, found)
     return out
 
@@ -92,14 +94,19 @@ def _parts(members: Sequence[Sequence[int]], numbers: int, pixels: int) -> Itera
         yield part
 
 
-def _guarded(run: Pass, images: Tensor, values: Tensor, owner: Tensor, count: int, plan: Plan) -> Tensor:
+def _guarded(
+    images: Tensor, values: Tensor, owner: Tensor, *, run: Pass, count: int, plan: Plan
+) -> tuple[Tensor]:
     """The pass on images clipped to the table's range; NaN for groups that had values outside of it."""
     least, most = images.flatten(1).aminmax(dim=1)  # [F], NaN where one is
     outside = ~((least >= plan.low) & (most <= plan.high))
     spoilt = torch.zeros(count, device=images.device).index_add_(0, owner, outside.float()) > 0  # [G]
     images = images.nan_to_num(nan=plan.low).clamp(plan.low, plan.high)
     out = run(images, values, owner, count, plan)
-    return out.masked_fill_(spoilt[owner, None, None, None], math.nan)
+    return (out.masked_fill_(spoilt[owner, None, None, None], math.nan),)
+
+
+_graphed_pass = Graphed(_guarded)
 
 
 def _pass_of(device: torch.device) -> Pass:
