@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from dlib.utils.errors import UsageError, UserError
+from dlib.utils.errors import OTHER_DLIB, UsageError, UserError
 from dlib.utils.screen import make_screen_safe
 
 STOPPED = "stopped by Ctrl-C"
@@ -58,6 +58,8 @@ def run_command(work: Work, arguments: Sequence[str], stopped: str = STOPPED) ->
 
 def _ended(work: Work, arguments: Sequence[str], stopped: str) -> int:
     try:
+        if "Localizer" not in getattr(sys.modules["dlib"], "__all__", ()):  # another package's __init__.py
+            raise UserError(f"the package dlib here is another one: {OTHER_DLIB}")
         return work(arguments) or 0
     except SystemExit as end:  # how argparse ends after --help
         if end.code:
