@@ -28,7 +28,7 @@ from dlib.learning.pictures import draw_examples, draw_progress, draw_test, draw
 from dlib.learning.preferred import keep_better
 from dlib.learning.profiling import StepProfile
 from dlib.learning.results import Results, as_text
-from dlib.learning.tensorboard import open_event_log
+from dlib.learning.trackers import open_event_log
 from dlib.learning.trainer import Trainer
 from dlib.models import MapMaker, load_best_model
 from dlib.tasks import build_task
@@ -89,7 +89,7 @@ class TrainingRun:
         self.cfg, self.folder, self.path, self.data = cfg, folder, folder.path, data
         self.stop = StopRequest(device)
         log = folder.path / "log.jsonl" if distributed.is_main() else None
-        self.events = open_event_log(log, cfg.tensorboard)
+        self.events = open_event_log(log, cfg.log_to, cfg.tensorboard, cfg.to_dict())
         environment = folder.describe(cfg, device) if distributed.is_main() else {"device": ""}
         say_what_runs(cfg, data, environment, folder.path)
         seed_all(cfg.seed)
