@@ -1,18 +1,31 @@
-"""Regions of interest and seeds of a batch beside a plain loop over its images; extractors beside a forward pass."""
+"""Regions of interest and seeds beside a plain loop over the images; extractors beside a forward pass, and beside
+torchcam and grad-cam on torchvision's networks (`others`)."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
+import pytorch_grad_cam
 import torch
+import torchcam.methods
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from skimage.filters import threshold_otsu
 from torch import Tensor
+from torchvision import models as tv
 
-from dlib.cams import build_cam_extractor, normalize_cams, region_of_interest, sample_seeds, upsample_cams
+from benchmarks import alternate, compare
+from dlib.cams import (
+    build_cam_extractor,
+    normalize_cams,
+    region_of_interest,
+    sample_seeds,
+    upsample_cams,
+    vit_maps,
+)
 from dlib.models import STDClassifier
 
 _SEEDS = {"max_n": 1000, "min_n": 1000, "max_p": 0.7, "min_p": 0.1}  # the published hyper-parameters
@@ -29,7 +42,53 @@ def run(rounds: int = 9) -> list[dict[str, object]]:
         *_extractor_rows("mobilenet_v2", 32, few),
         *_extractor_rows("resnet50", 8, few),
         *(_score_row(encoder) for encoder in ("mobilenet_v2", "resnet50")),
+        *others(few),
     ]
+
+
+def others(rounds: int) -> list[dict[str, object]]:
+    """LayerCAM of torchvision's networks by torchcam and by grad-cam ("plain"), and by us: maps of the layer's size.
+
+    The libraries run in turns; each has its hooks on the network during its own turn only.
+    """
+    rows: list[dict[str, object]] = []
+    for name, layer in (
+        ("resnet50", "layer4"),
+        ("mobilenet_v3_large", "features"),
+        ("vit_b_32", "encoder.layers.encoder_layer_11.ln_1"),
+    ):
+        torch.manual_seed(0)
+        net = getattr(tv, name)().eval()
+        for batch in (1, 32):
+            rows += _beside(net, name, layer, batch, rounds)
+    return rows
+
+
+def _beside(
+    net: torch.nn.Module, name: str, layer: str, batch: int, rounds: int
+) -> Iterator[dict[str, object]]:
+    reshape = vit_maps if name.startswith("vit") else None
+    images, classes = torch.randn(batch, 3, 224, 224), torch.arange(batch)
+
+    def ours() -> None:
+        build_cam_extractor(net, "LayerCAM", layer=layer, reshape=reshape)(images, classes)
+
+    def of_torchcam() -> None:
+        with torchcam.methods.LayerCAM(net, layer) as extractor:
+            extractor(classes.tolist(), net(images))
+
+    def of_grad_cam() -> None:
+        layers = [net.get_submodule(layer)]
+        with pytorch_grad_cam.LayerCAM(net, layers, reshape_transform=reshape) as extractor:
+            extractor.get_target_width_height = lambda _: None
+            extractor(images, [ClassifierOutputTarget(int(c)) for c in classes])
+
+    others = {"grad-cam": of_grad_cam}
+    if reshape is None:  # torchcam has no way to make maps of tokens
+        others["torchcam"] = of_torchcam
+    mine, *theirs = alternate(ours, *others.values(), rounds=rounds)
+    for library, times in zip(others, theirs, strict=True):
+        yield compare(f"LayerCAM, {name}, {batch} × 224², {library}", times, mine)
 
 
 def _seed_rows(rounds: int) -> list[dict[str, object]]:

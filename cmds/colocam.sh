@@ -17,7 +17,7 @@ case ${SETTINGS:-published} in
   published) frames=2 lambda=9.0 ;;
   best) frames=4 lambda=4.0 ;;
   *)
-    echo "colocam: SETTINGS must be published or best, not '$SETTINGS'" >&2
+    echo "error: SETTINGS must be published or best, not '$SETTINGS'" >&2
     exit 2
     ;;
 esac

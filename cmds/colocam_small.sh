@@ -21,5 +21,11 @@ if [ $# -gt 0 ] && [ "$1" != -- ]; then
   shift
 fi
 [ $# -eq 0 ] || shift
+case $seed in
+  '' | *[!0-9]*)
+    echo "error: the seed must be a number, not '$seed'" >&2
+    exit 2
+    ;;
+esac
 exec .venv/bin/python -m dlib.pipeline --dataset "$dataset" --encoder_name "$encoder" --seed "$seed" --overlays 0 \
   --out "exps/small/$dataset-$encoder-seed_$seed" -- "$@"

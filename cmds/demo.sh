@@ -12,7 +12,7 @@ bash cmds/setup.sh
 seed=${1:-0}
 case $seed in
   '' | *[!0-9]*)
-    echo "demo: the seed must be a number, not '$seed'" >&2
+    echo "error: the seed must be a number, not '$seed'" >&2
     exit 2
     ;;
 esac

@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fail() {
-  echo "set-up: $1" >&2
+  echo "error: $1" >&2
   exit 1
 }
 

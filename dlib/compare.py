@@ -3,73 +3,79 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION
-from dlib.status import text_table
-from dlib.utils.errors import UserError
+from dlib.utils.errors import UsageError, UserError
+from dlib.utils.files import write_text
 from dlib.visualization.charts import PALETTE, Chart, axes, line, thinned
-from dlib.visualization.page import percent, write_page
-from dlib.visualization.records import Experiment, duration, number, read_experiment, series
+from dlib.visualization.frames import same_frames
+from dlib.visualization.groups import Entry, entries, short_names
+from dlib.visualization.page import Pictures, write_page
+from dlib.visualization.records import Experiment, Record, duration, number, read_experiment, series
 from dlib.visualization.report import headline_at_validation_taus, status_of, title_of
+from dlib.visualization.tables import TableCell, latex_table, markdown_table, text_table
 
 HEAD = ("test CorLoc", "at val τ", "classifier", "best val", "test accuracy", "time")
+KINDS = {".md": markdown_table, ".tex": latex_table}
+MAX_PICTURE_BYTES = 9_000_000  # base64 characters of the frames together
 
 
-def short_names(experiments: Sequence[Experiment]) -> list[str]:
-    """A name for each experiment: what differs from the others, with a number if nothing differs."""
-    facts = [
-        ("task", "task"),
-        ("method", "method"),
-        ("encoder", "encoder_name"),
-        ("dataset", "dataset"),
-        ("seed", "MYSEED"),
-    ]
-    parts: list[list[str]] = [[] for _ in experiments]
-    for result, flag in facts:
-        values = [str(e.setting(result, e.setting(flag, "?"))) for e in experiments]
-        if result == "task" or len(set(values)) > 1:
-            for part, value in zip(parts, values, strict=True):
-                part.append(f"seed {value}" if result == "seed" else value)
-    names = [" · ".join(part) for part in parts]
-    return [
-        f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name
-        for i, name in enumerate(names)
-    ]
+def _test(experiment: Experiment) -> Record:
+    return experiment.report(BEST_LOCALIZATION) or {}
 
 
-def summary_values(experiment: Experiment) -> list[float | None]:
-    """The numbers for the columns of HEAD, of the best model by localization; all except the time in percent."""
-    test = experiment.report(BEST_LOCALIZATION) or {}
+def _best_validation(experiment: Experiment) -> float | None:
     best = experiment.best(BEST_LOCALIZATION)
+    return number(best["value"]) if best else None
+
+
+# The columns of HEAD without the time: numbers of the best model by localization, in percent.
+VALUES: tuple[Callable[[Experiment], float | None], ...] = (
+    lambda e: number(_test(e).get("headline")),
+    lambda e: headline_at_validation_taus(_test(e)),
+    lambda e: number((e.results.get("classifier_test") or {}).get("headline")),
+    _best_validation,
+    lambda e: number(_test(e).get("classification")),
+)
+
+
+def _seconds(experiment: Experiment) -> float | None:
+    return number((experiment.results.get("times") or {}).get("total_s"))
+
+
+def marked(rows: Sequence[Entry], value: Callable[[Experiment], float | None]) -> list[TableCell]:
+    """A column of percentages; the highest single one is marked, and the highest mean of several."""
+    top = {}
+    for several in (False, True):
+        known = [mean for row in rows if row.several == several and (mean := row.mean(value)) is not None]
+        top[several] = max(known) if len(known) > 1 else None
     return [
-        number(test.get("headline")),
-        headline_at_validation_taus(test),
-        number((experiment.results.get("classifier_test") or {}).get("headline")),
-        number(best["value"]) if best else None,
-        number(test.get("classification")),
-        number((experiment.results.get("times") or {}).get("total_s")),
+        TableCell(row.text(value), (mean := row.mean(value)) is not None and mean == top[row.several])
+        for row in rows
     ]
 
 
-def marked(values: Sequence[float | None]) -> list[dict[str, Any]]:
-    """Percentages as text; if there are two or more, the highest is marked."""
-    known = [v for v in values if v is not None]
-    top = max(known) if len(known) > 1 else None
-    return [{"text": percent(v), "top": v is not None and v == top} for v in values]
+def summary(rows: Sequence[Entry]) -> list[list[TableCell]]:
+    """The cells of each row in the columns of HEAD."""
+    columns = [marked(rows, value) for value in VALUES]
+    columns.append([TableCell(duration(row.mean(_seconds))) for row in rows])
+    return [list(cells) for cells in zip(*columns, strict=True)]
 
 
-def class_rows(experiments: Sequence[Experiment]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Test CorLoc (σ = 50, best τ) of each class that any of the experiments has."""
-    tables = [(e.report(BEST_LOCALIZATION) or {}).get("per_class") or {} for e in experiments]
-    classes = dict.fromkeys(name for table in tables for name in table)
-    return [
-        (name, marked([number(((t.get(name) or {}).get("corloc") or {}).get("50")) for t in tables]))
-        for name in classes
-    ]
+def class_rows(rows: Sequence[Entry]) -> list[tuple[str, list[TableCell]]]:
+    """Test CorLoc (σ = 50, best τ) of each class that any of the experiments has, a column for each row."""
+    experiments = [row.members[0] for row in rows if not row.several]
+    classes = dict.fromkeys(name for e in experiments for name in _test(e).get("per_class") or {})
+
+    def of_class(name: str) -> Callable[[Experiment], float | None]:
+        return lambda e: number(
+            (((_test(e).get("per_class") or {}).get(name) or {}).get("corloc") or {}).get("50")
+        )
+
+    return [(name, marked(rows, of_class(name))) for name in classes]
 
 
 def different_flags(experiments: Sequence[Experiment]) -> list[tuple[str, list[str]]]:
@@ -95,7 +101,13 @@ def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -
         ]
         if traces:
             charts.append(
-                Chart(chart_id, title, "", traces, axes("epoch", "" if chart_id == "loss" else "%"))
+                Chart(
+                    chart_id,
+                    title,
+                    "",
+                    traces,
+                    axes("epoch", "loss" if chart_id == "loss" else "% of the frames"),
+                )
             )
     traces = []
     for i, (experiment, name) in enumerate(zip(experiments, names, strict=True)):
@@ -114,14 +126,18 @@ def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -
     return charts
 
 
-def compare(folders: Sequence[Path], out: Path) -> str:
-    """Write the html comparison to ``out``; returns the text table. Raises UserError on a wrong folder."""
+def compare(folders: Sequence[Path], out: Path, tables: Sequence[Path] = ()) -> str:
+    """Write the html comparison to ``out`` and its table to ``tables``; returns the table as text.
+
+    Raises UserError on a wrong folder, UsageError for a table that is neither .md nor .tex.
+    """
+    for table in tables:
+        if table.suffix.lower() not in KINDS:
+            raise UsageError(f"--table {table}: expected a name that ends in {' or '.join(KINDS)}")
     experiments = [read_experiment(folder) for folder in folders]
-    names = short_names(experiments)
-    values = [summary_values(e) for e in experiments]
-    columns = [marked(column) for column in list(zip(*values, strict=True))[:-1]]
-    columns.append([{"text": duration(v[-1]), "top": False} for v in values])
-    rows = list(zip(names, zip(*columns, strict=True), experiments, strict=True))
+    names, rows = short_names(experiments), entries(experiments)
+    cells = summary(rows)
+    pictures = Pictures(MAX_PICTURE_BYTES)
     try:
         write_page(
             out,
@@ -129,30 +145,48 @@ def compare(folders: Sequence[Path], out: Path) -> str:
             comparison_charts(experiments, names),
             title=f"{len(experiments)} experiments side by side",
             head=HEAD,
-            rows=[(name, cells, status_of(e), title_of(e), e.name) for name, cells, e in rows],
+            rows=[
+                (row, values, "" if row.several else status_of(row.members[0]), title_of(row.members[0]))
+                for row, values in zip(rows, cells, strict=True)
+            ],
             names=names,
-            classes=class_rows(experiments),
+            entries=rows,
+            classes=class_rows(rows),
             flags=different_flags(experiments),
+            frames=same_frames(experiments, BEST_LOCALIZATION, pictures),
         )
     except UserError as error:
         raise UserError(f"--out {out}: {error}, or give another file") from None
-    return text_table(
-        [["experiment", *HEAD], *([name, *(c["text"] for c in cells)] for name, cells, _ in rows)]
-    )
+    head = ["experiment", *HEAD]
+    named = [[TableCell(row.name), *values] for row, values in zip(rows, cells, strict=True)]
+    for table in tables:
+        write_text(table, KINDS[table.suffix.lower()](head, named))
+    return text_table([head, *([cell.text for cell in row] for row in named)])
 
 
 def parser() -> CommandParser:
-    p = CommandParser("compare", "Experiments side by side.")
+    p = CommandParser(
+        "compare", "Experiments side by side; those that differ in the seed alone also as their mean."
+    )
     p.add_argument("experiments", nargs="+", type=Path, metavar="EXP", help="experiment folder")
     p.add_argument("--out", type=Path, default=Path("compare.html"), help="report (compare.html)")
+    p.add_argument(
+        "--table",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="write the table too: .tex (LaTeX, with booktabs) or .md (Markdown); may be given twice",
+    )
     return p
 
 
 @command()
 def main(arguments: Sequence[str]) -> None:
     args = parser().read(arguments)
-    print(compare(args.experiments, args.out))
-    print(f"report: {args.out}")
+    print(compare(args.experiments, args.out, args.table))
+    for path in (args.out, *args.table):
+        print(f"{'table' if path in args.table else 'report'}: {path}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m dlib.export --fd_exp EXPERIMENT --format onnx --out model.onnx
 
 Input ``images``: float32 [B, 3, H, W], RGB 0..255, of any batch size; H and W are the experiment's crop size.
-Outputs: ``logits`` [B, classes] and ``maps``: for CoLo-CAM the CAM [B, H, W] in 0..1; for a classifier one map per
+Outputs: ``logits`` [B, classes] and ``maps``: of a decoder the CAM [B, H, W] in 0..1; for a classifier one map per
 class [B, classes, h, w] before normalization. These are the head's own maps, or for WGAP the linear CAM of its weights
 (with --method LayerCAM, of the positive weights only: LayerCAM's map of this head up to a factor). The command checks
 the file against the model before it ends. The file holds class names, thresholds, crop size and the rule of boxes:

@@ -1,8 +1,9 @@
-"""Find objects in a video, a folder of frames, a picture or a camera's view.
+"""Find objects in a video, a folder of videos, a folder of frames, a picture or a camera's view.
 
     python -m dlib.localize --fd_exp EXPERIMENT --input VIDEO --out FOLDER
 
-FOLDER gets overlay.mp4 (overlay.png for a picture), boxes.json, boxes.csv and, with --masks True, masks/*.png.
+FOLDER gets overlay.mp4 (overlay.png for a picture), boxes.json, boxes.csv and, with --masks True, masks/*.png. Of a
+folder of videos, each video gets such a folder, FOLDER/<video>.
 Boxes are x0, y0, x1, y1 in pixels of the original frame, both corners inside the box.
 """
 
@@ -13,20 +14,25 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from dlib.commands import CommandParser, command, loading
+from dlib.commands import CommandParser, command, loading, truth
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, MODELS
-from dlib.configure.flag import str2bool
-from dlib.utils.errors import UsageError
+from dlib.utils.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from dlib.localizer import Localizer
 
 
 def parser() -> CommandParser:
     p = CommandParser("localize", __doc__)
     p.add_argument("--fd_exp", type=Path, required=True, help="experiment folder, or a folder of its weights")
-    p.add_argument("--input", required=True, help="video, folder of frames, picture, or number of a camera")
+    p.add_argument(
+        "--input", required=True, help="video, folder of videos or of frames, picture, or number of a camera"
+    )
     p.add_argument("--out", type=Path, required=True, help="folder to write to")
     p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
     p.add_argument(
@@ -39,7 +45,15 @@ def parser() -> CommandParser:
     p.add_argument(
         "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
     )
-    p.add_argument("--masks", type=_truth, default=False, metavar="BOOL", help="write masks too (False)")
+    p.add_argument("--masks", type=truth, default=False, metavar="BOOL", help="write masks too (False)")
+    p.add_argument(
+        "--boxes_only",
+        type=truth,
+        default=False,
+        metavar="BOOL",
+        help="draw the boxes without the maps (False)",
+    )
+    p.add_map_flags()
     p.add_argument(
         "--smooth",
         type=int,
@@ -55,18 +69,100 @@ def parser() -> CommandParser:
     return p
 
 
-def localize(args: argparse.Namespace) -> dict[str, Any]:
-    """Write all files of ``args``; returns frames, seconds, classes (with counts), damaged frames and notes.
+@dataclass
+class Done:
+    """What the localization of one input, or of several, has written."""
 
-    Ctrl-C ends the files properly with the frames so far.
+    frames: int = 0
+    damaged: int = 0
+    classes: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    stopped: bool = False  # by Ctrl-C; the files are complete up to there
+
+    def add(self, other: Done) -> None:
+        self.frames += other.frames
+        self.damaged += other.damaged
+        self.classes += other.classes
+        self.notes += other.notes
+        self.stopped |= other.stopped
+
+
+def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.Namespace) -> Done:
+    """Write all files of one input into ``out``. Ctrl-C ends them properly with the frames so far."""
+    from dlib.localizer.output import Look, Writer
+    from dlib.localizer.source import open_source
+    from dlib.utils.logging import progress
+
+    done, writer = Done(), None
+    with open_source(source_name, args.fps) as source:
+        head = {
+            "input": source.name,
+            "model": str(localizer.saved.weights),
+            "classes": localizer.classes,
+            "fps": float(source.rate),
+            "smooth": args.smooth,
+        }
+        total = min((n for n in (source.count, args.max_frames) if n), default=None)
+        try:
+            with progress(localizer.stream(source), "localizing", total=total) as results:
+                for frame, result in results:
+                    if writer is None:
+                        # Opened here, so that an unreadable input leaves nothing behind.
+                        look = Look(args.opacity, args.colormap, args.boxes_only)
+                        writer = Writer(out, head, source, args.masks, look)
+                    writer.write(frame, result)
+                    done.classes[result.label] += 1
+                    done.frames += 1
+                    if done.frames == args.max_frames:
+                        break
+        except KeyboardInterrupt:
+            done.stopped = True
+        finally:
+            if writer is not None:
+                writer.close()
+        done.damaged = source.reader.damaged
+        done.notes = source.reader.notes() + (writer.notes if writer else [])
+    return done
+
+
+def localize_all(localizer: Localizer, videos: dict[str, Path], args: argparse.Namespace) -> Done:
+    """Every video into its own folder below ``--out``. One that cannot be read is named at the end.
+
+    Raises UserError if none of them can be read.
     """
+    whole, failed = Done(), []
+    for name, path in videos.items():
+        try:
+            done = localize(localizer, str(path), args.out / name, args)
+        except UserError as error:
+            failed.append(str(error))
+            continue
+        print(f"{name}: {_summary(done)}")
+        whole.add(done)
+        if done.stopped:
+            break
+    if failed and not whole.frames:
+        raise UserError(f"{args.input}: none of {len(videos)} videos can be used; the first: {failed[0]}")
+    whole.notes += [f"left out: {reason}" for reason in failed]
+    return whole
+
+
+def _summary(done: Done) -> str:
+    if not done.frames:
+        return "no frame"
+    named = ", ".join(f"{name} {count / done.frames:.0%}" for name, count in done.classes.most_common(3))
+    return f"{done.frames} frames: {named}"
+
+
+@command()
+def main(arguments: Sequence[str]) -> None:
+    args = parser().read(arguments)
     if args.max_frames < 0:
         raise UsageError(f"--max_frames {args.max_frames}: expected a number of frames, or 0 for all")
     with loading():
         from dlib.localizer import Localizer
-        from dlib.localizer.output import Writer
-        from dlib.localizer.source import open_source
-        from dlib.utils.logging import logger, progress, start_logging
+        from dlib.localizer.source import videos_of
+        from dlib.utils.logging import logger, start_logging
 
     start_logging(None, talks=True)
     localizer = Localizer(
@@ -81,58 +177,21 @@ def localize(args: argparse.Namespace) -> dict[str, Any]:
     )
     if localizer.is_classifier and args.model == "better":
         logger.info("the classifier localizes: it is better on validation; --model own uses the trained maps")
-    classes: Counter[str] = Counter()
-    frames, writer, start = 0, None, time.perf_counter()
-    with open_source(args.input, args.fps) as source:
-        head = {
-            "input": source.name,
-            "model": str(localizer.saved.weights),
-            "classes": localizer.classes,
-            "fps": float(source.rate),
-            "smooth": args.smooth,
-        }
-        total = min((n for n in (source.count, args.max_frames) if n), default=None)
-        try:
-            with progress(localizer.stream(source), "localizing", total=total) as results:
-                for frame, result in results:
-                    if writer is None:
-                        # Opened here, so that an unreadable input leaves nothing behind.
-                        writer = Writer(args.out, head, source, args.masks)
-                    writer.write(frame, result)
-                    classes[result.label] += 1
-                    frames += 1
-                    if frames == args.max_frames:
-                        break
-        except KeyboardInterrupt:
-            print("stopped by Ctrl-C; the frames so far are written", file=sys.stderr)
-        finally:
-            if writer is not None:
-                writer.close()
-        done = {"damaged": source.reader.damaged, "notes": source.reader.notes()}
-    return {"frames": frames, "seconds": time.perf_counter() - start, "classes": classes, **done}
-
-
-@command()
-def main(arguments: Sequence[str]) -> None:
-    args = parser().read(arguments)
-    done = localize(args)
-    if done["damaged"]:
-        print(f"warning: {done['damaged']} damaged frames were left out", file=sys.stderr)
-    for note in done["notes"]:
-        print(f"note: {note}", file=sys.stderr)
-    named = ", ".join(
-        f"{name} {count / done['frames']:.0%}" for name, count in done["classes"].most_common(3)
+    start = time.perf_counter()
+    videos = videos_of(Path(args.input))
+    done = (
+        localize_all(localizer, videos, args) if videos else localize(localizer, args.input, args.out, args)
     )
-    rate = done["frames"] / max(done["seconds"], 1e-9)
-    print(f"{done['frames']} frames in {done['seconds']:.1f}s ({rate:.1f} frames per second): {named}")
+    seconds = time.perf_counter() - start
+    if done.stopped:
+        print("stopped by Ctrl-C; the frames so far are written", file=sys.stderr)
+    if done.damaged:
+        print(f"warning: {done.damaged} damaged frames were left out", file=sys.stderr)
+    for note in done.notes:
+        print(f"note: {note}", file=sys.stderr)
+    rate = done.frames / max(seconds, 1e-9)
+    print(f"{_summary(done)}; {seconds:.1f} s, {rate:.1f} frames per second")
     print(f"written to {args.out}")
-
-
-def _truth(text: str) -> bool:
-    try:
-        return str2bool(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from error
 
 
 def _rate(text: str) -> Fraction:

@@ -1,4 +1,4 @@
-"""Copy the best weights of a finished experiment to where CoLo-CAM looks for its classifier.
+"""Copy the best weights of a finished experiment to where the other tasks look for them.
 
 python -m dlib.promote EXPERIMENT [PRETRAINED_FOLDER]
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 from dlib.commands import CommandParser, command
 from dlib.configure.constants import EARLIER_SPELLINGS
 from dlib.utils.errors import UserError
+from dlib.utils.files import read_json
+from dlib.utils.text import percent
 
 
 def promote(experiment: Path, target: Path) -> list[Path]:
@@ -49,6 +51,18 @@ def _copy(folder: Path, target: Path) -> Path:
     return final
 
 
+def _describe(experiment: Path, criterion: str) -> tuple[str, bool]:
+    """Epoch and scores of the best weights, as text, and whether they are untrained."""
+    try:
+        results = read_json(experiment / "results.json")
+        epoch = int(results["best"][criterion]["epoch"])
+        report = results["val"][criterion]
+        scores = percent(report["headline"]), percent(report["classification"])
+    except (OSError, UserError, ValueError, KeyError, TypeError):
+        return "its results.json does not say of which epoch", False
+    return f"epoch {epoch}, validation CorLoc {scores[0]} %, accuracy {scores[1]} %", epoch == 0
+
+
 def parser() -> CommandParser:
     p = CommandParser("promote", __doc__)
     p.add_argument("experiment", type=Path, help="folder of a finished experiment")
@@ -60,7 +74,16 @@ def parser() -> CommandParser:
 def main(arguments: Sequence[str]) -> None:
     args = parser().read(arguments)
     for copied in promote(args.experiment, args.target):
-        print(f"promoted {copied}")
+        criterion = copied.name.partition("-cp_")[2].partition("-boxv2_")[0]
+        text, untrained = _describe(args.experiment, criterion)
+        print(f"promoted {copied}: {text}", flush=True)
+        if untrained:
+            print(
+                f"warning: these weights by {criterion.removeprefix('best_')} are from before training (epoch 0). Maps "
+                "of an untrained network can localize by chance; seeds from the other weights: "
+                "--colocam_pretrained_seeder_ch_pt best_classification, or train again with --best_start_ep 1",
+                file=sys.stderr,
+            )
 
 
 if __name__ == "__main__":

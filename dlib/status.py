@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from pathlib import Path
 from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION
 from dlib.utils.errors import UserError
+from dlib.utils.filesystem import LOCK, is_locked
 from dlib.visualization.records import Experiment, duration, read_experiment
+from dlib.visualization.tables import text_table
 
 QUIET_S = 600  # a log without a new line for so many seconds belongs to a run that has stopped
 
@@ -21,16 +24,34 @@ def find_experiments(root: Path) -> list[Path]:
     if not root.is_dir():
         raise UserError(f"--exps_root {root}: no such folder; give the folder that runs write to.")
     files = [path for name in ("log.jsonl", "results.json") for path in root.rglob(name)]
+    # A run that still computes its CAMs has written only its flags.
+    files += [path for path in root.rglob(LOCK) if (path.parent / "config.yml").is_file()]
     found = {path.parent for path in files if path.is_file()}
     return sorted(found)
 
 
 def state_of(experiment: Experiment, now: float) -> str:
-    """passed, running (the log is fresh) or unfinished."""
+    """passed, running (a process holds the folder's lock) or stopped.
+
+    If locks say nothing (none on this file system, or a run on another machine), a fresh log means running.
+    """
     if experiment.finished:
         return "passed"
-    log = experiment.folder / "log.jsonl"
-    return "running" if log.is_file() and now - log.stat().st_mtime < QUIET_S else "unfinished"
+    lock = experiment.folder / LOCK
+    held = is_locked(lock)
+    if held is None or (not held and _is_of_another_machine(lock)):
+        log = experiment.folder / "log.jsonl"
+        held = log.is_file() and now - log.stat().st_mtime < QUIET_S
+    return "running" if held else "stopped"
+
+
+def _is_of_another_machine(lock: Path) -> bool:
+    """Whether the last run that held a lock was on another machine, whose locks may not be seen here."""
+    try:
+        holder = lock.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    return not holder.endswith(f" on {socket.gethostname()}")
 
 
 def status_rows(root: Path, now: float) -> list[list[str]]:
@@ -55,17 +76,11 @@ def _cells(experiment: Experiment, now: float) -> list[str]:
     return [
         state,
         f"{experiment.epoch}/{experiment.max_epochs or '?'}",
-        "–" if state == "passed" else duration(experiment.seconds_left),
+        duration(experiment.seconds_left) if state == "running" else "–",
         f"{best['value']:.1f} @ {best['epoch']}" if best else "–",
         str(experiment.setting("task", "–")),
         str(experiment.setting("method", "–")),
     ]
-
-
-def text_table(rows: list[list[str]]) -> str:
-    """Rows as aligned text; the last column is not padded."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def parser() -> CommandParser:

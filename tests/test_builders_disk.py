@@ -104,7 +104,7 @@ def archive(path: Path, sizes: dict[str, int], headers: dict[str, str] | None = 
 @pytest.mark.parametrize("time", ["1e300", "nan", "inf", "-inf", "-1e300", "1e18", "-5.5", "12.25"])
 def test_times_that_no_clock_shows(tmp_path: Path, time: str) -> None:
     path = archive(tmp_path / "cat.tar.gz", {"cat/a": 10}, {"mtime": time})
-    assert unpack(path, tmp_path / "cat")
+    unpack(path, tmp_path / "cat")
     assert (tmp_path / "cat" / "a").read_bytes() == bytes(10)
     if time == "12.25":
         assert (tmp_path / "cat" / "a").stat().st_mtime == 12.25

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import dlib.status
-from dlib.commands import loading, run_command
+from dlib.commands import command, loading
 from dlib.commands.__main__ import main as colocam
 from dlib.commands.registry import COMMANDS
 from dlib.configure.table import FLAGS
@@ -219,13 +219,13 @@ def into(reader: Callable[[int], None], code: str) -> tuple[int, str]:
 
 def test_a_reader_that_had_enough() -> None:
     """Work that is done keeps its exit code; work that was cut short does not end with 0."""
-    head = "import sys\nfrom dlib.commands import run_command\nfrom dlib.commands.__main__ import main\n"
+    head = "import sys\nfrom dlib.commands import command\nfrom dlib.commands.__main__ import main\n"
     assert into(lambda pipe: None, f"{head}sys.exit(main(['--help']))") == (0, "")
-    assert into(lambda pipe: None, f"{head}sys.exit(run_command(lambda words: print('x') or 3, []))") == (
+    assert into(lambda pipe: None, f"{head}sys.exit(command()(lambda words: print('x') or 3)([]))") == (
         3,
         "",
     )
-    endless = "def work(words):\n    while True:\n        print('x' * 99)\nsys.exit(run_command(work, []))"
+    endless = "def work(words):\n    while True:\n        print('x' * 99)\nsys.exit(command()(work)([]))"
     assert into(lambda pipe: os.read(pipe, 10), head + endless) == (141, "")
 
 
@@ -235,7 +235,7 @@ def test_a_broken_pipe_elsewhere_is_an_error(capsys: pytest.CaptureFixture[str])
         os.close(get)
         os.write(put, b"x")
 
-    assert run_command(work, []) == 1
+    assert command()(work)([]) == 1
     assert one_line(capsys) == "error: Broken pipe"
 
 
@@ -244,17 +244,17 @@ def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     def work(words: Sequence[str]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "a.png"))
 
-    assert run_command(work, []) == 1
+    assert command()(work)([]) == 1
     assert one_line(capsys) == f"error: {tmp_path}/a.png: No space left on device; free some space"
     with open("/dev/full", "w") as full:
-        command = [*COLOCAM, "--help"]
-        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        words = [*COLOCAM, "--help"]
+        done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (1, "error: No space left on device; free some space\n")
 
 
 def test_faults_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
-        run_command(lambda words: 1 // 0, [])
+        command()(lambda words: 1 // 0)([])
 
 
 def test_which_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,7 +277,7 @@ def test_which_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         ),
     ):
         monkeypatch.setenv("RANK", rank)
-        assert run_command(fail(error), []) == code
+        assert command()(fail(error))([]) == code
         assert capsys.readouterr().err == said
 
 

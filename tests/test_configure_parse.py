@@ -17,7 +17,12 @@ from helpers.published_lines import published_flags
 
 
 @pytest.mark.parametrize(
-    ("task", "flags", "digest"), [("STD_CL", 28, "0f11978f7561fdfc"), ("CoLo-CAM", 62, "ed48805f0f3e5f41")]
+    ("task", "flags", "digest"),
+    [
+        ("STD_CL", 28, "0f11978f7561fdfc"),
+        ("CoLo-CAM", 62, "ed48805f0f3e5f41"),
+        ("TCAM", 55, "317b6ecfc29c7818"),
+    ],
 )
 def test_published_lines_are_as_in_the_scripts_that_people_have(task: str, flags: int, digest: str) -> None:
     """Word for word, with card 0: the digests were taken from the lines as they were published."""

@@ -246,7 +246,7 @@ def test_flags_without_effect_say_so_when_set() -> None:
     assert config_warnings(parse_args([])) == []
     for flag in FLAGS.values():
         if flag.no_effect:
-            other = {bool: "False", int: "3", str: "after"}[flag.kind]
+            other = {bool: str(not flag.default), int: "3", float: "3.0", str: "after"}[flag.kind]
             lines = config_warnings(parse_args([f"--{flag.name}={other}"]))
             assert len(lines) == 1
             assert lines[0].startswith(f"--{flag.name} {other} has no effect: ")

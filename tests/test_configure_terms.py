@@ -140,14 +140,18 @@ def test_rows_with_irregular_names_and_without_epochs(monkeypatch: pytest.Monkey
 
 
 def test_the_order_of_epochs_is_checked_by_the_names_of_the_row() -> None:
-    for name in TERMS:
-        wrong = f"--task CoLo-CAM --{name} True --{name}_start_ep 3 --{name}_end_ep 2"
-        with pytest.raises(UsageError, match=f"--{name}_end_ep 2: .*--{name}_start_ep 3"):
+    for name, row in TERMS.items():
+        _, prefix = PREFIX.get(name, ("", name))
+        if name == "entropy_fc":
+            continue
+        wrong = f"--task {row.task} --{name} True --{prefix}_start_ep 3 --{prefix}_end_ep 2"
+        with pytest.raises(UsageError, match=f"--{prefix}_end_ep 2: .*--{prefix}_start_ep 3"):
             parse_args(wrong.split())
 
 
-def test_every_logged_term_has_a_title_of_its_own_in_the_report(tmp_path) -> None:
-    logged = [*TERMS, "class"]
+@pytest.mark.parametrize("names", [COLOCAM, TCAM, FCAM])
+def test_every_logged_term_has_a_title_of_its_own_in_the_report(names: dict[str, float], tmp_path) -> None:
+    logged = [*names, "class"]
     assert len({term_title(name) for name in logged}) == len(logged)
     assert term_title("class") == term_title("classification") == "Classification"
     assert term_title("unheard_of") == "unheard_of"

@@ -122,6 +122,8 @@ class Seeds(SimpleNamespace):
         super().__init__(device=torch.device("cpu"), own_model=None, passes=0, epochs=[])
         self.classifier = SimpleNamespace(device=self.device, low_resolution=self.low_resolution)
 
+    seed_maps = None
+
     def recipe(self, epoch: int) -> Any:
         return CoLoCam.recipe(self, epoch)  # type: ignore[arg-type]
 
@@ -246,7 +248,7 @@ def summary(epoch: int, collapsed: float | None, share: float = 0.0) -> dict[str
 def test_collapse_is_said_once(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.jsonl")
     for epoch, collapsed in enumerate((None, 0.5, 0.6, 1.0, 0.9)):
-        warn_of_collapse(log, summary(epoch, collapsed, 0.97))
+        warn_of_collapse(log, summary(epoch, collapsed, 0.97), CoLoCam.advice)
     (said,) = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
     assert (said["event"], said["epoch"], said["step"]) == ("warning", 2, 6)
     assert "60% of the frames are nearly all foreground (mean foreground share 97%)" in said["message"]

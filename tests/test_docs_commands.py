@@ -25,7 +25,7 @@ import yaml
 from PIL import Image
 
 from dlib.configure.config import parse_args
-from dlib.configure.constants import COLOCAM, STD_CL
+from dlib.configure.constants import COLOCAM, F_CL, STD_CL, TCAM
 from helpers.clips import write_clip
 from helpers.paths import ROOT
 from helpers.programs import start
@@ -33,6 +33,9 @@ from helpers.published_lines import README, blocks, commands
 
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "doc").glob("*.md"))]
 COMMANDS = [(page.name, words) for page in PAGES for words in commands(page)]
+
+
+OF_SCRIPT = {"cmds/std_cl.sh": STD_CL, "cmds/colocam.sh": COLOCAM, "cmds/tcam.sh": TCAM, "cmds/fcam.sh": F_CL}
 
 
 def of_script(script: Path, given: list[str], folder: Path, **environment: str) -> list[str]:
@@ -71,13 +74,17 @@ def test_command_lines_of_main_parse(page: str, words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("page", "words"),
-    [(page, words) for page, words in COMMANDS if re.search(r"(std_cl|colocam)\.sh", " ".join(words))],
+    [
+        (page, words)
+        for page, words in COMMANDS
+        if re.search(r"(std_cl|colocam|tcam|fcam)\.sh", " ".join(words))
+    ],
     ids=lambda v: str(v)[:40],
 )
 def test_scripts_give_flags_that_parse(page: str, words: list[str], tmp_path: Path) -> None:
     at = next(i for i, word in enumerate(words) if word.endswith(".sh"))
     cfg = parse_args(of_script(ROOT / words[at], words[at + 1 :], tmp_path))
-    assert cfg.task == (STD_CL if "std_cl" in words[at] else COLOCAM)
+    assert cfg.task == OF_SCRIPT[words[at]]
     assert {cfg.encoder_name, cfg.dataset} <= set(words)
 
 
@@ -121,7 +128,7 @@ SMALL = shlex.split(
     "--cam_curve_interval 0.1 --val_cam_curve_interval 0.1"
 )
 FEW_SEEDS = ["--sl_clc_min", "20", "--sl_clc_max", "20"]
-COPIED = ("main.py", "cmds/promote.sh")
+COPIED = ("main.py",)
 
 
 def what_people_have(folder: Path) -> None:

@@ -221,7 +221,7 @@ def test_coco_that_is_nested_too_deeply(tmp_path: Path) -> None:
 def test_boxes_are_scaled_with_the_frame() -> None:
     frame = Frame(3, "x", 0.0, np.zeros((10, 20, 3), np.uint8))
     found = {"3": [([0.1, 0.2, 0.5, 0.9], True), ([1.0, 2.0, 3.0, 4.0], False)]}
-    assert VideoBoxes.of(found, ["w", "x"]).of_frame(frame) == [[2, 2, 10, 9], [1, 2, 3, 4]]
+    assert VideoBoxes.of(found, ["w", "x"]).of_frame(frame) == [[2, 2, 9, 8], [1, 2, 3, 4]]
     assert VideoBoxes.of(found, ["3", "x"]).of_frame(frame) == []
 
 

@@ -219,23 +219,27 @@ def test_without_boxes_there_are_frames_to_classify(source: Path, tmp_path: Path
     assert len(load(tmp_path, "test").ids) >= 8
 
 
-def test_the_three_box_formats_agree(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("box", "wide", "high"), [((16, 12, 31, 35), 16, 24), ((0, 0, 63, 47), 64, 48), ((5, 7, 6, 8), 2, 2)]
+)
+def test_the_three_box_formats_agree(tmp_path: Path, box: tuple[int, ...], wide: int, high: int) -> None:
+    """A box of ``wide`` x ``high`` pixels: CSV names its first and last pixel, COCO and YOLO its size."""
+    x0, y0 = box[:2]
     frame = next(iter(VideoReader(encode_clip(tmp_path / "cat" / "v.mp4", numbered(1)))))
     csv = tmp_path / "b.csv"
-    csv.write_text("video,frame,x0,y0,x1,y1\ncat/v.mp4,0,16,12,32,36\n")
+    csv.write_text(f"video,frame,x0,y0,x1,y1\ncat/v.mp4,0,{','.join(map(str, box))}\n")
     coco = tmp_path / "b.json"
     image = {"id": 7, "file_name": "cat/v/frame_000000.jpg", "width": 64, "height": 48}
-    coco.write_text(
-        json.dumps({"images": [image], "annotations": [{"id": 1, "image_id": 7, "bbox": [16, 12, 16, 24]}]})
-    )
+    found = {"id": 1, "image_id": 7, "bbox": [x0, y0, wide, high]}
+    coco.write_text(json.dumps({"images": [image], "annotations": [found]}))
     yolo = tmp_path / "labels" / "cat" / "v" / "0000.txt"
     yolo.parent.mkdir(parents=True)
-    yolo.write_text("3 0.375 0.5 0.25 0.5\n")
+    yolo.write_text(f"3 {(x0 + wide / 2) / 64} {(y0 + high / 2) / 48} {wide / 64} {high / 48}\n")
     for path in (csv, coco, tmp_path / "labels"):
         annotations = read_annotations(path)
         annotations.know_videos(["cat/v.mp4"])
         boxes = VideoBoxes.of(annotations.of_video("cat/v.mp4"), [])
-        assert np.allclose(boxes.of_frame(frame), [[16, 12, 32, 36]])
+        assert np.allclose(boxes.of_frame(frame), [box])
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from PIL import Image
 
 from dlib import localize
 from dlib.configure.constants import COLOCAM, STD_CL
+from dlib.localizer import Localizer
 from dlib.localizer import source as sources
 from helpers.clips import encode_clip, joined, scene, write_clip, write_sound
 from helpers.paths import ROOT
@@ -196,6 +197,91 @@ def test_results_from_before_are_replaced(experiments: dict, tmp_path: Path) -> 
         assert run(experiments[STD_CL], clip, tmp_path / "out", "--masks", "True") == 0
     masks = tmp_path / "out" / "masks"
     assert run(experiments[STD_CL], masks, tmp_path / "out") == 0  # without --masks they are read only
+
+
+def test_masks_of_a_longer_video_do_not_stay(experiments: dict, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    long, short = write_clip(tmp_path / "long.mp4", 5), write_clip(tmp_path / "short.mp4", 2)
+    assert run(experiments[STD_CL], long, out, "--masks", "True") == 0
+    mine = out / "masks" / "mine.png"
+    Image.fromarray(scene(0, 32, 24)).save(mine)
+    assert run(experiments[STD_CL], short, out, "--masks", "True") == 0
+    assert {path.name for path in (out / "masks").iterdir()} == {"000000.png", "000001.png", "mine.png"}
+    assert f"note: {out / 'masks'}: 1 masks are not of this input" in capsys.readouterr().err
+    assert run(experiments[STD_CL], long, out) == 0
+    assert len(list((out / "masks").iterdir())) == 3  # masks are not wanted: nothing of them changes
+    assert "3 masks are not of this input" in capsys.readouterr().err
+
+
+def test_a_damaged_list_of_boxes_removes_nothing_elsewhere(experiments: dict, tmp_path: Path) -> None:
+    out, kept = tmp_path / "out", tmp_path / "kept.png"
+    kept.write_bytes(b"mine")
+    clip = write_clip(tmp_path / "clip.mp4", 1)
+    (out / "masks").mkdir(parents=True)
+    for text in ('{"frames": [{"frame": 0, "name": "../../kept"}]}', '{"frames": [', "[]", '{"frames": [3]}'):
+        (out / "boxes.json").write_text(text)
+        assert run(experiments[STD_CL], clip, out, "--masks", "True") == 0
+    assert kept.read_bytes() == b"mine"
+
+
+def test_a_folder_of_videos_gives_a_folder_for_each(experiments: dict, tmp_path: Path, capsys) -> None:
+    videos = tmp_path / "videos"
+    for name, frames in (("a.mp4", 3), ("cats/b.mp4", 2), ("cats/b.mkv", 4), (".hidden.mp4", 2)):
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        write_clip(videos / name, frames)
+    (videos / "notes.txt").write_text("")
+    (videos / "broken.mp4").write_bytes(b"none")
+    out = tmp_path / "out"
+    assert run(experiments[STD_CL], videos, out) == 0
+    said = capsys.readouterr()
+    lengths = {
+        path.parent.relative_to(out).as_posix(): len(json.loads(path.read_text())["frames"])
+        for path in out.rglob("boxes.json")
+    }
+    assert lengths == {"a": 3, "cats/b.mp4": 2, "cats/b.mkv": 4}
+    assert all((out / name / "overlay.mp4").exists() for name in lengths)
+    assert said.err.count("\n") == 1
+    assert f"note: left out: {videos / 'broken.mp4'}: not a readable video" in said.err
+    assert "a: 3 frames: " in said.out
+    assert said.out.splitlines()[-2].startswith("9 frames: ")
+    for name in ("a.mp4", "cats/b.mp4", "cats/b.mkv"):
+        (videos / name).write_bytes(b"none")
+    assert run(experiments[STD_CL], videos, tmp_path / "none") == 1
+    error = capsys.readouterr().err
+    assert "none of 4 videos can be used; the first: " in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_how_maps_are_drawn(experiments: dict, tmp_path: Path) -> None:
+    """A frame without its map is the frame itself off the box; an opaque grey map is the map itself."""
+    picture = tmp_path / "a.png"
+    Image.fromarray(scene(0, 96, 72)).save(picture)
+    drawn = {}
+    for name, flags in {
+        "boxes": ("--boxes_only", "True"),
+        "nothing": ("--opacity", "0"),
+        "gray": ("--opacity", "1", "--colormap", "gray"),
+        "usual": (),
+    }.items():
+        assert run(experiments[STD_CL], picture, tmp_path / name, *flags) == 0
+        with Image.open(tmp_path / name / "overlay.png") as image:
+            drawn[name] = np.asarray(image.convert("RGB")).astype(int)
+    (found,) = Localizer(experiments[STD_CL]).localize(picture)
+    assert found.box is not None
+    x0, y0, x1, y1 = found.box
+    free = np.ones((72, 96), bool)  # off the lines of the box and the caption
+    free[:16] = False
+    free[max(0, y0 - 4) : y1 + 5, max(0, x0 - 4) : x1 + 5] = False
+    free[y0 + 4 : y1 - 3, x0 + 4 : x1 - 3] = True
+    free[:16] = False
+    assert free.sum() > 500
+    assert (drawn["boxes"][free] == scene(0, 96, 72)[free]).all()
+    assert (drawn["boxes"] == drawn["nothing"]).all()
+    value = found.full_map()[free][:, None]
+    expected = (1 - value) * scene(0, 96, 72)[free] + value * 255 * value
+    assert np.abs(drawn["gray"][free] - expected).max() <= 4  # maps have 256 levels
+    assert np.abs(drawn["usual"] - drawn["boxes"]).max() > 30
 
 
 def test_a_terminal_sees_a_progress_bar(experiments: dict, tmp_path: Path) -> None:

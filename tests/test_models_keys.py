@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.models import mobilenet_v2, resnet18
 
-from dlib.models import STDClassifier, UnetCoLoCAM
+from dlib.models import STDClassifier, UnetCoLoCAM, UnetFCAM, UnetTCAM
 from dlib.poolings import HeadOptions
 
 TABLE = json.loads((Path(__file__).parent / "data" / "state_dict_keys.json").read_text())
@@ -59,6 +59,16 @@ def test_background_map_only_on_demand(pooling):
         model = build("STDClassifier", "resnet18", 3, head)
         (weight, _) = model.classification_head.state_dict().values()
         assert weight.shape[0] == maps * (2 if pooling == "WildCatCLHead" else 1)
+
+
+@pytest.mark.parametrize("kind", [UnetTCAM, UnetFCAM])
+def test_the_networks_of_the_sister_methods_have_the_same_keys(kind):
+    for name in COUNTS:
+        arch, encoder, pooling = name.split()
+        if arch == "UnetCoLoCAM":
+            with torch.device("meta"):
+                model = kind(encoder, 10, HeadOptions(pooling))
+            assert shapes(model) == TABLE[name]
 
 
 def test_small_encoders_keep_torchvisions_keys():

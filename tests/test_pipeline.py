@@ -72,8 +72,8 @@ def test_ctrl_c_asks_the_running_command_to_stop_and_waits_for_it(tmp_path: Path
 import sys
 from dlib.pipeline import stages
 sys.executable = {str(tmp_path / "slow.sh")!r}
-from dlib.commands import AGAIN, run_command
-sys.exit(run_command(lambda words: stages.run_stages([stages.Stage("slow", ("x",))]), [], AGAIN))
+from dlib.commands import AGAIN, command
+sys.exit(command(AGAIN)(lambda words: stages.run_stages([stages.Stage("slow", ("x",))]))([]))
 """
     script = tmp_path / "slow.sh"
     script.write_text(

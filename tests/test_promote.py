@@ -33,7 +33,7 @@ def test_copies_replace_older_ones(
     old.mkdir(parents=True)
     (old / "3_best_model.pth").write_bytes(b"old")
     assert main([str(experiment), str(tmp_path / "pretrained")]) == 0
-    assert capsys.readouterr().out == f"promoted {old}\n"
+    assert capsys.readouterr().out == f"promoted {old}: its results.json does not say of which epoch\n"
     assert {path.name: path.read_bytes() for path in old.iterdir()} == {
         "7_best_model.pth": b"new",
         "config_model.yaml": b"arch: x",

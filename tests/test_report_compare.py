@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dlib import compare
+from dlib.visualization.groups import short_names
+from dlib.visualization.records import read_experiment
 from dlib.visualization.report import write_report
+from dlib.visualization.tables import TableCell, latex_table
 from helpers.report_experiment import build_experiment
 
 
@@ -26,9 +31,9 @@ def test_table_and_report(
     assert compare.main([*map(str, experiments), "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     results = [json.loads((folder / "results.json").read_text()) for folder in experiments[:2]]
-    for line, result in zip(lines[1:3], results, strict=True):
+    for name, line, result in zip(("s0", "s1"), lines[1:3], results, strict=True):
         test = result["test"]["best_localization"]
-        assert f"seed {result['seed']}" in line
+        assert line.startswith(f"{name} ")
         for value in (
             test["headline"],
             test["at_val_taus"]["corloc"]["50"],
@@ -75,10 +80,81 @@ def test_output_that_cannot_be_written(experiments: list[Path], capsys: pytest.C
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_equal_experiments_are_numbered(experiments: list[Path]) -> None:
-    found = [compare.read_experiment(folder) for folder in (experiments[0], experiments[0], experiments[1])]
-    assert compare.short_names(found) == [
-        "CoLo-CAM · seed 0 (1)",
-        "CoLo-CAM · seed 0 (2)",
-        "CoLo-CAM · seed 1",
+def named(folder: Path, exp_id: str, seed: int, **more: object) -> Path:
+    """An experiment whose results and flags have these values."""
+    build_experiment(folder, epochs=2, seed=seed, pictures=False, classes=["cat", "dog"])
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "exp_id": exp_id, **more}))
+    return folder
+
+
+def test_names_are_those_of_the_experiments(tmp_path: Path) -> None:
+    folders = [
+        named(tmp_path / "a", "recipe", 0),
+        named(tmp_path / "b", "recipe", 1),
+        named(tmp_path / "c", "other", 0),
     ]
+    found = [read_experiment(folder) for folder in (*folders, folders[2])]
+    assert short_names(found) == [
+        "recipe · seed 0",
+        "recipe · seed 1",
+        "other · seed 0 (1)",
+        "other · seed 0 (2)",
+    ]
+    assert short_names(found[1:3]) == ["recipe", "other"]  # nothing more is needed
+    both = [read_experiment(named(tmp_path / t, "demo", 0, task=t)) for t in ("STD_CL", "CoLo-CAM")]
+    assert short_names(both) == ["demo · STD_CL", "demo · CoLo-CAM"]
+
+
+def test_seeds_have_a_row_of_mean_and_deviation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [named(tmp_path / f"r{seed}", "recipe", seed) for seed in range(3)]
+    folders.append(named(tmp_path / "other", "other", 0))
+    tables = [tmp_path / "t.tex", tmp_path / "t.md"]
+    flags = [word for table in tables for word in ("--table", str(table))]
+    assert compare.main([*map(str, folders), "--out", str(tmp_path / "c.html"), *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    headlines = [
+        json.loads((f / "results.json").read_text())["test"]["best_localization"]["headline"]
+        for f in folders[:3]
+    ]
+    expected = f"{np.mean(headlines):.1f} ± {np.std(headlines, ddof=1):.1f}"
+    assert lines[4].startswith(f"recipe, 3 seeds  {expected} ")
+    assert lines[5].startswith("other")
+    assert f"| recipe, 3 seeds | {expected} |" in tables[1].read_text()
+    latex = tables[0].read_text()
+    assert f"recipe, 3 seeds & {expected.replace('±', '$' + chr(92) + 'pm$')} &" in latex
+    rows = [line for line in latex.splitlines() if line.endswith(r" \\")]
+    assert {line.count(" & ") for line in rows} == {6}
+    assert len(rows) == 1 + 5
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert page.count("<td>" + expected) + page.count('<td class="top">' + expected) == 1
+
+
+def test_a_table_of_another_kind_is_one_line(experiments: list[Path], tmp_path: Path, capsys) -> None:
+    out = ["--out", str(tmp_path / "c.html"), "--table", str(tmp_path / "t.xls")]
+    assert compare.main([str(experiments[0]), *out]) == 2
+    assert "expected a name that ends in .md or .tex" in capsys.readouterr().err
+    assert not (tmp_path / "c.html").exists()
+
+
+def test_latex_has_no_bare_special_characters() -> None:
+    text = latex_table(["a_b", "50%"], [[TableCell("x & y"), TableCell("1 # {2} ^ \\")]])
+    assert r"a\_b & 50\% \\" in text
+    assert r"x \& y & 1 \# \{2\} \textasciicircum{} \textbackslash{} \\" in text
+
+
+def test_the_same_frames_stand_side_by_side(tmp_path: Path) -> None:
+    folders = [build_experiment(tmp_path / f"s{i}", epochs=1, seed=i, classes=["cat", "dog"]) for i in (0, 1)]
+    ids = [
+        {r["id"] for r in json.loads((f / "best_localization/test/vizu/50/gallery.json").read_text())}
+        for f in folders
+    ]
+    compare.compare(folders, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    shown = set(re.findall(r'<small class="muted">([^<]+)</small>', page))
+    assert shown == ids[0] & ids[1]
+    assert page.count("<img ") == 3 * len(shown)  # the frame, and the map of each experiment
+    assert page.count('class="predicted"') == 2 * len(shown)
+    alone = [folders[0], build_experiment(tmp_path / "none", epochs=1, seed=2, pictures=False)]
+    compare.compare(alone, tmp_path / "d.html")
+    assert "The same test frames" not in (tmp_path / "d.html").read_text(encoding="utf-8")

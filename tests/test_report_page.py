@@ -152,10 +152,10 @@ def test_pictures_outside_the_folder_are_not_taken(tmp_path: Path) -> None:
     gallery = next(folder.glob("*localization*/test/vizu/50/gallery.json"))
     records = json.loads(gallery.read_text())
     before = len(Page(write_report(folder).read_text()).of("img"))
-    (tmp_path / "secret.png").write_bytes((gallery.parent / records[0]["image"]).read_bytes())
-    records[0]["image"] = str(tmp_path / "secret.png")
-    records[1]["image"] = "missing.png"
-    (gallery.parent / records[2]["image"]).write_bytes(b"no picture")
+    (tmp_path / "secret.png").write_bytes((gallery.parent / records[0]["plain"]).read_bytes())
+    records[0]["plain"] = str(tmp_path / "secret.png")
+    records[1]["plain"] = "missing.png"
+    (gallery.parent / records[2]["plain"]).write_bytes(b"no picture")
     gallery.write_text(json.dumps(records))
     assert len(Page(write_report(folder).read_text()).of("img")) == before - 3
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from dlib import status
+from dlib.learning.folder import ExperimentFolder
 from dlib.utils.errors import UserError
 from dlib.visualization.records import duration, read_experiment, read_log, series
 from helpers.report_experiment import build_experiment
@@ -102,10 +105,48 @@ def test_status_lists_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         "method",
         "experiment",
     ]
-    assert [line.split()[0] for line in lines] == ["passed", "running", "unfinished"]
+    assert [line.split()[0] for line in lines] == ["passed", "running", "stopped"]
     assert [line.split()[-1] for line in lines] == ["debug/done", "now", "old"]
     assert "4/10" in lines[1]
     assert "9 min 30 s" in lines[1]
+
+
+def test_the_lock_says_whether_a_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of a run that writes no log for long, and of one that was killed a moment ago."""
+    held, killed, prepares = (tmp_path / name for name in ("held", "killed", "prepares"))
+    for folder in (held, killed):
+        build_experiment(folder, epochs=10, done=4)
+    os.utime(held / "log.jsonl", (time.time() - 10_000,) * 2)
+    prepares.mkdir()
+    (prepares / "config.yml").write_text("task: CoLo-CAM\nmax_epochs: 3\n")
+    locks = [ExperimentFolder(folder) for folder in (held, killed, prepares)]
+    for lock in locks:
+        lock.lock()
+    locks[1].unlock()
+    assert status.main(["--exps_root", str(tmp_path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("running", "held"),
+        ("stopped", "killed"),
+        ("running", "prepares"),
+    ]
+    for lock in (locks[0], locks[2]):
+        lock.unlock()
+    (killed / ".lock").write_text("process 1 on another-machine")
+    assert status.state_of(read_experiment(killed), time.time()) == "running"  # its log is fresh
+    assert status.state_of(read_experiment(killed), time.time() + 10_000) == "stopped"
+
+
+def test_looking_at_a_lock_keeps_no_run_from_starting(tmp_path: Path) -> None:
+    lock = tmp_path / "a" / ".lock"
+    folder = ExperimentFolder(tmp_path / "a")
+    folder.lock()
+    folder.unlock()
+    with lock.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.03, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        folder.lock()
+    folder.unlock()
 
 
 def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

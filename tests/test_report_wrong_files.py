@@ -157,10 +157,33 @@ def test_a_run_without_a_known_box_shows_dashes(small: Path) -> None:
     results["best"]["best_localization"] = {"epoch": 0, "step": 0, "value": -1.0}
     path.write_text(json.dumps(results))
     assert status.status_rows(small.parent, 0.0)[1][3] == "–"
-    assert compare.summary_values(read_experiment(small))[:2] == [None, None]
-    assert compare.summary_values(read_experiment(small))[3] is None
+    values = [value(read_experiment(small)) for value in compare.VALUES]
+    assert values[:2] == [None, None]
+    assert values[3] is None
     text = compare.compare([small], small / "c.html")
     assert text.splitlines()[1].count("–") == 3
     tiles = write_report(small).read_text()
     assert tiles.count("<b>– %</b>") == 2
     assert "-1.0 %" not in tiles
+
+
+@pytest.mark.parametrize(
+    "strip",
+    [
+        {},
+        [],
+        {"size": [9, 9], "gap": 4, "side": 112, "maps": []},
+        {"size": [9], "gap": 4, "side": 112, "maps": [{}]},
+        {"size": [0, 9], "gap": 4, "side": 0, "maps": [{"name": 1}]},
+        {"size": ["x", None], "gap": 4, "side": 1e400, "maps": 3},
+    ],
+)
+def test_a_gallery_without_usable_boxes_shows_its_pictures(tmp_path: Path, strip: object) -> None:
+    folder = build_experiment(tmp_path / "a", epochs=1, classes=["cat"])
+    path = folder / "best_localization" / "test" / "vizu" / "50" / "gallery.json"
+    records = [{**record, "strip": strip} for record in json.loads(path.read_text())]
+    path.write_text(json.dumps(records))
+    page = write_report(folder).read_text(encoding="utf-8")
+    other = folder / "best_classification" / "test" / "vizu" / "50" / "gallery.json"
+    assert page.count("<svg viewBox") == len(json.loads(other.read_text()))
+    assert page.count("heat map, true and predicted box") == len(records) + page.count("<svg viewBox")

@@ -14,7 +14,7 @@ import torch
 
 from helpers.paths import ROOT
 from helpers.programs import promote, start
-from helpers.workplace import DATASET, Workplace, colocam_flags
+from helpers.workplace import DATASET, ENCODER, Workplace, colocam_flags
 
 TAG = f"{DATASET}-resnet18-LayerCAM-WGAP-cp_{{}}-boxv2_False"
 
@@ -88,6 +88,18 @@ def test_missing_pretrained_names_folders_and_both_ways(workplace: Workplace) ->
     flags = workplace.flags("CoLo-CAM", **colocam_flags())
     tags = [TAG.format(criterion) for criterion in ("best_classification", "best_localization")]
     refused(flags, 1, *tags, "--task STD_CL", "cmds/promote.sh", "copy the folders")
+    assert not (workplace.folder / "exps").exists()  # a failed start leaves no folder
+
+
+def test_a_failed_start_leaves_what_was_there(workplace: Workplace) -> None:
+    flags = workplace.flags("CoLo-CAM", **colocam_flags())
+    refused(flags, 1, "cmds/promote.sh")
+    folder = workplace.folder / "exps" / DATASET / ENCODER / "CoLo-CAM" / "LayerCAM"
+    mine = folder / "mine.txt"
+    folder.mkdir(parents=True)
+    mine.write_text("kept")
+    refused(flags, 1, "cmds/promote.sh")
+    assert list(folder.iterdir()) == [mine]
 
 
 def test_empty_and_damaged_pretrained(promoted: Workplace) -> None:

@@ -18,7 +18,7 @@ from dlib.utils.errors import UsageError
 from helpers.logs import events
 from helpers.plain_processes import free_port, launch, variables
 from helpers.programs import popen, run_process, start, torchrun
-from helpers.workplace import Workplace, colocam_flags
+from helpers.workplace import TASK_FLAGS, Workplace
 
 
 def same(a: object, b: object, where: str = "") -> list[str]:
@@ -279,13 +279,17 @@ with distributed.process_group("gloo", cfg.local_world_size, "", device):
 """
 
 
-@pytest.mark.parametrize("task", ["STD_CL", "CoLo-CAM"])
+@pytest.mark.parametrize("task", TASK_FLAGS)
 def test_gradients_of_two_processes_equal_those_of_one(promoted: Workplace, task: str) -> None:
     """The same four frames (or shots) as one minibatch, and as two; batch norm evaluates."""
-    more = colocam_flags() if task == "CoLo-CAM" else {}
+    more = TASK_FLAGS[task]()
+    if task == "TCAM":
+        more["fill_small_tr_batch"] = (
+            False  # else frames are repeated, and other ones if there are two minibatches
+        )
     found = {}
     for processes in (1, 2):
-        size = 4 // processes
+        size = (12 if task == "TCAM" else 4) // processes  # TCAM: up to three frames of each of four shots
         flags = promoted.flags(
             task, **{**more, "batch_size": size, "exp_id": f"of{processes}", "local_world_size": processes}
         )

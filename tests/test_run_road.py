@@ -53,12 +53,17 @@ def check_experiment(experiment: Path, task: str, parts: set[str]) -> dict[str, 
         assert set(torch.load(weights, weights_only=True)) == parts
         assert yaml.safe_load((folder / "config_model.yaml").read_text())["encoder_name"] == ENCODER
         check_report(results["val"][criterion])
-        check_report(results["test"][criterion])
         scores = [
             entry["val"]["headline" if criterion == CRITERIA[0] else "classification"]
             for entry in results["epochs"]
         ]
         assert best["epoch"] == scores.index(max(scores))  # the first epoch wins on ties
+        if (task, criterion) == ("CoLo-CAM", CRITERIA[1]):  # no model is best by a frozen classifier
+            assert criterion not in results["test"]
+            assert not list(experiment.glob(f"*{criterion}*.*"))
+            assert not (experiment / criterion).exists()
+            continue
+        check_report(results["test"][criterion])
         taus = yaml.safe_load((experiment / f"thresholds-{criterion}.yaml").read_text())
         val = results["val"][criterion]["per_class"]
         assert taus == {name: row["best_tau"]["50"] for name, row in val.items()}
@@ -73,6 +78,9 @@ def check_experiment(experiment: Path, task: str, parts: set[str]) -> dict[str, 
     with Image.open(experiment / "curves_training.png") as image:
         assert image.width > 200
     check_events(experiment, results)
+    times = results["times"]
+    assert all(times[name] > 0 for name in ("prepare_s", "train_s", "validation_s", "test_s"))
+    assert times["total_s"] == pytest.approx(sum(v for name, v in times.items() if name != "total_s"))
     return results
 
 
@@ -96,7 +104,7 @@ def check_events(experiment: Path, results: dict[str, Any]) -> None:
     assert steps == list(range(1, steps[-1] + 1))
     assert [event["epoch"] for event in found if event["event"] == "epoch"] == [1, 2]
     assert [event["epoch"] for event in found if event["event"] == "validation"] == [0, 1, 2]
-    assert kinds.count("test") == 2
+    assert kinds.count("test") == len(results["test"])
     for event in (event for event in found if event["event"] == "epoch"):
         ours = [e["loss"] for e in found if e["event"] == "step" and e["epoch"] == event["epoch"]]
         assert math.isclose(event["train"]["loss"], sum(ours) / len(ours), rel_tol=1e-9)
@@ -169,6 +177,14 @@ def test_colocam_leaves_every_file(colocam: Workplace) -> None:
     assert 0 <= epoch["diagnostics"]["seed_purity"] <= 1
     assert set(epoch["diagnostics"]["grad_norms"]) == TERMS
     assert list((experiment / "seeds").glob("*.png"))
+    assert "best classification" not in (experiment / "log.txt").read_text()
+    gallery = json.loads((experiment / CRITERIA[0] / "test/vizu/50/gallery.json").read_text())
+    for record in gallery:
+        classifier, own = record["strip"]["maps"]
+        assert own["box"] == record["box"]
+        assert classifier["name"] == "classifier"
+        tau = results["classifier_test"]["per_class"][record["label"]]["best_tau"]["50"]
+        assert classifier["tau"] == pytest.approx(tau, abs=1e-6)
 
 
 def test_frozen_classifier_is_the_promoted_one(colocam: Workplace) -> None:
@@ -243,6 +259,29 @@ def test_both_published_command_lines(trained: Workplace, tmp_path: Path) -> Non
     assert code == 0, error
     (experiment,) = (tmp_path / "exps" / "DEBUG" / DATASET / ENCODER / "CoLo-CAM" / "LayerCAM").iterdir()
     assert (experiment / "passed.txt").is_file()
+
+
+def test_promotion_says_epoch_and_scores_and_warns_of_untrained_weights(
+    trained: Workplace, tmp_path: Path
+) -> None:
+    experiment = shutil.copytree(
+        trained.experiment(), tmp_path / "e", ignore=shutil.ignore_patterns("checkpoints")
+    )
+    results = json.loads((experiment / "results.json").read_text())
+    for criterion, epoch in zip(CRITERIA, (0, 2), strict=True):
+        results["best"][criterion]["epoch"] = epoch
+        results["val"][criterion] |= {"headline": 12.34, "classification": None}
+    (experiment / "results.json").write_text(json.dumps(results))
+    command = ["bash", str(ROOT / "cmds" / "promote.sh"), str(experiment), str(tmp_path / "pretrained")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = sorted(done.stdout.splitlines())
+    assert lines[1].endswith(f"{tag(CRITERIA[0])}: epoch 0, validation CorLoc 12.3 %, accuracy – %")
+    assert lines[0].endswith(f"{tag(CRITERIA[1])}: epoch 2, validation CorLoc 12.3 %, accuracy – %")
+    assert done.stderr.startswith("warning: these weights by localization are from before training (epoch 0)")
+    assert done.stderr.count("\n") == 1
+    (experiment / "results.json").write_text("{")
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.count("does not say of which epoch") == 2
 
 
 def test_promotion_refuses_an_unfinished_experiment(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from helpers.programs import environment, start
 from helpers.workplace import Workplace
 
 
-def test_killed_runs_end_with_the_same_bits() -> None:
+@pytest.mark.parametrize("tasks", [("STD_CL", "CoLo-CAM"), ("TCAM", "F_CL")])
+def test_killed_runs_end_with_the_same_bits(tasks: tuple[str, str]) -> None:
     """One kill of each task; ``--kills 20`` is the long form."""
     script = ROOT / "tests" / "stress" / "kill_and_resume.py"
     done = subprocess.run(
-        [sys.executable, str(script), "--kills", "1", "--seed", "3"],
+        [sys.executable, str(script), "--kills", "1", "--seed", "3", "--tasks", *tasks],
         capture_output=True,
         text=True,
         timeout=900,

@@ -55,7 +55,7 @@ def test_the_row_names_the_method_that_gives_the_seeds(tmp_path: Path, capsys) -
     [
         (
             results(None, report(1.0, 2.0)),
-            "no classifier's CAMs were measured in this run; name a CoLo-CAM run",
+            "no classifier's CAMs were measured in this run; name a run of CoLo-CAM, TCAM or F_CL",
         ),
         ({"classifier_test": None, "test": {}}, "not the results of a finished run"),
         ([], "not the results of a finished run"),

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from dlib.configure.config import Config, parse_args
 from dlib.configure.constants import METHODS
+from dlib.configure.table import FLAGS
 from dlib.study.plan import Study, folder_name, read_study
 from dlib.utils.errors import UsageError
 from helpers.paths import ROOT
+from helpers.published_lines import published_flags
 
 STUDIES = ROOT / "cmds" / "studies"
 
@@ -148,3 +151,28 @@ def test_studies_that_come_with_the_project() -> None:
     read_outs = {v.name for v in small.variants if v.evaluates_only}
     assert read_outs == {"LayerCAM", "LayerCAM_refined"}
     assert all(v.flags["task"] == "CoLo-CAM" for v in small.variants if v.name not in read_outs)
+
+
+@pytest.mark.parametrize(
+    ("file", "variant", "task"),
+    [("table1", "CoLo-CAM", "CoLo-CAM"), ("table1", "TCAM", "TCAM"), ("tcam_ablation", "n_1", "TCAM")],
+)
+def test_studies_have_the_settings_of_the_published_lines(file: str, variant: str, task: str) -> None:
+    (flags,) = (v.flags for v in read_study(STUDIES / f"{file}.yaml").variants if v.name == variant)
+    here, published = Config.from_values(flags), parse_args(published_flags(task))
+    run = {"vizu_n", "report", "exp_id", "debug_subfolder", "checkpoint_save", "keep_last_n_checkpoints"}
+    differing = {name for name in FLAGS if getattr(here, name) != getattr(published, name)} - run
+    # TCAM's line has CAM, its table LayerCAM.
+    assert differing == ({"method"} if task == "TCAM" else set())
+
+
+def test_the_ablation_of_tcam_changes_one_thing_at_a_time() -> None:
+    study = read_study(STUDIES / "tcam_ablation.yaml")
+    flags = {variant.name: Config.from_values(variant.flags).to_dict() for variant in study.variants}
+    base = flags["n_0"]
+    for n in range(1, 11):
+        changed = {name: value for name, value in flags[f"n_{n}"].items() if value != base[name]}
+        assert changed == {"sl_tc_knn": n, "sl_tc_knn_mode": "before"}
+    for name, off in (("seeds_crf", {"max_sizepos_tc"}), ("seeds_size", {"crf_tc"})):
+        assert {flag for flag, value in flags[name].items() if value != base[flag]} == off
+    assert {v.classifier for v in study.variants} == {"classifier"}

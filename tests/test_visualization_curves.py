@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,17 +19,16 @@ from helpers.report_experiment import build_experiment, report_dict
 
 def test_pictures_of_a_finished_and_of_a_running_experiment(tmp_path: Path) -> None:
     finished = [p.name for p in write_curves(build_experiment(tmp_path / "a", epochs=2, pictures=False))]
-    assert finished == [
-        "curves_training.png",
-        "curves_diagnosis.png",
-        "curves_tau_best_localization.png",
-        "curves_tau_best_classification.png",
-    ]
-    for name in finished:
-        with Image.open(tmp_path / "a" / name) as picture:
+    names = ["training", "diagnosis", "tau_best_localization", "tau_best_classification"]
+    assert finished == [f"curves_{name}.{kind}" for name in names for kind in ("png", "pdf", "svg")]
+    for name in names:
+        with Image.open(tmp_path / "a" / f"curves_{name}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 5
+        assert (tmp_path / "a" / f"curves_{name}.pdf").read_bytes().startswith(b"%PDF-")
+        drawn = ElementTree.parse(tmp_path / "a" / f"curves_{name}.svg")
+        assert len(list(drawn.iter("{http://www.w3.org/2000/svg}path"))) > 20
     running = [p.name for p in write_curves(build_experiment(tmp_path / "b", epochs=2, done=1))]
-    assert running == ["curves_training.png", "curves_diagnosis.png"]
+    assert running == [f"curves_{n}.{k}" for n in ("training", "diagnosis") for k in ("png", "pdf", "svg")]
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "log.jsonl").write_text('{"event":"start"}\n')
     assert write_curves(tmp_path / "c") == []
@@ -51,9 +51,9 @@ def test_plotted_points_are_the_logged_ones(tmp_path: Path) -> None:
 
 def test_a_term_of_weight_one_is_shown_once(tmp_path: Path) -> None:
     experiment = read_experiment(build_experiment(tmp_path / "a", epochs=2, done=2))
-    buttons = {chart.note: chart.buttons for chart in loss_charts(experiment)}
-    assert buttons["sl_clc"] == []  # its weight is 1
-    assert buttons["crf_clc"] == ["with λ", "without λ"]
+    buttons = {chart.title: chart.buttons for chart in loss_charts(experiment)}
+    assert buttons["Seeds"] == []  # its weight is 1
+    assert buttons["Dense CRF"] == ["with λ", "without λ"]
 
 
 def test_static_lines_equal_the_chart(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from dlib.visualization.gallery import (
     FAILURES,
     GallerySample,
+    Reference,
     choose_samples,
     failure_group,
     gallery_samples,
@@ -115,6 +116,16 @@ def test_a_frame_without_a_known_box_is_left_out() -> None:
     assert [sample.id for sample in found] == ["b"]
 
 
+def test_experiments_on_the_same_frames_share_the_random_ones() -> None:
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(2):
+        samples = [sample(i, rng.random(), "cat" if i % 3 else "dog") for i in range(60)]
+        drawn.append({i for i, groups in choose_samples(samples).items() if "random" in groups})
+    assert len(drawn[0]) == 4
+    assert drawn[0] == drawn[1]
+
+
 @pytest.mark.parametrize("with_classifier", [False, True])
 def test_written_gallery(tmp_path: Path, with_classifier: bool) -> None:
     rng = np.random.default_rng(0)
@@ -128,13 +139,21 @@ def test_written_gallery(tmp_path: Path, with_classifier: bool) -> None:
     )
     cams = {i: cam for i, (_, cam, _) in enumerate(scenes)}
     folder = tmp_path / "deep" / "50"
-    records = write_gallery(folder, samples, lambda i: scenes[i][0], cams, cams if with_classifier else None)
+    wide = [np.asarray(Image.fromarray(frame).resize((160, 90))) for frame, _, _ in scenes]
+    reference = Reference("classifier", cams, {"cat": 0.5, "bird": None}) if with_classifier else None
+    records = write_gallery(folder, samples, wide.__getitem__, cams, reference)
     assert json.loads((folder / "gallery.json").read_text()) == records
     assert {r["label"] for r in records} == {"cat", "bird"}
     for record in records:
-        with Image.open(folder / record["image"]) as picture:
-            panels = 3 if with_classifier else 2
-            assert picture.width == panels * 224 + (panels - 1) * 4
+        panels = 3 if with_classifier else 2
+        for name in ("image", "plain"):
+            with Image.open(folder / record[name]) as picture:
+                # 16 to 9, as the frame, with 224 pixels on the shorter side.
+                assert picture.width == panels * 398 + (panels - 1) * 4
+                assert picture.height == 224 + (24 if name == "image" else 0)
         assert record["gt"] == [[int(v) for v in scenes[record["index"]][2]]]
+        if with_classifier:
+            known = record["label"] == "cat"  # no threshold of birds is known
+            assert [m["box"] is not None for m in record["strip"]["maps"]] == [known, True]
     assert json.loads((folder / "outcomes.json").read_text())["cat"]["hit"] == 3
     assert not list(folder.glob("*.tmp"))

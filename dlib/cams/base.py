@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from dlib.cams.layer import LayerModel
 from dlib.cams.maps import normalize_cams
 
 
@@ -16,15 +17,21 @@ class CamExtractor:
     """Class activation maps of a classifier, one batch at a time.
 
     The model has ``cam_features(images) -> A [B, K, h, w]`` (output of the CAM layer) and
-    ``logits_from_features(A) -> [B, C]``. The encoder always runs without a graph: a gradient method builds
-    a graph from A to the logits only. The model is in evaluation mode during a call and gets its modes back. No
-    hook is set and nothing is kept. The encoder's forward passes, also of noisy and masked images, use an autocast
-    that the caller opened; everything after them is float32.
+    ``logits_from_features(A) -> [B, C]``; a ``LayerModel`` makes it of any other classifier. The encoder always runs
+    without a graph: a gradient method builds a graph from A to the logits only. The model is in evaluation mode during
+    a call and gets its modes back. No hook is left and nothing is kept. The encoder's forward passes, also of noisy and
+    masked images, use an autocast that the caller opened; everything after them is float32 (a ``LayerModel`` has one
+    pass for all).
+
+    Attributes:
+        differentiates: whether the method needs gradients.
 
     Args:
         seed: of the noise, for methods with noise.
         chunk_size: masked images per forward pass, for methods that mask.
     """
+
+    differentiates: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module, *, seed: int = 0, chunk_size: int = 32) -> None:
         self.model: Any = model
@@ -51,7 +58,7 @@ class CamExtractor:
         """Normalized maps [B, h, w] and the class logits [B, C], float32, detached, of the same forward pass.
 
         Args:
-            features: A [B, K, h, w] of the images, if the caller has it already.
+            features: A [B, K, h, w] of the images, if the caller has it already; not of a ``LayerModel``.
         """
         cams, logits = self._cams_and_logits(images, class_idx, features)
         return normalize_cams(cams), logits
@@ -117,7 +124,7 @@ def weighted_sum(weights: Tensor, features: Tensor) -> Tensor:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the context; afterwards every module has its own mode again."""
+    """Evaluation mode inside the context; afterwards every module has its own mode again, and no pass is kept."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
@@ -126,3 +133,5 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+        if isinstance(model, LayerModel):
+            model.forget()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dlib.cams.base import CamExtractor, target_scores, weighted_sum
+from dlib.cams.layer import LayerModel
 from dlib.cams.noise import combine, content_keys, hash_normal
 
 
@@ -20,19 +21,26 @@ class CAM(CamExtractor):
 
     def __init__(self, model: nn.Module, **options: Any) -> None:
         super().__init__(model, **options)
-        linear = getattr(getattr(model, "classification_head", None), "fc", None)
+        if isinstance(model, LayerModel):
+            linear: Any = model.last_linear()
+        else:
+            linear = getattr(getattr(model, "classification_head", None), "fc", None)
         if not isinstance(linear, nn.Linear):
             raise ValueError("CAM needs a head with a linear layer classification_head.fc (pooling WGAP)")
         self._linear = linear
 
     def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         logits = self._classify(features, class_idx)
+        if isinstance(self.model, LayerModel):
+            self.model.check_head(self._linear, features, logits)
         weights = self._linear.weight.detach().float()[class_idx]  # [B, K]
         return weighted_sum(weights, features), logits
 
 
 class GradientCam(CamExtractor):
     """Base of the methods that need ∂S/∂A; subclasses make the map from it in ``_combine``."""
+
+    differentiates = True
 
     def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         gradients, logits = self._gradients(features, class_idx)
@@ -95,6 +103,7 @@ class SmoothGradCAMpp(GradCAMpp):
     def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         if self._is_linear(features, class_idx):
             return super()._maps(images, features, class_idx)
+        logits = self._classify(features, class_idx)
         means = [torch.zeros_like(features) for _ in range(3)]  # of g, g², g³
         keys = combine(content_keys(images), self.seed)  # [B]
         for sample in range(self._samples):
@@ -102,14 +111,15 @@ class SmoothGradCAMpp(GradCAMpp):
             gradients, _ = self._gradients(self._encode(images + self._std * noise), class_idx)
             for power, mean in enumerate(means, start=1):
                 mean += gradients**power / self._samples
-        logits = self._classify(features, class_idx)
         first, second, third = means
         total = features.sum(dim=(2, 3), keepdim=True)
         alpha = _divide_(second, 2 * second + third * total)
         return weighted_sum((alpha * first.relu()).sum(dim=(2, 3)), features).relu_(), logits
 
     def _is_linear(self, features: Tensor, class_idx: Tensor) -> bool:
-        """Whether ∂S/∂A does not depend on A, found from the graph of one image."""
+        """Whether ∂S/∂A does not depend on A, found from the graph of one image; unknown counts as False."""
+        if isinstance(self.model, LayerModel):
+            return False
         with torch.enable_grad():
             leaf = features[:1].detach().requires_grad_()
             score = target_scores(self.model.logits_from_features(leaf), class_idx[:1]).sum()

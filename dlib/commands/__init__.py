@@ -3,8 +3,8 @@
 The list is ``registry.COMMANDS``. It names modules and imports none; nothing here imports torch.
 """
 
-from dlib.commands.door import AGAIN, command, run_command
+from dlib.commands.door import AGAIN, command
 from dlib.commands.loading import loading
-from dlib.commands.parsing import CommandParser, called_as
+from dlib.commands.parsing import CommandParser, called_as, truth
 
-__all__ = ["AGAIN", "CommandParser", "called_as", "command", "loading", "run_command"]
+__all__ = ["AGAIN", "CommandParser", "called_as", "command", "loading", "truth"]

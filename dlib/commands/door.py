@@ -29,31 +29,25 @@ class Main(Protocol):
 
 
 def command(stopped: str = STOPPED) -> Callable[[Work], Main]:
-    """Decorator: makes a ``Main`` from a function of words to an exit code (None: 0); see ``run_command``."""
+    """Decorator: makes a ``Main`` from a function of words to an exit code (None: 0).
+
+    Errors of the user and of the system (a full disk, a network file system that is gone) become one line on stderr;
+    other exceptions are faults of the program and keep their traceback. Exit codes: 0 done, 1 UserError or OSError,
+    2 UsageError, 130 Ctrl-C, 141 the reader of the output (such as ``head``) closed it before the work was done.
+
+    Args:
+        stopped: the message after Ctrl-C.
+    """
 
     def decorate(work: Work) -> Main:
         @functools.wraps(work)
         def main(arguments: Sequence[str] | None = None) -> int:
-            return run_command(work, sys.argv[1:] if arguments is None else arguments, stopped)
+            make_screen_safe()
+            return _flushed(_ended(work, sys.argv[1:] if arguments is None else arguments, stopped))
 
         return main
 
     return decorate
-
-
-def run_command(work: Work, arguments: Sequence[str], stopped: str = STOPPED) -> int:
-    """Run ``work`` on the words of a command line.
-
-    Errors of the user and of the system (a full disk, a network file system that is gone) become one line on stderr;
-    other exceptions are faults of the program and keep their traceback.
-
-    Args:
-        stopped: the message after Ctrl-C.
-    Returns: the exit code. 0 done, 1 UserError or OSError, 2 UsageError, 130 Ctrl-C, 141 the reader of the output
-        (such as ``head``) closed it before the work was done.
-    """
-    make_screen_safe()
-    return _flushed(_ended(work, arguments, stopped))
 
 
 def _ended(work: Work, arguments: Sequence[str], stopped: str) -> int:

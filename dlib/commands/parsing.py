@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from dlib.commands.registry import COMMANDS
-from dlib.configure.flag import nearest, shorten
+from dlib.configure.flag import nearest, shorten, str2bool
+from dlib.configure.literals import Colormap
 from dlib.utils.errors import UsageError
 
 by_colocam = ContextVar("by_colocam", default=False)
@@ -62,3 +63,33 @@ class CommandParser(argparse.ArgumentParser):
         """Values of the words that are not flags: None if there are no such words, empty if any text is allowed."""
         found = [action for action in self._actions if not action.option_strings]
         return tuple(str(choice) for action in found for choice in action.choices or ()) if found else None
+
+    def add_map_flags(self) -> None:
+        """The flags of how a map is drawn over its frame."""
+        self.add_argument(
+            "--opacity",
+            type=_share,
+            default=0.6,
+            help="of a map where its value is 1, from 0 to 1 (%(default)s)",
+        )
+        self.add_argument(
+            "--colormap", choices=get_args(Colormap), default="heat", help="colours of a map (%(default)s)"
+        )
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 0 to 1")
+    return share
+
+
+def truth(text: str) -> bool:
+    """The type of flags that are True or False."""
+    try:
+        return str2bool(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False") from error

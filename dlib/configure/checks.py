@@ -128,6 +128,10 @@ def _warnings(cfg: Flags) -> Iterator[str]:
         yield f"--{foreign[0].name} True has no effect: this loss term belongs to --task {foreign[0].task}"
     if cfg.freeze_encoder and TASKS[cfg.task].builds_on_classifier:
         yield f"--freeze_encoder True has no effect with --task {cfg.task}; --freeze_cl freezes encoder and head"
+    if cfg.seed_maps and not TASKS[cfg.task].builds_on_classifier:
+        yield f"--seed_maps has no effect with --task {cfg.task}, which has no seeds"
+    if cfg.seed_maps and cfg.seed_cam_method:
+        yield "--seed_cam_method has no effect with --seed_maps: the maps are made already"
     if cfg.freeze_decoder_bn and cfg.task == STD_CL:
         yield "--freeze_decoder_bn True has no effect with --task STD_CL, which has no decoder"
     if cfg.fd_exp and not cfg.eval_only:

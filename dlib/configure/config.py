@@ -83,7 +83,7 @@ def parse_args(argv: Sequence[str], program: str = "[torchrun ...] main.py") -> 
         with suppress(BrokenPipeError):  # the reader, such as head, stopped reading before the end
             print(help_text(program))
         raise SystemExit(0)
-    typed = _command_line_values(argv)
+    typed = command_line_values(argv)
     from_file = read_yaml(typed["config"]) if typed.get("config") else {}
     return Config.from_values(_override(from_file, typed))
 
@@ -124,7 +124,8 @@ def compose_yaml(path: Path, title: str) -> yaml.Node | None:
         raise UsageError(f"{title}: not valid YAML ({reason})") from None
 
 
-def _command_line_values(argv: Sequence[str]) -> dict[str, Any]:
+def command_line_values(argv: Sequence[str]) -> dict[str, Any]:
+    """Typed values of ``--name value`` and ``--name=value`` words. Raises UsageError."""
     # Not argparse: it takes values such as -2e-09 or -name for flags, and says so without what was expected.
     values = {}
     tokens = iter(argv)

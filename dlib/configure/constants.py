@@ -68,6 +68,8 @@ ENCODERS: dict[str, str] = {
     "inceptionv3": "dlib.encoders.inception:InceptionV3Encoder",
     "resnet18": "dlib.encoders.resnet:ResNet18Encoder",
     "mobilenet_v2": "dlib.encoders.mobilenet:MobileNetV2Encoder",
+    "vit_b_16": "dlib.encoders.vit:ViTB16Encoder",
+    "swin_t": "dlib.encoders.swin:SwinTEncoder",
 }
 
 # --spatial_pooling: subclasses of dlib.poolings.Head.
@@ -116,6 +118,16 @@ CRITERIA = (BEST_LOCALIZATION, BEST_CLASSIFICATION)
 CLASSIFIER_FOLDER = "classifier"
 # Which model of an experiment localizes: the one better on validation, the trained one, its classifier.
 MODELS = ("better", "own", CLASSIFIER_FOLDER)
+
+
+def tested_criteria(task: str, freeze_cl: bool) -> tuple[str, ...]:
+    """The best models that a run of ``task`` tests and draws.
+
+    A frozen classifier (``--freeze_cl True``) classifies alike in every epoch, so that no model is best by it.
+    """
+    frozen = freeze_cl and task in TASKS and TASKS[task].builds_on_classifier
+    return (BEST_LOCALIZATION,) if frozen else CRITERIA
+
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)

@@ -31,6 +31,11 @@ class DecoderFlags:
     seed_cam_method: str = flag(
         "", "CAM method that makes the CAMs for the seeds; empty: the one of --method", choices=("", *METHODS)
     )
+    seed_maps: str | None = flag(
+        None,
+        "folder of another program's maps of all train frames, by frame id, that give the seeds instead of the "
+        "classifier's CAMs (doc/maps.md)",
+    )
     crf_backend: Backend = flag(
         "auto", "filters in C++ (cpp, CPU only) or in PyTorch (torch); auto: cpp on the CPU, torch elsewhere"
     )

@@ -33,3 +33,6 @@ SampleStyle = Literal["before", "after", "before-after", "random"]
 
 SampleDist = Literal["uniform", "gaussian", "interval"]
 """How the first frame (random: every frame) is drawn."""
+
+Colormap = Literal["heat", "jet", "turbo", "viridis", "gray"]
+"""The colours of a drawn map."""

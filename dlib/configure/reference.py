@@ -30,8 +30,8 @@ def help_text(program: str) -> str:
     """What ``--help`` prints: flags in groups, with type or choices, and default."""
     parser = argparse.ArgumentParser(
         usage=f"{program} --flag value ...",
-        description="CoLo-CAM: object localization in videos from class labels alone. "
-        "First --task STD_CL, then cmds/promote.sh, then --task CoLo-CAM. doc/flags.md has the same list.",
+        description="CoLo-CAM: object localization in videos from class labels alone. First --task STD_CL, "
+        "then cmds/promote.sh, then --task CoLo-CAM (or TCAM, F_CL). doc/flags.md has the same list.",
         add_help=False,
     )
     parser.add_argument_group("Help").add_argument("--help", action="store_true", help="this list")

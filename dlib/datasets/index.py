@@ -47,11 +47,6 @@ class ShotIndex:
     def __len__(self) -> int:
         return len(self.shots)
 
-    @property
-    def counts(self) -> np.ndarray:
-        """Number of frames of each shot, int64 [S]."""
-        return np.diff(self.starts)
-
     def count(self, shot: int) -> int:
         """Number of frames of one shot."""
         return int(self.starts[shot + 1] - self.starts[shot])

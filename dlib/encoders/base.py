@@ -1,4 +1,4 @@
-"""The base of all encoders: the convolutional part of an image classifier, which returns its feature maps."""
+"""The base of all encoders: an image classifier without its head, which returns its feature maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Encoder(nn.Module, ABC):
-    """Convolutional network that keeps a large last feature map (Choe et al. 2020, WSOL protocol).
+    """Network that gives feature maps; a convolutional one keeps a large last map (Choe et al. 2020, WSOL protocol).
 
     ``forward(x [B, 3, H, W])`` returns its feature maps from the finest to the coarsest; the last one is the
     CAM layer's output. The first has the input's resolution and is not a skip of the U-Net.
@@ -27,6 +27,10 @@ class Encoder(nn.Module, ABC):
     """Prefixes of the parameters that learn at the base rate when a classifier is trained; the others learn faster."""
     decoder_centre = False
     """Whether a U-Net decoder on this encoder starts with a centre block."""
+    decoder_blocks = 0
+    """Blocks of a U-Net decoder, each ×2; 0: one for each feature map but the first. The last ones have no skip."""
+    side_multiple = 1
+    """The sides of the input must be multiples of it."""
 
     @property
     @abstractmethod
@@ -35,7 +39,15 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Feature maps of images [B, 3, H, W], of any size."""
+        """Feature maps of images [B, 3, H, W]. Raises ValueError for sides that do not fit ``side_multiple``."""
+
+    def check_size(self, x: Tensor) -> None:
+        """Raises ValueError for images [B, 3, H, W] with sides that are no multiple of ``side_multiple``."""
+        height, width = x.shape[2:]
+        if height % self.side_multiple or width % self.side_multiple:
+            raise ValueError(
+                f"images of {height}×{width} pixels: {type(self).__name__} needs multiples of {self.side_multiple}"
+            )
 
     def own_keys(self) -> list[str]:
         """State-dict keys without the aliases."""

@@ -51,6 +51,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     }
     if not is_main():
         return
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
     spent = ", ".join(f"{duration(seconds)} {what}" for what, seconds in times.items())
     lines = [
         f"folder      {experiment_dir(cfg)}",
@@ -60,7 +61,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
         f"{trained:,} trained",
         f"steps       {steps} per epoch (batch {cfg.batch_size} x {world_size()}), {steps * cfg.max_epochs} in "
         f"{cfg.max_epochs} epochs",
-        f"memory      {_peak_gib(device):.1f} GiB at least ({device.type})",
+        f"memory      {peak / 2**30:.1f} GiB at least ({device.type})",
         f"time        about {duration(sum(times.values()))}: {spent} ({step:.2f}s a step)",
         f"not counted {_NOT_COUNTED}",
     ]
@@ -113,9 +114,3 @@ def seconds_of(device: torch.device, work: Callable[[], Any]) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
-
-
-def _peak_gib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return peak_memory() / 2**30

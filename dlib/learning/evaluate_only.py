@@ -48,7 +48,7 @@ def evaluate_only(cfg: Config) -> None:
         validation = _validation_of(folder, cfg.eval_checkpoint_type)
         check_classes(described.get("classes"), dataset.metadata.class_names, cfg.dataset)
         task = build_task(cfg, dataset.metadata.class_names, device, initialize=False)
-        load_best_model(task.model, weights)
+        load_best_model(task.model, weights, promoted=Path(cfg.pretrained_root))
         report = evaluate(task.maps, dataset, cfg, cfg.cam_curve_interval, StopRequest(device), cfg.split)
         if not distributed.is_main():
             return

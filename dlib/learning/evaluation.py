@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dlib.cams import MapFolder, upsample_cams
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import FixedLoader, eval_loader
-from dlib.datasets.metadata import scaled_boxes
+from dlib.datasets.metadata import SplitMetadata, scaled_boxes
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.metrics import BoxEvaluator, LocalizationReport
 from dlib.models import MapMaker
@@ -63,13 +64,7 @@ def evaluate(
     if loader is None:
         loader = build_eval_loader(cfg, dataset, maker.device)
     loader.while_waiting = stop.while_waiting
-    # Contours are searched in threads while the network computes: OpenCV releases the interpreter's lock.
-    evaluator = BoxEvaluator(
-        dataset.metadata.class_names,
-        interval,
-        multi_contour=cfg.box_v2_metric,
-        workers=min(4, os.cpu_count() or 1),
-    )
+    evaluator = _evaluator(dataset.metadata.class_names, cfg, interval)
     training = maker.model.training
     maker.model.eval()
     for batch in stop.watch(progress(loader, label, total=len(loader))):
@@ -85,6 +80,33 @@ def evaluate(
     evaluator.merge(distributed.gather_objects(state))
     evaluator.close()
     return evaluator.compute()
+
+
+def evaluate_maps(
+    maps: MapFolder, metadata: SplitMetadata, cfg: Config, interval: float, label: str
+) -> LocalizationReport:
+    """Localization of another program's maps on all frames of a split; nothing is classified.
+
+    The maps are resized to the crop's size, where boxes are compared as for a model's maps.
+
+    Raises UserError for a missing or wrong map.
+    """
+    maps.check_complete(metadata.ids)
+    evaluator = _evaluator(metadata.class_names, cfg, interval)
+    items = progress(list(enumerate(metadata.ids)), label, total=len(metadata.ids))
+    for index, frame_id in items:
+        stored = maps.read(frame_id, metadata.sizes[frame_id])  # [h, w]
+        boxes = [scaled_boxes(metadata, frame_id, cfg.crop_size)]
+        resized = upsample_cams(stored[None], (cfg.crop_size, cfg.crop_size))  # [1, H, W]
+        evaluator.update(resized, metadata.labels[index : index + 1], None, boxes, [index])
+    evaluator.close()
+    return evaluator.compute()
+
+
+def _evaluator(classes: list[str], cfg: Config, interval: float) -> BoxEvaluator:
+    # Contours are searched in threads while the network computes: OpenCV releases the interpreter's lock.
+    workers = min(4, os.cpu_count() or 1)
+    return BoxEvaluator(classes, interval, multi_contour=cfg.box_v2_metric, workers=workers)
 
 
 def cams_of(

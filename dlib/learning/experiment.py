@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 
 from dlib.configure.config import Config, experiment_dir
-from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
+from dlib.configure.constants import BEST_LOCALIZATION, tested_criteria
 from dlib.datasets.splits import Data, build_train_loader, load_data
 from dlib.learning.best import BestModels
 from dlib.learning.checkpoints import CheckpointFolder
@@ -75,11 +76,19 @@ def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
         return
     folder.lock()
     start_logging(folder.path, True, cfg.verbose, cfg.progress)
+    failed = False
     try:
         yield
+    except Interrupted:
+        raise
+    except Exception:
+        failed = True
+        raise
     finally:
         start_logging(None, True, cfg.verbose, cfg.progress)
         folder.unlock()
+        if failed:
+            folder.remove_unless_begun()
 
 
 class TrainingRun:
@@ -122,8 +131,12 @@ class TrainingRun:
 
     def _run(self) -> None:
         """Train, validating after every epoch (and before the first), then test the best weights."""
+        start = time.perf_counter()
         self.task.prepare(self.data, self.stop)
+        prepared = time.perf_counter() - start
         resumed = self._resume()
+        # A resumed run has just restored the seconds before it.
+        self.results.add_seconds("prepare_s", prepared)
         if distributed.is_main():
             self.folder.write(self.cfg, self.results.content["environment"])
         if not resumed:
@@ -180,7 +193,7 @@ class TrainingRun:
         summary = epoch_summary(self.trainer, self.task.diagnostics(self.trainer.position.epoch))
         self.events.write("epoch", **summary)
         say_epoch(self.cfg, summary)
-        warn_of_collapse(self.events, summary)
+        warn_of_collapse(self.events, summary, self.task.advice)
 
     def _validate(self) -> None:
         position = self.trainer.position
@@ -204,7 +217,8 @@ class TrainingRun:
         self._count_seconds("validation_s", start)
         plain = report.to_dict(curves=False)
         self.events.write("validation", epoch=position.epoch, step=position.step, report=plain, best=best)
-        say_validation(position.epoch, report, improved)
+        tested = tested_criteria(self.cfg.task, self.cfg.freeze_cl)
+        say_validation(position.epoch, report, [criterion for criterion in improved if criterion in tested])
         self._save()
         if distributed.is_main():
             self.results.write()
@@ -217,10 +231,9 @@ class TrainingRun:
         self.val_loader.close()
         if distributed.is_main():
             self.checkpoints.prove()  # the numbers of the validation were finite
-        references = self.task.references()
-        for name, maker in references.items():
-            self._measure_reference(name, maker)
-        for criterion in CRITERIA:
+        makers = self.task.references()
+        references = {name: self._measure_reference(name, maker) for name, maker in makers.items()}
+        for criterion in tested_criteria(self.cfg.task, self.cfg.freeze_cl):
             load_best_model(self.task.model, self.best.weights(criterion))
             report = evaluate(
                 self.task.maps, self.data.test, self.cfg, self.cfg.cam_curve_interval, self.stop, "test"
@@ -229,12 +242,12 @@ class TrainingRun:
                 entry = self.results.add_test(criterion, report)
                 self.events.write("test", criterion=criterion, report={**entry, "curves": None})
                 logger.info("\n" + as_text(criterion, entry))
-                draw_test(self.cfg, self.task, self.data.test, report, self.path / criterion)
+                draw_test(self.cfg, self.task, self.data.test, report, self.path / criterion, references)
         self._count_seconds("test_s", start)
         total = self.results.times["total_s"]
         self.events.write("end", seconds=total)
         if distributed.is_main():
-            for maker in references.values():
+            for maker in makers.values():
                 keep_better(self.path, self.cfg, self.data.classes, maker, self.results)
             self.results.write()
             draw_progress(self.cfg, self.path, curves=True)
@@ -243,12 +256,12 @@ class TrainingRun:
             logger.info(f"done in {duration(total)}: {self.path}")
         distributed.barrier()
 
-    def _measure_reference(self, name: str, maker: MapMaker) -> None:
-        """CorLoc of a reference's maps on validation and test, there also at the thresholds of validation."""
+    def _measure_reference(self, name: str, maker: MapMaker) -> dict[str, Any]:
+        """CorLoc of a reference's maps on validation and on test; returns that of test."""
         cfg, label = self.cfg, f"{name}'s CAMs on"
         val = evaluate(maker, self.data.val, cfg, cfg.val_cam_curve_interval, self.stop, f"{label} val")
         test = evaluate(maker, self.data.test, cfg, cfg.cam_curve_interval, self.stop, f"{label} test")
-        self.results.add_reference(name, val.to_dict(), test)
+        return self.results.add_reference(name, val.to_dict(), test)
 
     def _finished(self) -> bool:
         epoch = self.trainer.position.epoch

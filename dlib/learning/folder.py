@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import socket
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,7 +18,7 @@ from dlib.configure.config import Config, saved_flags
 from dlib.utils import environment
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
-from dlib.utils.filesystem import reason, try_lock
+from dlib.utils.filesystem import LOCK, reason, try_lock
 from dlib.utils.logging import logger
 
 _PASSED = "passed.txt"
@@ -30,6 +33,7 @@ class ExperimentFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
+        self._made: list[Path] = []  # folders that this run has made, the innermost first
 
     def lock(self) -> None:
         """Claim the folder, and remove half-written files of a run that was killed.
@@ -37,13 +41,14 @@ class ExperimentFolder:
         Raises UserError when another run holds it, or it cannot be written to.
         """
         try:
+            self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise UserError(
                 f"cannot write to {self.path}: {reason(error)}, or give another --exps_root"
             ) from error
-        if not try_lock(descriptor, self.path / ".lock"):
+        if not _lock_soon(descriptor, self.path / LOCK):
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise UserError(
@@ -59,6 +64,17 @@ class ExperimentFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def remove_unless_begun(self) -> None:
+        """Remove the folder if this run has made it and nothing was logged or saved there: a failed start."""
+        if self.path not in self._made or any(
+            (self.path / name).exists() for name in ("log.jsonl", "checkpoints")
+        ):
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):  # a folder above that another run uses too is not empty
+            for folder in self._made[1:]:
+                folder.rmdir()
 
     @property
     def passed(self) -> bool:
@@ -103,6 +119,15 @@ class ExperimentFolder:
         ]
         if changed:
             logger.warning("this experiment was started with other flags; now: " + ", ".join(changed))
+
+
+def _lock_soon(descriptor: int, place: Path) -> bool:
+    """Lock the file; tries again for a moment, because ``colocam status`` looks at the lock for an instant."""
+    for _ in range(5):
+        if try_lock(descriptor, place):
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def command_line() -> str:

@@ -88,8 +88,8 @@ def say_validation(epoch: int, report: LocalizationReport, improved: list[str]) 
     )
 
 
-def warn_of_collapse(events: EventLog, summary: dict[str, Any]) -> None:
-    """Warns once if the maps have become all foreground or all background, and says what to change."""
+def warn_of_collapse(events: EventLog, summary: dict[str, Any], advice: str) -> None:
+    """Warns once if the maps have become all foreground or all background, with the task's ``advice``."""
     diagnostics = summary["diagnostics"]
     collapsed = diagnostics.get("collapsed_share")
     if collapsed is None or collapsed <= COLLAPSED_FRAMES or events.has_warned(_COLLAPSE):
@@ -97,9 +97,7 @@ def warn_of_collapse(events: EventLog, summary: dict[str, Any]) -> None:
     side = "foreground" if diagnostics["fg_share_mean"] > 0.5 else "background"
     message = (
         f"{_COLLAPSE}: {collapsed:.0%} of the frames are nearly all {side} (mean foreground share "
-        f"{diagnostics['fg_share_mean']:.0%}); lower --rgb_jcrf_clc_lambda or start it later with "
-        "--rgb_jcrf_clc_start_ep, draw seeds from the region with --sl_clc_roi_mask region and a smaller "
-        "--sl_clc_max_p; doc/small_data.md has a recipe (cmds/colocam_small.sh)"
+        f"{diagnostics['fg_share_mean']:.0%}); {advice}"
     )
     logger.warning(message)
     events.write("warning", epoch=summary["epoch"], step=summary["step"], message=message)

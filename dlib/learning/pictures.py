@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dlib.configure.config import Config
+from dlib.datasets.images import read_image
 from dlib.datasets.metadata import scaled_boxes
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
-from dlib.learning.evaluation import cams_of, whole_frames
+from dlib.learning.evaluation import cams_of
 from dlib.metrics import LocalizationReport
 from dlib.tasks import Examples, Task
 from dlib.utils.logging import logger
 from dlib.visualization.curves import write_curves
-from dlib.visualization.gallery import choose_samples, gallery_samples, write_gallery, write_seed_examples
+from dlib.visualization.gallery import (
+    Reference,
+    choose_samples,
+    gallery_samples,
+    write_gallery,
+    write_seed_examples,
+)
 from dlib.visualization.overlays import overlay
 from dlib.visualization.records import GALLERY
 from dlib.visualization.report import write_report
@@ -39,8 +48,12 @@ def draw_test(
     test: VideoDataset,
     report: LocalizationReport,
     folder: Path,
+    reference_reports: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Overlays of chosen test frames under ``folder/test/vizu/50``, and the gallery that the report shows."""
+    """Overlays of chosen test frames under ``folder/test/vizu/50``, and the gallery that the report shows.
+
+    ``reference_reports``: the test reports of the task's ``references``, by name; they have the thresholds.
+    """
     if cfg.vizu_n == 0:
         return
     metadata = test.metadata
@@ -48,18 +61,23 @@ def draw_test(
     rows = [row for row in report.samples_table() if len(truth[row["index"]])]
     samples = gallery_samples(rows, metadata.ids, truth, metadata.class_names)
     # Four groups (best, median, worst, random) and the failures share the pictures of a class.
-    chosen = choose_samples(samples, per_group=max(1, cfg.vizu_n // 5), seed=cfg.seed)
+    chosen = choose_samples(samples, per_group=max(1, cfg.vizu_n // 5))
     indices = sorted(chosen)
     batch_size = cfg.eval_batch_size or cfg.batch_size
-    reference = next(iter(task.references().values()), None)
+    reference = None
+    for name, maker in list(task.references().items())[:1]:
+        per_class = reference_reports[name]["per_class"]
+        taus = {label: row["best_tau"]["50"] for label, row in per_class.items()}
+        reference = Reference(name, cams_of(maker, test, indices, batch_size), taus)
     write_gallery(
         folder / GALLERY,
         samples,
-        lambda index: whole_frames(test, [index]).frames[0].permute(1, 2, 0).numpy(),
+        lambda index: np.asarray(read_image(test.data_dir / metadata.ids[index])),
         cams_of(task.maps, test, indices, batch_size),
-        cams_of(reference, test, indices, batch_size) if reference else None,
+        reference,
         chosen=chosen,
         cam_name=cfg.task if task.trains_maps else cfg.method,
+        multi_contour=cfg.box_v2_metric,
     )
 
 

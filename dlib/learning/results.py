@@ -81,10 +81,11 @@ class Results:
         write_text(self._folder / f"thresholds-{criterion}.yaml", yaml.safe_dump(taus, allow_unicode=True))
         return entry
 
-    def add_reference(self, name: str, validation: Report, test: LocalizationReport) -> None:
-        """Validation and test of other maps, such as the CAMs of the classifier that gives the seeds."""
+    def add_reference(self, name: str, validation: Report, test: LocalizationReport) -> Report:
+        """Validation and test of other maps, such as the classifier's CAMs; returns the test's entry."""
         self.content[f"{name}_val"] = validation
-        self.content[f"{name}_test"] = with_validation_thresholds(test, validation)
+        entry = self.content[f"{name}_test"] = with_validation_thresholds(test, validation)
+        return entry
 
     def write(self) -> None:
         write_json(self._folder / "results.json", self.content)

@@ -6,7 +6,9 @@ import csv
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dlib.configure.literals import Colormap
 from dlib.localizer.predict import Localization
 from dlib.localizer.source import Frame, Source
 from dlib.metrics.boxes import quantize_maps
 from dlib.utils.errors import UserError
-from dlib.visualization.overlays import PREDICTED_COLOR, heat_map
+from dlib.visualization.overlays import OPACITY, PREDICTED_COLOR, heat_map
 
 # H.264 plays in every browser; VP9 in all but old ones.
 _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -28,21 +31,45 @@ _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libvpx-vp9", {"crf": "30"}),
 )
 _TICKS = 90_000  # per second: times of frames at any rate
-_HEAT = heat_map(np.linspace(0, 1, 256)[None])[0]  # [256, 3], the colour of each level
-_OPACITY = (0.35 + 0.35 * np.linspace(0, 1, 256)).astype(np.float32)  # [256]
 CSV_HEAD = ("frame", "name", "time", "class", "score", "tau", "x0", "y0", "x1", "y1")
 
 
-def draw(frame: Frame, result: Localization, caption: bool = True) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Look:
+    """How a localization is drawn: the opacity of the map where it is 1, its colours; or its box without the map."""
+
+    opacity: float = OPACITY
+    colormap: Colormap = "heat"
+    boxes_only: bool = False
+
+    @cached_property
+    def colors(self) -> NDArray[np.float32]:
+        """[256, 3], the colour of each level of a map."""
+        return heat_map(np.linspace(0, 1, 256)[None], self.colormap)[0].astype(np.float32)
+
+    @cached_property
+    def alpha(self) -> NDArray[np.float32]:
+        """[256], the opacity of each level."""
+        return (self.opacity * np.linspace(0, 1, 256)).astype(np.float32)
+
+
+def draw(
+    frame: Frame, result: Localization, look: Look | None = None, caption: bool = True
+) -> NDArray[np.uint8]:
     """The frame [H, W, 3] under its heat map, with box, class and score."""
-    level = quantize_maps(result.full_map())  # [H, W]
-    alpha = _OPACITY[level][..., None]  # [H, W, 1]
-    mixed = frame.image + alpha * (_HEAT[level].astype(np.float32) - frame.image)
-    picture = np.ascontiguousarray(np.rint(mixed).astype(np.uint8))
-    height, width = level.shape
+    look = look or Look()
+    height, width = frame.image.shape[:2]
+    if look.boxes_only:
+        picture = frame.image.copy()
+    else:
+        level = quantize_maps(result.full_map())  # [H, W]
+        mixed = frame.image + look.alpha[level][..., None] * (look.colors[level] - frame.image)
+        picture = np.ascontiguousarray(np.rint(mixed).astype(np.uint8))
     thick = max(2, min(height, width) // 180)
     if result.box is not None:
         x0, y0, x1, y1 = result.box
+        # A dark line around the white one: the box is seen on every ground.
+        cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), thick + 2)
         cv2.rectangle(picture, (x0, y0), (x1, y1), PREDICTED_COLOR, thick)
     if caption:
         scale = max(min(height, width) / 500, 0.35)
@@ -109,11 +136,17 @@ class VideoWriter:
 class Writer:
     """All files of one localization, written frame by frame: a picture for a picture, a video for all other input.
 
+    Masks of the localization that was in the folder before are removed if new ones are written. ``notes`` has a line
+    for masks that stay.
+
     Raises UserError if the folder cannot be written to, or a file there is what ``source`` reads.
     """
 
-    def __init__(self, folder: Path, head: dict[str, Any], source: Source, masks: bool) -> None:
-        self._folder, self._masks = folder, masks
+    def __init__(
+        self, folder: Path, head: dict[str, Any], source: Source, masks: bool, look: Look | None = None
+    ) -> None:
+        self._folder, self._masks, self._look = folder, masks, look
+        self.notes: list[str] = []
         self._picture = folder / "overlay.png" if source.kind == "image" else None
         video = folder / "overlay.mp4"
         files = [self._picture or video, folder / "boxes.json", folder / "boxes.csv"]
@@ -122,6 +155,9 @@ class Writer:
             folder.mkdir(parents=True, exist_ok=True)
             if masks:
                 (folder / "masks").mkdir(exist_ok=True)
+                _remove_masks(folder)
+            if left := len(list((folder / "masks").glob("*.png"))):
+                self.notes.append(f"{folder / 'masks'}: {left} masks are not of this input")
             with ExitStack() as opened:
                 self._json = opened.enter_context(files[1].open("w", encoding="utf-8"))
                 self._csv = opened.enter_context(files[2].open("w", encoding="utf-8", newline=""))
@@ -139,15 +175,14 @@ class Writer:
         with _writable(self._folder):
             self._json.write((",\n  " if self._count else "\n  ") + json.dumps(entry))
             self._rows.writerow([*list(entry.values())[:-1], *(box or ("", "", "", ""))])
-            picture = draw(frame, result)
+            picture = draw(frame, result, self._look)
             if self._picture is not None:
                 Image.fromarray(picture).save(self._picture)
             if self._video is not None:
                 self._video.write(picture, frame.time)
             if self._masks:
                 mask = Image.fromarray(result.mask().astype(np.uint8) * 255)
-                name = f"{result.index:06d}" if result.name.isdecimal() else result.name
-                mask.save(self._folder / "masks" / f"{name}.png")
+                mask.save(self._folder / "masks" / _mask_name(result.index, result.name))
         self._count += 1
 
     def close(self) -> None:
@@ -156,6 +191,22 @@ class Writer:
             self._json.write("\n ]\n}\n")
             if self._video is not None:
                 self._video.close()
+
+
+def _mask_name(index: int, name: str) -> str:
+    return f"{index:06d}.png" if name.isdecimal() else f"{name}.png"
+
+
+def _remove_masks(folder: Path) -> None:
+    """Remove the masks that the boxes.json in ``folder`` names, which an earlier localization has written."""
+    try:
+        entries = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))["frames"]
+        names = [_mask_name(int(entry["frame"]), str(entry["name"])) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # none, or cut off in the middle
+    for name in names:
+        if Path(name).name == name:  # nothing outside of the folder
+            (folder / "masks" / name).unlink(missing_ok=True)
 
 
 def _spare(folder: Path, files: list[Path], masks: bool, source: Source) -> None:

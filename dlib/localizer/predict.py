@@ -66,7 +66,7 @@ class Localization:
             "time": round(self.time, 6),
             "class": self.label,
             "score": round(self.score, 6),
-            "tau": self.tau,
+            "tau": round(self.tau, 6),
             "box": None if self.box is None else list(self.box),
         }
 
@@ -189,6 +189,16 @@ class Localizer:
         size = 1 if isinstance(frames, Source) and frames.kind == "camera" else self.batch_size
         return smooth_boxes(self._predictions(iter(frames), size), self.smooth)
 
+    def localize_class(self, image: Picture, label: str | None, tau: float | None = None) -> Localization:
+        """One image, where its class is known; ``tau``: another threshold than the class's own.
+
+        Raises UserError for a class that the model does not have.
+        """
+        if label is not None and label not in self.classes:
+            raise UserError(f"{self.saved.weights}: the model does not know the class {label}")
+        index = None if label is None else self.classes.index(label)
+        return self._predict([Frame(0, "0", 0.0, rgb_array(image))], index, tau)[0]
+
     def _read(self, source: Source, opened: ExitStack) -> Iterator[Localization]:
         with opened:
             for frame, result in self.stream(source):
@@ -198,20 +208,29 @@ class Localizer:
         while batch := list(islice(frames, size)):
             yield from zip(batch, self._predict(batch), strict=True)
 
-    def _predict(self, batch: list[Frame]) -> list[Localization]:
+    def _predict(
+        self, batch: list[Frame], label: int | None = None, tau: float | None = None
+    ) -> list[Localization]:
+        label = self._label if label is None else label
         size = self.saved.crop_size
         frames = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
-        maps, logits = self.saved.maps_and_logits(frames.to(self.device), self._label)
+        maps, logits = self.saved.maps_and_logits(frames.to(self.device), label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
         return [
-            self._localization(frame, cam, score)
+            self._localization(frame, cam, score, int(score.argmax()) if label is None else label, tau)
             for frame, cam, score in zip(batch, maps.cpu().numpy(), scores, strict=True)
         ]
 
-    def _localization(self, frame: Frame, cam: NDArray[np.float32], scores: torch.Tensor) -> Localization:
-        best = int(scores.argmax()) if self._label is None else self._label
+    def _localization(
+        self,
+        frame: Frame,
+        cam: NDArray[np.float32],
+        scores: torch.Tensor,
+        best: int,
+        tau: float | None,
+    ) -> Localization:
         height, width = frame.image.shape[:2]
-        tau = self._taus[best]
+        tau = self._taus[best] if tau is None else tau
         (box,) = boxes_from_map(cam, tau)[0]
         return Localization(
             index=frame.index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,14 +14,22 @@ from pathlib import Path
 import cv2
 
 from dlib.datasets.images import read_upright, rgb_array
-from dlib.datasets.videos import PICTURE_SUFFIXES, Frame, UnusableVideo, VideoReader
+from dlib.datasets.names import is_litter, natural_key
+from dlib.datasets.videos import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Frame,
+    UnusableVideo,
+    VideoReader,
+    is_picture,
+)
 from dlib.utils.errors import UserError
 
 FOLDER_RATE = Fraction(10)  # frames per second of a folder of frames
 _CAMERA_RATE = Fraction(25)  # of a camera that does not give its own rate
 _CAMERAS = 2**31  # numbers that OpenCV takes
 
-__all__ = ["Frame", "Source", "open_source"]
+__all__ = ["Frame", "Source", "open_source", "videos_of"]
 
 
 @dataclass
@@ -68,6 +77,29 @@ def open_source(source: str | Path | int, rate: Fraction | None = None) -> Itera
         yield Source(str(path), "image", Fraction(1), 1, (path,), lambda: iter([_picture(path)]))
     else:
         yield _video(path)
+
+
+def videos_of(folder: Path) -> dict[str, Path]:
+    """The videos of a folder at any depth, in the order of their names, by their path in it without suffix.
+
+    Empty for a folder of frames (one that holds a picture itself) and for all that is no folder. Videos whose paths
+    differ in the suffix alone keep it.
+    """
+    # os.path: a name that the file system cannot hold is no folder.
+    if not os.path.isdir(folder) or any(is_picture(path) for path in folder.iterdir()):
+        return {}
+    found = [
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and not any(map(is_litter, path.relative_to(folder).parts))
+    ]
+    stems = Counter(path.with_suffix("") for path in found)
+    names = {
+        (path if stems[path.with_suffix("")] > 1 else path.with_suffix("")).as_posix(): path for path in found
+    }
+    return {name: folder / names[name] for name in sorted(names, key=natural_key)}
 
 
 def _exists(path: Path) -> bool:

@@ -21,7 +21,7 @@ from dlib.metrics.boxes import (
     level_boxes,
     quantize_maps,
 )
-from dlib.metrics.report import LocalizationReport, SampleArrays
+from dlib.metrics.report import NOT_CLASSIFIED, LocalizationReport, SampleArrays
 
 _PENDING = 512  # maps that may wait for a worker: limits the memory if the network is faster than the workers
 
@@ -80,7 +80,7 @@ class BoxEvaluator:
         self,
         cams: Tensor | npt.NDArray[Any],
         labels: Tensor | npt.NDArray[Any],
-        logits: Tensor | npt.NDArray[Any],
+        logits: Tensor | npt.NDArray[Any] | None,
         boxes: Sequence[npt.ArrayLike],
         indices: Tensor | npt.NDArray[Any] | Sequence[int],
     ) -> None:
@@ -89,15 +89,16 @@ class BoxEvaluator:
         Args:
             cams: maps [B, H, W] in [0, 1] of the true class, any device; NaN counts as 0.
             labels: true classes int [B].
-            logits: class logits [B, C]; NaN counts as the lowest.
+            logits: class logits [B, C]; NaN counts as the lowest. None: nothing was classified.
             boxes: B arrays [n, 4] of true boxes in the map's pixels (x0, y0, x1, y1 inclusive); n = 0 where
                 the box is unknown: such a sample counts for classification alone.
             indices: the samples' numbers in the split, int [B].
         Raises ValueError when shapes or labels do not fit.
         """
         u = quantize_maps(cams)  # [B, H, W]
-        label, scores, number = _array(labels), _array(logits), _array(indices)
+        label, number = _array(labels), _array(indices)
         count = len(label)
+        scores = np.zeros((count, len(self.classes))) if logits is None else _array(logits)
         if u.ndim != 3 or not len(u) == len(scores) == len(boxes) == len(number) == count:
             raise ValueError(
                 f"cams {list(u.shape)}, labels [{count}], logits {list(scores.shape)}, {len(boxes)} box "
@@ -108,6 +109,8 @@ class BoxEvaluator:
         if count and not 0 <= label.min() <= label.max() < len(self.classes):
             raise ValueError(f"labels must lie in 0..{len(self.classes) - 1}")
         ranks, predicted = _ranks(scores.astype(np.float64), label)
+        if logits is None:
+            ranks, predicted = np.full_like(ranks, NOT_CLASSIFIED), np.full_like(predicted, NOT_CLASSIFIED)
         for b in range(count):
             index = int(number[b])
             if index in self._seen:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dlib.metrics.boxes import FloatArray, IntArray, threshold_grid, threshold_levels
 
+NOT_CLASSIFIED = -1  # class and rank of a sample without logits
 _HEADLINE_SIGMA = 50  # percent: CorLoc of the literature
 
 
@@ -20,8 +21,8 @@ class SampleArrays:
 
     index: IntArray  # [n] number in the split
     label: IntArray  # [n] true class
-    predicted: IntArray  # [n] class with the highest logit
-    rank: IntArray  # [n] rank of the true class among the logits, 0: best
+    predicted: IntArray  # [n] class with the highest logit, or NOT_CLASSIFIED
+    rank: IntArray  # [n] rank of the true class among the logits, 0: best, or NOT_CLASSIFIED
     peak: IntArray  # [n] highest value of the uint8 map
     boxed: npt.NDArray[np.bool_]  # [n] whether a true box is known
     iou: FloatArray  # [n, 256] best IoU of the mask u > level; 0 without a true box
@@ -38,7 +39,7 @@ class LocalizationReport:
     A sample whose true box is unknown counts for classification alone: it cannot be localized, which is not a miss.
     A class without samples (for localization: without boxes) has None in the tables and is left out of the means;
     without any such sample the means are None too. ``boxed``, the number of samples with a box, is beside ``samples``
-    if the two differ.
+    if the two differ. If a sample was not classified, top-1, top-5 and classification are None.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class LocalizationReport:
                 {
                     "index": int(s.index[row]),
                     "label": name,
-                    "predicted": self.classes[s.predicted[row]],
+                    "predicted": None if s.rank[row] == NOT_CLASSIFIED else self.classes[s.predicted[row]],
                     "best_iou": float(s.iou[row, level]) if s.boxed[row] else None,
                     "box": None if tau is None else s.box[row, level].tolist(),
                     "tau": tau,
@@ -159,6 +160,7 @@ class LocalizationReport:
     def _tables(self) -> dict[str, Any]:
         samples = self._samples
         right = samples.rank == 0  # [n]
+        classified = bool((samples.rank != NOT_CLASSIFIED).all())
         per_class: dict[str, dict[str, Any]] = {}
         curves: dict[str, Any] = {"taus": self._taus.tolist(), **{str(s): {} for s in self.sigmas}}
         for name, all_rows, rows in zip(self.classes, self._rows, self._boxed, strict=True):
@@ -176,7 +178,8 @@ class LocalizationReport:
                 curves[key][name] = (100 * hits.mean(axis=0)).tolist() if len(rows) else None
                 for metric, k in in_top.items():
                     counted = hits & (samples.rank[rows] < k)[:, None]
-                    entry[metric][key] = 100 * float(counted.mean(axis=0).max()) if len(rows) else None
+                    known = len(rows) and (classified or metric == "corloc")
+                    entry[metric][key] = 100 * float(counted.mean(axis=0).max()) if known else None
                 entry["best_tau"][key] = self._middle_best(hits.sum(axis=0)) if len(rows) else None
             per_class[name] = entry
         means = {m: self._means({n: e[m] for n, e in per_class.items()}) for m in ("corloc", "top1", "top5")}
@@ -185,9 +188,10 @@ class LocalizationReport:
             "interval": self.interval,
             "box_v2_metric": self.multi_iou,
             "headline": means["corloc"]["mean" if self.multi_iou else str(_HEADLINE_SIGMA)],
-            "classification": _percent(right),
+            "classification": _percent(right) if classified else None,
             "classification_per_class": {
-                name: _percent(right[rows]) for name, rows in zip(self.classes, self._rows, strict=True)
+                name: _percent(right[rows]) if classified else None
+                for name, rows in zip(self.classes, self._rows, strict=True)
             },
             **means,
             "per_class": per_class,

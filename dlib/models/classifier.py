@@ -51,11 +51,12 @@ class ModelSettings:
 class CamClassifier(nn.Module):
     """Encoder and classification head: what STDClassifier and UnetCoLoCAM share.
 
-    Shapes: images [B, 3, H, W], ImageNet-normalized, any size; A [B, K, h, w] the CAM layer's output (K
-    channels, sides about 1/8 of the input's); logits [B, C].
+    Shapes: images [B, 3, H, W], ImageNet-normalized, any size (multiples of the encoder's ``side_multiple``);
+    A [B, K, h, w] the CAM layer's output (K channels, sides about 1/8 of the input's; vit_b_16 1/16, swin_t 1/32);
+    logits [B, C].
 
     Args:
-        encoder_name: resnet50, resnet18, mobilenet_v2, vgg16 or inceptionv3.
+        encoder_name: a name of ``dlib.configure.constants.ENCODERS``.
         num_classes: C >= 1.
         pooling: the classification head: WGAP, GAP, MaxPool, LogSumExpPool or WildCatCLHead; or an object with all
             options of the head.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import torch
@@ -67,16 +68,18 @@ class UnetDecoder(nn.Module):
     Args:
         encoder_channels: of the encoder's feature maps, finest first; the finest is no skip.
         centre: two convolutions on the coarsest map before the first block.
+        blocks: number of blocks; 0: one for each skip and one more.
     """
 
-    def __init__(self, encoder_channels: tuple[int, ...], centre: bool) -> None:
+    def __init__(self, encoder_channels: tuple[int, ...], centre: bool, blocks: int = 0) -> None:
         super().__init__()
         *skips, width = encoder_channels[1:]
         self.center: nn.Module = nn.Identity()
         if centre:
             self.center = nn.Sequential(conv_block(width, width), conv_block(width, width))
         self.blocks = nn.ModuleList()
-        for skip, out_channels in zip([*reversed(skips), 0], DECODER_CHANNELS, strict=False):
+        without = max(blocks - len(skips), 1)  # blocks that have no skip
+        for skip, out_channels in zip([*reversed(skips), *[0] * without], DECODER_CHANNELS, strict=False):
             self.blocks.append(DecoderBlock(width, skip, out_channels))
             width = out_channels
         self.out_channels = width
@@ -84,7 +87,7 @@ class UnetDecoder(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         *skips, x = features[1:]
         x = self.center(x)
-        for block, skip in zip(self.blocks, [*reversed(skips), None], strict=True):
+        for block, skip in itertools.zip_longest(self.blocks, reversed(skips)):
             x = block(x, skip)
         return x
 
@@ -101,7 +104,8 @@ class UnetCoLoCAM(CamClassifier):
         super().__init__(encoder_name, num_classes, *args, **options)
         if self.scale_in != 1:
             raise ValueError(f"scale_in is {self.scale_in}: {type(self).__name__} sees images as they are")
-        self.decoder = UnetDecoder(self.encoder.out_channels, self.encoder.decoder_centre)
+        encoder = self.encoder
+        self.decoder = UnetDecoder(encoder.out_channels, encoder.decoder_centre, encoder.decoder_blocks)
         self.segmentation_head = nn.Sequential(nn.Conv2d(self.decoder.out_channels, 2, 3, padding=1))
         init_he_uniform(self.decoder)
         init_xavier_uniform(self.segmentation_head)

@@ -15,7 +15,9 @@ from dlib.utils.errors import UserError
 from dlib.utils.tensors import load_tensors, not_finite
 
 IMAGENET_DIR = Path("pretrained/imagenet")
+PROMOTED_DIR = Path("pretrained")
 PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
+_HEAD = "classification_head"
 WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every key
 
 
@@ -35,7 +37,8 @@ def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None 
     own = encoder.state_dict()
     state = {}
     for key, file_key in keys.items():
-        tensor = source.get(file_key) if isinstance(source, dict) else None
+        # A file that a newer torchvision has saved has the network's own names.
+        tensor = source.get(file_key, source.get(key)) if isinstance(source, dict) else None
         if tensor is None and key.endswith("num_batches_tracked"):
             continue  # old files do not have this counter
         if not isinstance(tensor, Tensor) or tensor.shape != own[key].shape:
@@ -110,7 +113,12 @@ def best_model_state(model: nn.Module) -> dict[str, dict[str, Tensor]]:
     return state
 
 
-def load_best_model(model: nn.Module, folder_or_file: Path, parts: tuple[str, ...] | None = None) -> None:
+def load_best_model(
+    model: nn.Module,
+    folder_or_file: Path,
+    parts: tuple[str, ...] | None = None,
+    promoted: Path = PROMOTED_DIR,
+) -> None:
     """Fills ``model`` from a best model, its own or one of the authors' program.
 
     Args:
@@ -118,11 +126,13 @@ def load_best_model(model: nn.Module, folder_or_file: Path, parts: tuple[str, ..
             ``encoder.pt``, ``classification_head.pt`` …; or one file of the first kind, or with the state dict of
             a full model. Prefixes of wrappers are removed if all keys of a state dict have them.
         parts: the parts to fill; None: all that the model has. Alias keys in the file are ignored.
+        promoted: where the classifier's folder of the same name is. The authors' F-CAM program writes no
+            ``classification_head.pt``; the head is then the one in that folder.
     Raises UserError, and leaves the model as it was, when a file is missing, damaged or does not fit.
     """
     path = Path(folder_or_file)
     wanted = _parts_of(model) if parts is None else parts
-    sources = _part_states(path, wanted)
+    sources = _part_states(path, wanted, promoted)
     checked = {}
     for part in wanted:
         file, state = sources[part]
@@ -163,8 +173,10 @@ def _parts_of(model: nn.Module) -> tuple[str, ...]:
     return tuple(part for part in PARTS if hasattr(model, part))
 
 
-def _part_states(path: Path, parts: tuple[str, ...]) -> dict[str, tuple[Path, Any]]:
-    """The state dict of every part, with the file that it is in."""
+def _part_states(
+    path: Path, parts: tuple[str, ...], promoted: Path = PROMOTED_DIR
+) -> dict[str, tuple[Path, Any]]:
+    """The state dict of every part, with the file that it is in; ``promoted`` as in ``load_best_model``."""
     file = path if path.is_file() else _newest_best_model(path)
     if file is not None:
         content = _by_part(unwrapped(read_weights(file)))
@@ -181,10 +193,25 @@ def _part_states(path: Path, parts: tuple[str, ...]) -> dict[str, tuple[Path, An
         raise UserError(
             f"{path}: no best model there (<step>_best_model.pth, or encoder.pt and classification_head.pt)"
         )
-    for file in files.values():
-        if not file.is_file():
+    found = {}
+    for part, file in files.items():
+        if file.is_file():
+            found[part] = (file, unwrapped(read_weights(file)))
+        elif part == _HEAD and (path / "decoder.pt").is_file():
+            found[part] = _head_of_classifier(file, promoted / path.name)
+        else:
             raise UserError(f"{file} is missing; copy it from the folder that the other files come from")
-    return {part: (file, unwrapped(read_weights(file))) for part, file in files.items()}
+    return found
+
+
+def _head_of_classifier(missing: Path, folder: Path) -> tuple[Path, Any]:
+    """The classification head in the classifier's ``folder``, with its file."""
+    if folder.is_dir() and folder.resolve() != missing.parent.resolve():
+        return _part_states(folder, (_HEAD,))[_HEAD]
+    raise UserError(
+        f"{missing} is missing: F-CAM's authors leave it with the classifier; copy that folder to {folder}, "
+        "or its classification_head.pt here"
+    )
 
 
 def _by_part(content: Any) -> Any:

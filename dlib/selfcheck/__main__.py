@@ -11,15 +11,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from dlib.commands import CommandParser, command
-from dlib.selfcheck import agreement, record, speed
-from dlib.utils.distributed import pick_device
+from dlib.commands import CommandParser, command, loading
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
-from dlib.utils.reproducibility import use_deterministic_algorithms
+
+if TYPE_CHECKING:
+    import torch
+
+    from dlib.selfcheck import record
 
 
 def parser() -> CommandParser:
@@ -44,6 +45,10 @@ def parser() -> CommandParser:
 @command()
 def main(arguments: Sequence[str]) -> None:
     options = parser().read(arguments)
+    with loading():
+        from dlib.selfcheck import record
+        from dlib.utils.distributed import pick_device
+
     if options.table is not None:
         print(record.table(record.read_records(options.table)))
         return
@@ -61,6 +66,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def run(device: torch.device, checks_only: bool = False, compiled: bool = False) -> record.Record:
     """Everything that ``device`` is asked; a line on the error stream says what is being done."""
+    from dlib.selfcheck import agreement, record, speed
+    from dlib.utils.reproducibility import use_deterministic_algorithms
+
     start = time.perf_counter()
     use_deterministic_algorithms(False)
     checks = []

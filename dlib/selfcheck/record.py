@@ -79,7 +79,7 @@ def table(records: Sequence[Record]) -> str:
         if classifier is None or method is None:
             continue
         failed = [check["name"] for check in record["checks"] if not check["passed"]]
-        crf = sum(value for name, value in record["crf_ms"].items())
+        crf = record["crf_ms"]["both CRFs"]
         verdict = "all equal" if not failed else f"differs: {', '.join(failed)}"
         lines.append(
             f"| {about['device']} | {about['torch']} | {record['size']}{best.replace(' --amp True', ', amp')} | "

@@ -1,4 +1,4 @@
-"""``python -m dlib.study.gain EXP``: what CoLo-CAM adds to the classifier that gives its seeds, as two rows."""
+"""``python -m dlib.study.gain EXP``: what a decoder adds to the classifier that gives its seeds, as two rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlib.utils.text import percent
 
 
 def gain_table(experiment: Path) -> str:
-    """Test CorLoc of both in the ``results.json`` of a finished CoLo-CAM run, as text.
+    """Test CorLoc of both in the ``results.json`` of a finished run of CoLo-CAM, TCAM or F-CAM, as text.
 
     Raises UserError if ``experiment`` is no such run.
     """
@@ -30,7 +30,10 @@ def gain_table(experiment: Path) -> str:
             f"{path}: not the results of a finished run; start its command again to finish it"
         ) from None
     if not found:
-        raise UserError(f"{path}: no classifier's CAMs were measured in this run; name a CoLo-CAM run")
+        raise UserError(
+            f"{path}: no classifier's CAMs were measured in this run; "
+            "name a run of CoLo-CAM, TCAM or F_CL without --seed_maps"
+        )
     cfg = Config.from_yaml(experiment / "config.yml")
     method = cfg.seed_cam_method or cfg.method
     rows = list(zip((f"{method} (the classifier that gives the seeds)", cfg.task), found, strict=True))
@@ -47,8 +50,11 @@ def _percents(report: dict[str, Any]) -> tuple[str, str]:
 
 
 def parser() -> CommandParser:
-    p = CommandParser("gain", "Test CorLoc of a CoLo-CAM run and of the classifier that gives its seeds.")
-    p.add_argument("experiment", type=Path, metavar="EXP", help="folder of a finished CoLo-CAM run")
+    p = CommandParser(
+        "gain",
+        "Test CorLoc of a run with a decoder (CoLo-CAM, TCAM, F_CL) and of the classifier that gives its seeds.",
+    )
+    p.add_argument("experiment", type=Path, metavar="EXP", help="folder of a finished run")
     return p
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from dlib.configure.config import Config, compose_yaml, convert
+from dlib.configure.config import Config, command_line_values, compose_yaml, convert
 from dlib.configure.constants import COLOCAM, STD_CL, TASKS, method_name, pooling_of_method
 from dlib.configure.flag import flags_of, shorten
 from dlib.configure.table import FLAGS, GROUPS_OF_MAP_TASKS
@@ -75,7 +75,9 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
     """
     sections = _read(path)
     base, own = (_flags(sections.get(key), path) for key in ("base", "classifier"))
-    forced, has_classifier = command_line_flags(more), "classifier" in sections
+    forced, has_classifier = command_line_values(more), "classifier" in sections
+    for name in forced:
+        _refuse_own(name)
     named = {name: _flags(node, path) for name, node in _mapping(sections.get("variants"), path).items()}
     if not named and "grid" not in sections:
         raise UsageError(f"{path}: needs 'variants', 'grid' or both")
@@ -100,17 +102,6 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
         _check(complete | ({"fd_exp": needed} if complete.get("eval_only") else {}), f"{path}: {title!r}")
         variants.append(Variant(title, complete, needed))
     return Study(_seeds(sections.get("seeds"), path), tuple(variants), classifiers)
-
-
-def command_line_flags(words: Sequence[str]) -> Flags:
-    """Typed flags of ``--name value`` and ``--name=value`` words. Raises UsageError."""
-    flags, left = Flags(), list(words)
-    while left:
-        name, equals, text = left.pop(0).removeprefix("--").partition("=")
-        if not equals and not left:
-            raise UsageError(f"--{name}: a value is missing")
-        flags[name] = _convert(name, text if equals else left.pop(0))
-    return flags
 
 
 def folder_name(title: str) -> str:
@@ -183,13 +174,13 @@ def _grid(node: yaml.Node | None, path: Path) -> list[Flags]:
 def _value(name: str, node: yaml.Node, path: Path) -> Any:
     if not isinstance(node, yaml.ScalarNode):
         raise UsageError(f"{_at(node, path)}--{shorten(name)}: expected one value")
-    return _convert(name, node.value, _at(node, path))
+    _refuse_own(name, _at(node, path))
+    return convert(name, node.value, _at(node, path))
 
 
-def _convert(name: str, text: str, source: str = "") -> Any:
+def _refuse_own(name: str, source: str = "") -> None:
     if name in _OWN:
         raise UsageError(f"{source}--{name}: the study sets it itself; leave it out")
-    return convert(name, text, source)
 
 
 def _seeds(node: yaml.Node | None, path: Path) -> tuple[int, ...]:

@@ -64,9 +64,11 @@ class Task(ABC):
 
     Attributes:
         trains_maps: whether training makes the maps themselves; classification then says nothing about them.
+        advice: what to change if its maps become all foreground or all background.
     """
 
     trains_maps: ClassVar[bool] = False
+    advice: ClassVar[str] = "lower --opt__lr"
 
     def __init__(
         self, cfg: Config, classes: list[str], device: torch.device, initialize: bool = True

@@ -14,6 +14,11 @@ from dlib.utils.errors import UsageError
 class CoLoCam(DecoderTask):
     """Frames of a shot are trained together (paper, section 3)."""
 
+    advice = (
+        "lower --rgb_jcrf_clc_lambda or start it later with --rgb_jcrf_clc_start_ep, draw seeds from the region with "
+        "--sl_clc_roi_mask region and a smaller --sl_clc_max_p; doc/small_data.md has a recipe (cmds/colocam_small.sh)"
+    )
+
     def __init__(
         self, cfg: Config, classes: list[str], device: torch.device, initialize: bool = True
     ) -> None:

@@ -9,6 +9,8 @@ from dlib.tasks.decoder.task import DecoderTask
 class Fcam(DecoderTask):
     """Seeds inside an eroded region, CRF, size and entropy terms."""
 
+    advice = "raise --max_sizepos_fc_lambda, draw surer background seeds with a smaller --sl_min_p"
+
     def recipe(self, epoch: int) -> SeedRecipe:
         cfg = self.cfg
         return SeedRecipe(

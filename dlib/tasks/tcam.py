@@ -7,6 +7,7 @@ from dlib.datasets.splits import Data
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.tasks.decoder.labels import OtsuRegion, SeedRecipe
 from dlib.tasks.decoder.task import DecoderTask
+from dlib.utils.logging import logger
 from dlib.utils.signals import StopRequest
 
 
@@ -15,6 +16,8 @@ class Tcam(DecoderTask):
 
     Frames of the validation split have no neighbours: the purity of seeds is measured with each frame's own CAM.
     """
+
+    advice = "raise --max_sizepos_tc_lambda, draw surer seeds with smaller --sl_tc_max_p and --sl_tc_min_p"
 
     def set_sampling(self, train: VideoDataset) -> None:
         around = self.cfg.knn_tc
@@ -30,6 +33,10 @@ class Tcam(DecoderTask):
             min_heat=cfg.sl_tc_min_t,
             switch_epoch=cfg.sl_tc_knn_epoch_switch_uniform,
         )
+        if cfg.sl_tc_knn:
+            logger.info(
+                "validation frames have no neighbours: the seeds' purity is measured with each frame's own CAM"
+            )
         super().prepare(data, stop)
 
     def recipe(self, epoch: int) -> SeedRecipe:

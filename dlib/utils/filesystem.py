@@ -24,6 +24,7 @@ except ImportError:  # Windows
 log = logging.getLogger(__name__)
 
 FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+LOCK = ".lock"  # a run's folder has this file; the run that writes there holds its lock
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN}
 _LOST = FULL | {errno.EIO}  # a flush that fails with one of these has lost data
 _said: set[str] = set()
@@ -66,6 +67,23 @@ def try_lock(descriptor: int, place: Path, shared: bool = False) -> bool:
         f"{place} cannot be locked ({reason}): nothing keeps two runs from writing there at the same time",
     )
     return True
+
+
+def is_locked(place: Path) -> bool | None:
+    """Whether a process holds the lock of a file; None if that cannot be known. Waits for nothing."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(place, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as error:
+        return True if error.errno in _HELD else None
+    finally:
+        os.close(descriptor)
 
 
 def flush(descriptor: int, place: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dlib.configure.terms import term_title
+from dlib.configure.terms import TERMS, term_title
 from dlib.visualization.gallery import FAILURES, HIT
 from dlib.visualization.records import Experiment, Record, keys_of, number, series
 
@@ -92,7 +92,8 @@ def validation_chart(experiment: Experiment) -> Chart | None:
     if best and traces:
         star = {"mode": "markers", "marker": {"size": 14, "symbol": "star", "color": PALETTE[0]}}
         traces.append(line([best["epoch"]], [best["value"]], "best CorLoc", PALETTE[0], **star))
-    return next(iter(_chart("validation", "Validation", "Epoch 0 is before training.", traces, "%")), None)
+    note = "Epoch 0 is before training."
+    return next(iter(_chart("validation", "Validation", note, traces, "% of the validation frames")), None)
 
 
 def loss_charts(experiment: Experiment) -> list[Chart]:
@@ -106,12 +107,12 @@ def loss_charts(experiment: Experiment) -> list[Chart]:
         title, note = "Total loss", ""
         if path[0] == "terms":
             title = term_title(path[1])
-            note = "" if title.lower() == path[1] else path[1]
+            note = TERMS[path[1]].help.rpartition(": ")[2] if path[1] in TERMS else ""
             raw = _loss_traces(experiment, ("raw", path[1]), per_epoch, i, group=1)
             if raw and traces and raw[-1]["y"] != traces[-1]["y"]:  # a weight of 1 changes nothing
                 traces, buttons = traces + raw, ["with λ", "without λ"]
         if traces:
-            charts.append(Chart(f"loss-{i}", title, note, traces, axes("epoch", ""), buttons))
+            charts.append(Chart(f"loss-{i}", title, note, traces, axes("epoch", "loss"), buttons))
     return charts
 
 
@@ -147,9 +148,9 @@ def speed_charts(experiment: Experiment) -> list[Chart]:
     )
     lines = _lines(rates, ("lr",), groups)
     note = "" if len(lines) == 1 else "Each line is a parameter group."
-    charts = _chart("lr", "Learning rate", note, lines, "", type="log")
-    lines = _lines(epochs, (), {"images_per_s": "images/s"}, first=2)
-    charts += _chart("speed", "Images per second", "", lines, "", rangemode="tozero")
+    charts = _chart("lr", "Learning rate", note, lines, "learning rate", type="log")
+    lines = _lines(epochs, (), {"images_per_s": "images per second"}, first=2)
+    charts += _chart("speed", "Images per second", "", lines, "images per second", rangemode="tozero")
     titles = {name: SHARE_TITLES.get(name, name) for name in keys_of(epochs, "shares")}
     stacked: Record = {"stackgroup": "one", "mode": "lines", "hovertemplate": "%{y:.1f} %"}
     lines = _lines(epochs, ("shares",), titles, scale=100, **stacked)
@@ -163,16 +164,17 @@ def diagnosis_charts(experiment: Experiment) -> list[Chart]:
     norms = {name: term_title(name) for name in keys_of(epochs, *path, "grad_norms")}
     note = "Gradient of each term at the map logits: the largest changes the maps most."
     lines = _lines(epochs, (*path, "grad_norms"), norms)
-    charts += _chart("grads", "Gradient norms", note, lines, "", type="log")
+    charts += _chart("grads", "Gradient norms", note, lines, "norm", type="log")
     shares = {"seed_agreement": "maps agree with seeds", "seed_purity": "seed purity (validation)"}
     note = "Purity: share of foreground seeds inside the true box."
     lines = _lines(epochs, path, shares, scale=100)
-    charts += _chart("seeds", "Seeds", note, lines, "%", range=[0, 100])
+    charts += _chart("seeds", "Seeds", note, lines, "% of the seeds", range=[0, 100])
     shown = {"fg_share_mean", "fg_share_std", "collapsed_share", *shares}
     others = [n for n in keys_of(epochs, *path) if n not in shown and series(epochs, "epoch", *path, n)[0]]
     for i, name in enumerate(others):
-        lines = _lines(epochs, path, {name: name}, first=i)
-        charts += _chart(f"diagnosis-{i}", name.replace("_", " "), "", lines, "")
+        title = name.replace("_", " ")
+        lines = _lines(epochs, path, {name: title}, first=i)
+        charts += _chart(f"diagnosis-{i}", title, "", lines, title)
     return charts
 
 
@@ -193,7 +195,7 @@ def _foreground_chart(epochs: Sequence[Record]) -> list[Chart]:
         *_lines(epochs, ("diagnostics",), {"collapsed_share": "collapsed frames"}, scale=100, first=3),
     ]
     note = "A frame below 2 % or above 90 % has collapsed."
-    return _chart("fg", "Foreground share of the maps", note, traces, "%", range=[0, 100])
+    return _chart("fg", "Foreground share of the maps", note, traces, "% of the frame", range=[0, 100])
 
 
 def tau_chart(chart_id: str, title: str, report: Record) -> Chart | None:

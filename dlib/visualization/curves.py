@@ -1,12 +1,10 @@
-"""The curves of the report as static PNG pictures, for papers and slides."""
+"""The curves of the report as static pictures, for papers (PDF, SVG) and slides (PNG)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlib.configure.constants import CRITERIA
-from dlib.utils.files import write_atomically
 from dlib.visualization.charts import (
     Chart,
     diagnosis_charts,
@@ -23,19 +21,22 @@ if TYPE_CHECKING:
 
 
 def write_curves(exp_dir: Path) -> list[Path]:
-    """Write ``curves_training.png``, ``curves_diagnosis.png``, ``curves_tau_<criterion>.png``: what has data.
+    """Write ``curves_training``, ``curves_diagnosis``, ``curves_tau_<criterion>`` (.png, .pdf, .svg): what has data.
 
     Returns: the files written. Raises UserError if ``exp_dir`` is no experiment.
     """
+    from dlib.visualization.figure import KINDS, save_figure
+
     experiment = read_experiment(exp_dir)
     sheets = {"training": training_charts(experiment), "diagnosis": diagnosis_charts(experiment)}
-    for criterion in CRITERIA:
+    for criterion in experiment.criteria:
         chart = tau_chart("tau", "CorLoc against threshold", experiment.report(criterion) or {})
         sheets[f"tau_{criterion}"] = _by_button(chart) if chart else []
     written = []
     for name, charts in sheets.items():
         if charts:
-            written.append(_save(sheet(charts), exp_dir / f"curves_{name}.png"))
+            drawn = sheet(charts)
+            written += [save_figure(drawn, exp_dir / f"curves_{name}.{kind}", dpi=100) for kind in KINDS]
     return written
 
 
@@ -95,6 +96,10 @@ def _draw(ax: Axes, chart: Chart) -> None:
     ax.set_title(chart.title, fontsize=11, fontweight="bold", loc="left")
     ax.set_xlabel(chart.layout["xaxis"]["title"]["text"])
     ax.set_ylabel(y_axis["title"]["text"])
+    if chart.layout["xaxis"]["title"]["text"] == "epoch":
+        from matplotlib.ticker import MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if y_axis.get("type") == "log":
         ax.set_yscale("log")
     if "range" in y_axis:
@@ -114,8 +119,3 @@ def _by_button(chart: Chart) -> list[Chart]:
         traces = [{**t, "group": 0} for t in chart.data if t.get("group") == group]
         parts.append(Chart(chart.id, f"{chart.title}, {label}", "", traces, chart.layout))
     return parts
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    write_atomically(path, lambda stream: figure.savefig(stream, format="png", dpi=100))
-    return path

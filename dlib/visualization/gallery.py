@@ -12,7 +12,7 @@ I their intersection); only where IoU < σ = 0.5:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dlib.utils.files import write_json
 from dlib.visualization.overlays import overlay, seeds_picture, side_by_side
+from dlib.visualization.panels import MapPanel, Strip
 
 HIT = "hit"
 TOO_LARGE, TOO_SMALL, PART_ONLY, WRONG_PLACE = "too large", "too small", "part only", "wrong place"
@@ -30,7 +31,7 @@ BEST, MEDIAN, WORST, RANDOM = "best", "median", "worst", "random"
 
 @dataclass
 class GallerySample:
-    """One test frame: its boxes in crop pixels (x0,y0,x1,y1 inclusive), names of classes, IoU in 0..1."""
+    """One test frame: boxes in pixels of the map (x0,y0,x1,y1 inclusive), names of classes, IoU in 0..1."""
 
     index: int
     id: str
@@ -46,6 +47,15 @@ class GallerySample:
         return HIT if self.iou >= 0.5 else failure_group(self.box, self.gt)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Maps of another model beside the own ones: [S, S] by sample index, and their τ by the class's name."""
+
+    name: str
+    cams: Mapping[int, NDArray[np.float32]]
+    taus: Mapping[str, float | None]
+
+
 def gallery_samples(
     table: Sequence[Mapping[str, Any]],
     ids: Sequence[str],
@@ -56,7 +66,7 @@ def gallery_samples(
 
     Args:
         table: rows {"index", "label", "predicted", "best_iou" in 0..1, "box", "tau"}.
-        ids, truth: frame id and true boxes [n, 4] in crop pixels by sample index.
+        ids, truth: frame id and true boxes [n, 4] in pixels of the map by sample index.
         class_names: class indices to names; rows that name their classes already are left as they are.
     Rows without an IoU (no box is known) are left out.
     """
@@ -73,7 +83,7 @@ def gallery_samples(
             iou=float(row["best_iou"]),
             box=[int(v) for v in row["box"]],
             gt=np.asarray(truth[int(row["index"])]).reshape(-1, 4).astype(int).tolist(),
-            tau=float(row["tau"]),
+            tau=round(float(row["tau"]), 6),
         )
         for row in table
         if row["best_iou"] is not None
@@ -118,19 +128,21 @@ def choose_samples(
 ) -> dict[int, list[str]]:
     """Sample index → the groups it is drawn for, class by class.
 
-    Per class: ``per_group`` frames of highest, middle and lowest IoU, as many at random (by ``seed`` and the
-    class's rank), and the ``per_failure`` frames of highest IoU of each failure group. Ties: by index.
+    Per class: ``per_group`` frames of highest, middle and lowest IoU, as many at random, and the ``per_failure``
+    frames of highest IoU of each failure group. Ties: by index. The random frames depend on the frames of the class,
+    its rank and ``seed`` alone: experiments on the same frames have them in common.
     """
     chosen: dict[int, list[str]] = {}
     for rank, label in enumerate(sorted({sample.label for sample in samples})):
         mine = sorted((s for s in samples if s.label == label), key=lambda s: (-s.iou, s.index))
         middle = max(0, (len(mine) - per_group) // 2)
-        order = np.random.default_rng([seed, rank]).permutation(len(mine))[:per_group]
+        by_index = sorted(mine, key=lambda s: s.index)
+        drawn = np.random.default_rng([seed, rank]).permutation(len(mine))[:per_group]
         groups = {
             BEST: mine[:per_group],
             MEDIAN: mine[middle : middle + per_group],
             WORST: mine[::-1][:per_group],
-            RANDOM: [mine[i] for i in sorted(order)],
+            RANDOM: [by_index[i] for i in sorted(drawn)],
         }
         for failure in FAILURES:
             groups[failure] = [s for s in mine if s.outcome == failure][:per_failure]
@@ -145,33 +157,38 @@ def write_gallery(
     samples: Sequence[GallerySample],
     load_frame: Callable[[int], NDArray[np.uint8]],
     cams: Mapping[int, NDArray[np.float32]],
-    classifier_cams: Mapping[int, NDArray[np.float32]] | None = None,
+    reference: Reference | None = None,
     *,
     chosen: Mapping[int, Sequence[str]] | None = None,
     cam_name: str = "CAM",
+    multi_contour: bool = False,
 ) -> list[dict[str, Any]]:
     """Draw the chosen samples and write ``gallery.json`` and ``outcomes.json`` beside them.
 
     Args:
         folder: ``<experiment>/<criterion>/test/vizu/50``; made if missing.
         samples: all test samples (all are counted in outcomes.json).
-        load_frame: sample index → crop [H, W, 3] uint8. cams: [H, W] in 0..1 by sample index.
-        classifier_cams: maps of the classifier to show beside (CoLo-CAM), or None.
+        load_frame: sample index → frame [H, W, 3] uint8, of any size and shape.
+        cams: [S, S] in 0..1 by sample index; each covers its whole frame.
+        reference: maps to show beside (of CoLo-CAM's classifier), or None.
         chosen: as from ``choose_samples`` (default: its default choice); all of them need a map in ``cams``.
+        multi_contour: as the metric's; for the boxes at every threshold.
     Returns: the records of gallery.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = choose_samples(samples) if chosen is None else chosen
     records: list[dict[str, Any]] = []
     for sample in (s for s in samples if s.index in chosen):
-        frame = load_frame(sample.index)
-        panels = [overlay(frame, None, None, sample.gt, sample.label)]
-        if classifier_cams is not None:
-            panels.append(overlay(frame, classifier_cams[sample.index], None, sample.gt, "classifier"))
-        title = f"{cam_name}  IoU {sample.iou:.2f}"
-        panels.append(overlay(frame, cams[sample.index], sample.box, sample.gt, title))
+        own = MapPanel.of(cam_name, cams[sample.index], sample.gt, sample.tau, multi_contour)
+        own = replace(own, box=sample.box, iou=sample.iou)  # as the metric found them
+        panels = [own]
+        if reference is not None:
+            cam, tau = reference.cams[sample.index], reference.taus.get(sample.label)
+            panels.insert(0, MapPanel.of(reference.name, cam, sample.gt, tau, multi_contour))
         name = f"{sample.index:05d}.png"
-        side_by_side(panels).save(folder / name)
+        strip = Strip(load_frame(sample.index), sample.label, sample.gt, panels)
+        strip.picture(boxes=True).save(folder / name)
+        strip.picture(boxes=False).save(folder / f"plain_{name}")
         record = {
             "id": sample.id,
             "index": sample.index,
@@ -184,6 +201,8 @@ def write_gallery(
             "groups": list(chosen[sample.index]),
             "outcome": sample.outcome,
             "image": name,
+            "plain": f"plain_{name}",
+            "strip": strip.record(),
         }
         records.append(record)
     write_json(folder / "outcomes.json", outcome_counts(samples))

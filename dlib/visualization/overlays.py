@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dlib.configure.constants import SEED_IGNORE
+from dlib.configure.literals import Colormap
 
 TRUE_COLOR = (80, 255, 120)
 PREDICTED_COLOR = (255, 255, 255)
 FG_COLOR = (255, 70, 90)
 BG_COLOR = (60, 150, 255)
 ROI_COLOR = (255, 215, 64)
+OPACITY = 0.6  # of a map where its value is 1
 _HALO = (10, 12, 20)
 _CAPTION = (18, 22, 32)
 _TEXT = (235, 239, 245)
@@ -22,33 +25,43 @@ _TEXT = (235, 239, 245)
 _HEAT = np.array([[8, 8, 40], [87, 16, 110], [188, 55, 84], [249, 142, 8], [252, 255, 164]], dtype=np.float64)
 
 
-def heat_map(cam: ArrayLike) -> NDArray[np.uint8]:
+def heat_map(cam: ArrayLike, colormap: Colormap = "heat") -> NDArray[np.uint8]:
     """Colours of a map.
 
     Args:
         cam: [H, W], 0..1; values outside are clipped, NaN is 0.
+        colormap: heat: this project's own; the others are those of matplotlib and OpenCV.
     Returns: [H, W, 3] uint8.
     Raises ValueError if ``cam`` is not two-dimensional.
     """
     values = np.clip(np.nan_to_num(np.asarray(cam, dtype=np.float64)), 0.0, 1.0)
     if values.ndim != 2:
         raise ValueError(f"cam must be [H, W], got shape {values.shape}")
+    if colormap == "gray":
+        return np.repeat(np.rint(255 * values).astype(np.uint8)[..., None], 3, axis=2)
+    if colormap != "heat":
+        code = getattr(cv2, f"COLORMAP_{colormap.upper()}")
+        colored = cv2.applyColorMap(np.rint(255 * values).astype(np.uint8), code)  # [H, W, 3], blue first
+        return np.ascontiguousarray(colored[..., ::-1])
     at = np.linspace(0.0, 1.0, len(_HEAT))
     colors = np.stack([np.interp(values, at, _HEAT[:, c]) for c in range(3)], axis=-1)  # [H, W, 3]
     return np.rint(colors).astype(np.uint8)
 
 
-def blend(frame: NDArray[np.uint8], cam: ArrayLike) -> NDArray[np.uint8]:
-    """Frame under its heat map, which is more opaque where its value is higher.
+def blend(
+    frame: NDArray[np.uint8], cam: ArrayLike, opacity: float = OPACITY, colormap: Colormap = "heat"
+) -> NDArray[np.uint8]:
+    """Frame under its heat map, whose opacity at each pixel is ``opacity`` times its value.
 
     Args:
         frame: [H, W, 3] uint8; cam: [H, W] in 0..1, same size.
+        opacity: 0 (only the frame) to 1.
     Returns: [H, W, 3] uint8.
     """
     values = np.clip(np.nan_to_num(np.asarray(cam, dtype=np.float64)), 0.0, 1.0)
     _check_frame(frame, values.shape)
-    alpha = (0.35 + 0.35 * values)[..., None]  # [H, W, 1]
-    mixed = (1.0 - alpha) * frame + alpha * heat_map(values)
+    alpha = (opacity * values)[..., None]  # [H, W, 1]
+    mixed = (1.0 - alpha) * frame + alpha * heat_map(values, colormap)
     return np.rint(mixed).astype(np.uint8)
 
 

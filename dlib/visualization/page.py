@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from PIL import Image
@@ -51,6 +51,14 @@ def plotly_gzip() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 6, mtime=0)).decode()
 
 
+class Picture(NamedTuple):
+    """A picture as a data URI, with its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
 class Pictures:
     """Embeds pictures as JPEG data URIs until a total size is reached; counts those that did not fit."""
 
@@ -58,26 +66,32 @@ class Pictures:
         self.left = max_bytes
         self.omitted = 0
 
-    def embed(self, path: Path) -> str | None:
-        """Data URI of the picture at ``path``; None if it is missing, broken or does not fit any more."""
+    def embed(self, path: Path, area: tuple[int, ...] | None = None) -> Picture | None:
+        """The picture at ``path``; None if it is missing, broken or does not fit any more.
+
+        ``area``: only this part of it: left, upper, right, lower.
+        """
         try:
-            uri = _data_uri(path, path.stat().st_mtime_ns)
+            picture = _picture(path, path.stat().st_mtime_ns, area)
         except OSError:
             return None
-        if len(uri) > self.left:
+        if len(picture.uri) > self.left:
             self.omitted += 1
             return None
-        self.left -= len(uri)
-        return uri
+        self.left -= len(picture.uri)
+        return picture
 
 
 @functools.lru_cache(maxsize=1024)
-def _data_uri(path: Path, modified_ns: int) -> str:
+def _picture(path: Path, modified_ns: int, area: tuple[int, ...] | None) -> Picture:
     """The picture as it was at ``modified_ns``, so that reports after every epoch encode it only once."""
     with Image.open(path) as image:
+        part = image.convert("RGB") if area is None else image.convert("RGB").crop(area)
         buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        part.save(buffer, "JPEG", quality=82, optimize=True)
+    return Picture(
+        "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), part.width, part.height
+    )
 
 
 @functools.cache

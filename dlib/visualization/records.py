@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
+from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, tested_criteria
 from dlib.configure.table import spelled
 from dlib.utils import text
 from dlib.utils.errors import UserError
@@ -64,8 +64,13 @@ class Experiment:
 
     @property
     def tested(self) -> bool:
-        """Whether both best models are tested: then all is done except the last files."""
-        return set(CRITERIA) <= set(self.results.get("test") or {})
+        """Whether the best models are tested: then all is done except the last files."""
+        return set(self.criteria) <= set(self.results.get("test") or {})
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """The best models that this run tests and draws."""
+        return tested_criteria(str(self.setting("task")), self.config.get("freeze_cl") is True)
 
     def best(self, criterion: str) -> Record | None:
         """{"epoch", "step", "value"} of the best validation so far; the first epoch wins ties.
@@ -178,7 +183,7 @@ def read_log(path: Path, max_steps: int) -> list[Record]:
 
 def gallery_folders(experiment: Experiment) -> dict[str, Path]:
     """Folder of drawn test frames by criterion, if there is one."""
-    folders = {criterion: experiment.folder / criterion / GALLERY for criterion in CRITERIA}
+    folders = {criterion: experiment.folder / criterion / GALLERY for criterion in experiment.criteria}
     return {criterion: path for criterion, path in folders.items() if (path / "gallery.json").is_file()}
 
 

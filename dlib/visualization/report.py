@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
+from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION
 from dlib.utils.errors import UserError
 from dlib.visualization.charts import (
     Chart,
@@ -18,8 +18,10 @@ from dlib.visualization.charts import (
     tau_chart,
     validation_chart,
 )
+from dlib.visualization.frames import embedded
 from dlib.visualization.gallery import BEST, FAILURES, MEDIAN, RANDOM, WORST
-from dlib.visualization.page import Pictures, percent, write_page
+from dlib.visualization.next_steps import next_steps
+from dlib.visualization.page import Pictures, percent, script_json, write_page
 from dlib.visualization.records import (
     Experiment,
     Record,
@@ -52,11 +54,11 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
     folders = gallery_folders(experiment)
     shares = [Pictures(max_picture_bytes // (1 + len(folders))) for _ in (None, *folders)]
     seeds = _pictured(read_records(exp_dir / "seeds" / "seeds.json"), exp_dir / "seeds", shares[0])
-    for criterion in CRITERIA:
+    for criterion in experiment.criteria:
         if report := experiment.report(criterion):
             results.append(result_section(experiment, criterion, report))
         if folder := folders.get(criterion):
-            galleries.append(_gallery_section(criterion, folder, shares[1 + len(galleries)]))
+            galleries.append(_gallery_section(experiment, criterion, folder, shares[1 + len(galleries)]))
     validation = validation_chart(experiment)
     losses = [*([validation] if validation else []), *loss_charts(experiment)]
     speed, diagnosis = speed_charts(experiment), diagnosis_charts(experiment)
@@ -72,6 +74,8 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
         tiles=_tiles(experiment),
         facts=_facts(experiment),
         command=command_of(experiment),
+        live=not (experiment.finished or experiment.tested),
+        steps=next_steps(experiment, command_of(experiment)),
         config=_rows(experiment.config),
         environment=_rows(experiment.results.get("environment") or experiment.start.get("environment")),
         results=results,
@@ -155,9 +159,8 @@ def result_section(experiment: Experiment, criterion: str, report: Record) -> Re
     return {"id": criterion, "title": title, "rows": rows, "mean": mean, "chart": chart, "best": best}
 
 
-def _gallery_section(criterion: str, folder: Path, pictures: Pictures) -> Record:
+def _gallery_section(experiment: Experiment, criterion: str, folder: Path, pictures: Pictures) -> Record:
     items = _pictured(_fairly(read_records(folder / "gallery.json")), folder, pictures)
-    items = [{**item, "iou": number(item.get("iou"))} for item in items]
     items.sort(key=lambda item: (str(item.get("label", "")), -(item["iou"] or 0.0)))
     try:
         counts = json.loads((folder / "outcomes.json").read_bytes())
@@ -172,7 +175,29 @@ def _gallery_section(criterion: str, folder: Path, pictures: Pictures) -> Record
         "items": items,
         "labels": labels,
         "chart": chart,
+        "curves": _slider_curves(experiment, criterion, items),
     }
+
+
+def _slider_curves(experiment: Experiment, criterion: str, items: list[Record]) -> str:
+    """CorLoc at every τ for the slider over the gallery, as JSON; empty if there is nothing to slide.
+
+    {"taus": [T], "maps": {name of the map: {class, or "" for the mean: [T]}}}, in percent, for IoU ≥ 50 %.
+    """
+    names = [m["name"] for item in items[:1] if item["drawing"] for m in item["drawing"]["maps"]]
+    own = experiment.report(criterion) or {}
+    reports = {name: experiment.results.get(f"{name}_test") or {} for name in names[:-1]} | dict.fromkeys(
+        names[-1:], own
+    )
+    taus = (own.get("curves") or {}).get("taus") or []
+    maps = {}
+    for name, report in reports.items():
+        curves = report.get("curves") or {}
+        per_class = {label: y for label, y in (curves.get("50") or {}).items() if y and len(y) == len(taus)}
+        if taus and per_class and curves.get("taus") == taus:
+            mean = [sum(values) / len(values) for values in zip(*per_class.values(), strict=True)]
+            maps[name] = {label: [round(v, 1) for v in y] for label, y in {"": mean, **per_class}.items()}
+    return script_json({"taus": [round(tau, 6) for tau in taus], "maps": maps}) if maps else ""
 
 
 def _fairly(records: list[Record]) -> list[Record]:
@@ -187,17 +212,8 @@ def _fairly(records: list[Record]) -> list[Record]:
 
 
 def _pictured(records: list[Record], folder: Path, pictures: Pictures) -> list[Record]:
-    """The records whose picture could be embedded, its data URI as "uri"; paths stay inside ``folder``."""
-    found = []
-    for record in records:
-        path = folder / str(record.get("image", ""))
-        if (
-            path.resolve().is_relative_to(folder.resolve())
-            and path.is_file()
-            and (uri := pictures.embed(path))
-        ):
-            found.append({**record, "uri": uri})
-    return found
+    """The records whose picture could be embedded."""
+    return [item for record in records if (item := embedded(record, folder, pictures)) is not None]
 
 
 def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
@@ -219,7 +235,7 @@ def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
             )
         )
     for criterion, name in ((BEST_LOCALIZATION, "CorLoc"), (BEST_CLASSIFICATION, "accuracy")):
-        if best := experiment.best(criterion):
+        if criterion in experiment.criteria and (best := experiment.best(criterion)):
             tiles.append(
                 (f"Validation {name}", f"{percent(best['value'])} %", f"best, epoch {best['epoch']}")
             )
@@ -242,6 +258,7 @@ def _facts(experiment: Experiment) -> list[tuple[str, str]]:
         ("Device", experiment.setting("device") or environment.get("device")),
         ("Parameters", f"{parameters:,.0f}" if parameters else None),
         ("Started", str(experiment.start.get("time") or "")[:16].replace("T", " ")),
+        ("Preparation", duration(times["prepare_s"]) if times.get("prepare_s") else None),
         ("Training", duration(times.get("train_s")) if times else None),
         ("Validation", duration(times.get("validation_s")) if times else None),
         ("Test", duration(times.get("test_s")) if times else None),

@@ -1,4 +1,4 @@
-"""The commands in the shell blocks of the documentation; the README's two published command lines."""
+"""The commands in the shell blocks of the documentation; the README's published command lines."""
 
 from __future__ import annotations
 

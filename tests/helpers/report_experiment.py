@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dlib.visualization.gallery import gallery_samples, write_gallery, write_seed_examples
+from dlib.visualization.gallery import Reference, gallery_samples, write_gallery, write_seed_examples
 
 CLASSES = ["aeroplane", "bird", "boat", "car", "cat", "<script>alert('x')</script>"]
 TERMS = {"sl_clc": 1.0, "crf_clc": 2e-9, "rgb_jcrf_clc": 9.0, "max_sizepos_clc": 0.01}
@@ -259,7 +259,8 @@ def _draw_gallery(folder: Path, classes: list[str], rng: np.random.Generator, pe
         )
     ids = [f"{classes[r['label']]}/data/0002/shots/001/frame{i:04d}.jpg" for i, r in enumerate(table)]
     samples = gallery_samples(table, ids, truth, classes)
-    write_gallery(folder, samples, frames.__getitem__, cams, classifier, cam_name="CoLo-CAM")
+    reference = Reference("classifier", classifier, dict.fromkeys(classes, 0.4))
+    write_gallery(folder, samples, frames.__getitem__, cams, reference, cam_name="CoLo-CAM")
 
 
 def iou(a: list[int], b: list[int]) -> float:

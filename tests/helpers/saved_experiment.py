@@ -8,10 +8,11 @@ import torch
 import yaml
 
 from dlib.configure.config import Config, model_tag
-from dlib.configure.constants import BEST_LOCALIZATION, COLOCAM, STD_CL
-from dlib.models import STDClassifier, UnetCoLoCAM, best_model_state, write_model_settings
+from dlib.configure.constants import BEST_LOCALIZATION, COLOCAM, F_CL, STD_CL, TCAM
+from dlib.models import ModelSettings, best_model_state, build_model, write_model_settings
 
 CLASSES = ["bird", "cat", "train"]
+SWITCH = {COLOCAM: "sl_clc", TCAM: "sl_tc", F_CL: "sl_fc"}
 TAUS = {"bird": 0.2, "cat": 0.4, "train": None}
 
 
@@ -26,12 +27,11 @@ def save_experiment(
             "encoder_name": encoder,
             "dataset": "tiny",
             "crop_size": crop,
-            "sl_clc": task == COLOCAM,
         }
+        | ({SWITCH[task]: True} if task in SWITCH else {})
     )
     torch.manual_seed(3)
-    kind = STDClassifier if task == STD_CL else UnetCoLoCAM
-    model = kind(encoder, len(CLASSES), cfg.head_options())
+    model = build_model(cfg.arch, ModelSettings(encoder, len(CLASSES), cfg.head_options()))
     folder = root / f"{task}-{method}"
     weights = folder / model_tag(cfg, BEST_LOCALIZATION)
     weights.mkdir(parents=True)

@@ -82,3 +82,52 @@ def colocam_flags(**changes: Any) -> dict[str, Any]:
         "empty_out_bb_clc": True,
         **changes,
     }
+
+
+def tcam_flags(**changes: Any) -> dict[str, Any]:
+    """Flags of TCAM with every term of the loss, sized for 32 pixels."""
+    return {
+        "freeze_cl": True,
+        "opt__lr": 0.01,
+        "sl_tc": True,
+        "sl_tc_knn": 1,
+        "sl_tc_knn_mode": "before-after",
+        "sl_tc_knn_t": 5.0,
+        "sl_tc_min": 20,
+        "sl_tc_max": 20,
+        "sl_tc_ksz": 3,
+        "sl_tc_min_p": 0.1,
+        "sl_tc_max_p": 0.7,
+        "sl_tc_seed_tech": "seed_weighted",
+        "sl_tc_use_roi": True,
+        "sl_tc_roi_method": "largest",
+        "crf_tc": True,
+        "rgb_jcrf_tc": True,
+        "knn_tc": 1,
+        "max_sizepos_tc": True,
+        "size_bg_g_fg_tc": True,
+        "sizefg_tmp_tc": True,
+        "empty_out_bb_tc": True,
+        **changes,
+    }
+
+
+def fcam_flags(**changes: Any) -> dict[str, Any]:
+    """Flags of F-CAM with every term of the loss, sized for 32 pixels."""
+    return {
+        "freeze_cl": True,
+        "opt__lr": 0.01,
+        "sl_fc": True,
+        "sl_min": 20,
+        "sl_max": 20,
+        "sl_ksz": 3,
+        "sl_fg_erode_k": 3,
+        "crf_fc": True,
+        "max_sizepos_fc": True,
+        "entropy_fc": True,
+        **changes,
+    }
+
+
+TASK_FLAGS = {"STD_CL": dict, "CoLo-CAM": colocam_flags, "TCAM": tcam_flags, "F_CL": fcam_flags}
+"""The flags of each task, as functions."""

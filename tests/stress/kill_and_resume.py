@@ -1,6 +1,6 @@
 """Kill runs again and again and compare what they end with to a run that never was killed.
 
-    python tests/stress/kill_and_resume.py [--kills 20] [--seed 0] [--tasks STD_CL CoLo-CAM] [--folder DIR]
+    python tests/stress/kill_and_resume.py [--kills 20] [--seed 0] [--tasks STD_CL CoLo-CAM TCAM F_CL] [--folder DIR]
 
 Each run is a process of its own that dies by SIGKILL: in the middle of a chosen kind of work (data loading, CAM
 store, half-written checkpoint or log line, renaming, keeping the best weights, optimizer, validation, test) or
@@ -162,6 +162,14 @@ def command(folder: Path, data: Path, task: str) -> list[str]:
         values |= dict.fromkeys(on, True)
         values |= {"sample_n_from_seq": 2, "sl_clc_epoch_switch_to_sl": 2, "sl_clc_max_p": 0.7}
         values |= {"rgb_jcrf_clc_lambda": 9.0, "rgb_jcrf_clc_lambda_style": "adaptive", "batch_size": 8}
+    if task == "TCAM":
+        on = ("sl_tc", "crf_tc", "rgb_jcrf_tc", "max_sizepos_tc", "sizefg_tmp_tc", "size_bg_g_fg_tc")
+        values |= dict.fromkeys(on, True)
+        values |= {"sl_tc_knn": 1, "sl_tc_knn_mode": "before-after", "sl_tc_knn_t": 5.0, "knn_tc": 1}
+        values |= {"sl_tc_max_p": 0.7, "sl_tc_epoch_switch_to_sl": 2, "batch_size": 8}
+    if task == "F_CL":
+        values |= dict.fromkeys(("sl_fc", "crf_fc", "max_sizepos_fc", "entropy_fc"), True)
+        values |= {"sl_fg_erode_k": 3}
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
@@ -269,7 +277,7 @@ def run(argv: list[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="kill-", dir=args.folder))
     rng = random.Random(args.seed)
     prepare(folder)
-    for task in ("STD_CL", "CoLo-CAM"):
+    for task in dict.fromkeys(("STD_CL", *args.tasks)):  # the others build on the classifier
         place, begin = folder / f"{task}-whole", time.perf_counter()
         if attempt(command(place, folder, task), folder / f"{task}.log", None) != 0:
             print(f"{task} does not even run: see {folder / f'{task}.log'}")

@@ -15,7 +15,8 @@ from pathlib import PurePosixPath
 from dlib.datasets.videos import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Frame
 from dlib.utils.errors import UserError
 
-# Frame key -> boxes; true: in fractions of the frame, false: in pixels of the original frame.
+# Frame key -> boxes x0, y0, x1, y1. false: in pixels of the original frame, both corners inside the box; true: edges in
+# fractions of the frame (x, y, x + width, y + height).
 FrameBoxes = dict[str, list[tuple[list[float], bool]]]
 
 
@@ -105,14 +106,18 @@ class VideoBoxes:
         return cls(found, found.keys().isdisjoint(map(_frame_key, names)))
 
     def of_frame(self, frame: Frame) -> list[list[float]]:
-        """Boxes of a frame in its pixels."""
+        """Boxes of a frame in its pixels, both corners inside the box."""
         height, width = frame.image.shape[:2]
-        scale = (width, height, width, height)
         key = str(frame.index) if self.by_index else _frame_key(frame.name)
         return [
-            [v * s for v, s in zip(box, scale, strict=True)] if relative else box
-            for box, relative in self.found.get(key, ())
+            _last_pixels(box, width, height) if relative else box for box, relative in self.found.get(key, ())
         ]
+
+
+def _last_pixels(edges: Sequence[float], width: int, height: int) -> list[float]:
+    """Edges in fractions of a frame as first and last pixels: a box from x on that is w wide ends at x + w - 1."""
+    x0, y0, x1, y1 = edges[0] * width, edges[1] * height, edges[2] * width, edges[3] * height
+    return [x0, y0, x1 - min(1.0, max(0.0, x1 - x0)), y1 - min(1.0, max(0.0, y1 - y0))]
 
 
 def _without_suffix(video: str) -> str:

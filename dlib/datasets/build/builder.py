@@ -27,13 +27,12 @@ _MAX_NOTES = 20
 
 def place_files(
     pairs: Iterable[tuple[Path, Path]], copy: bool = False, workers: int = 8, title: str = "frames"
-) -> int:
+) -> None:
     """Link or copy each source file to its destination.
 
     Frames that are there already are not changed. Copies get their name only when complete, so that the call may be
     interrupted and repeated. Links are hard links (a dataset may not point out of its folder); if the file system
     cannot make them, the file is copied.
-    Returns: the number of files that were missing.
     Raises UserError naming the file that cannot be read or written.
     """
     folders: dict[Path, list[tuple[Path, Path]]] = defaultdict(list)
@@ -41,24 +40,20 @@ def place_files(
         if source != target:
             folders[target.parent].append((source, target))
     total = sum(map(len, folders.values()))
-    placed = 0
     with (
         ThreadPoolExecutor(max(workers, 1)) as pool,
         tqdm(total=total, desc=title, unit="frame", disable=not total, smoothing=0.05) as bar,
     ):
-        for count, missing in pool.map(lambda job: _place_folder(job[0], job[1], copy), folders.items()):
-            placed += missing
+        for count in pool.map(lambda job: _place_folder(job[0], job[1], copy), folders.items()):
             bar.update(count)
-    return placed
 
 
-def _place_folder(folder: Path, pairs: list[tuple[Path, Path]], copy: bool) -> tuple[int, int]:
+def _place_folder(folder: Path, pairs: list[tuple[Path, Path]], copy: bool) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         present = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(folder)}
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; choose a --dst that can be written") from error
-    missing = 0
     for source, target in pairs:
         try:
             there = present.get(target.name)
@@ -66,10 +61,9 @@ def _place_folder(folder: Path, pairs: list[tuple[Path, Path]], copy: bool) -> t
                 # A hard link to a symbolic link would be one that leaves the dataset's folder.
                 original = source.resolve() if source.is_symlink() else source
                 (filesystem.copy if copy else filesystem.link_or_copy)(original, target)
-                missing += 1
         except OSError as error:
             raise UserError(f"{error.filename or source}: {error.strerror}") from error
-    return len(pairs), missing
+    return len(pairs)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:

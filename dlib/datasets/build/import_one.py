@@ -20,7 +20,7 @@ from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
 _RECORD = "imported.json"
-_FORMAT = 3  # increased when the same video and boxes give other frames or other lines than before
+_FORMAT = 4  # increased when the same video and boxes give other frames or other lines than before
 
 
 _SIZE = (128, 96)  # that frames are compared at

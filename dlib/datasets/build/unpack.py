@@ -15,17 +15,16 @@ from dlib.utils.errors import UserError
 from dlib.utils.filesystem import free_bytes
 
 
-def unpack(archive: Path, folder: Path) -> bool:
+def unpack(archive: Path, folder: Path) -> None:
     """Unpack ``archive`` (.tar.gz) so that its content is ``folder``; if that exists, nothing happens.
 
     If the archive has at its top a folder with the name of ``folder``, the content is what is in it, else all. It is
     unpacked beside ``folder``, and renamed when it is complete and gzip's checksum is right.
-    Returns: whether it was unpacked now.
     Raises UserError for a damaged archive, for a member that is no plain file or would leave the folder, and where
     the disk is too small; then nothing of it is left.
     """
     if folder.is_dir():
-        return False
+        return
     if not hasattr(tarfile, "data_filter"):
         raise UserError(f"{archive}: this Python cannot unpack safely; use 3.10.12, 3.11.4, 3.12 or newer")
     staging = folder.with_name(f".{folder.name}.unpacking")
@@ -42,7 +41,6 @@ def unpack(archive: Path, folder: Path) -> bool:
         raise UserError(f"{archive}: cannot be unpacked to {staging}: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return True
 
 
 def _unpack_all(archive: Path, staging: Path) -> None:

@@ -6,14 +6,17 @@ Missing CAMs are computed in one batched pass, and kept.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from dlib.cams import MapFolder
 from dlib.cams.store import CamStore
 from dlib.configure.config import Config, as_it_lies, model_folder, model_tag
 from dlib.configure.constants import TASKS
 from dlib.configure.table import spelled
+from dlib.datasets.images import open_image
 from dlib.datasets.loaders import frame_loader
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.models import CamClassifier, MapMaker
@@ -105,6 +108,26 @@ def fill_cam_store(cfg: Config, seeder: MapMaker, dataset: VideoDataset, stop: S
                 raise UserError(f"{error}: the weights in {seeder_folder(cfg)} give no CAM") from error
     stop.check()
     return store
+
+
+def open_seed_maps(cfg: Config, dataset: VideoDataset, stop: StopRequest) -> MapFolder:
+    """Another program's maps (``--seed_maps``) of all train frames; the main process reads each of them once.
+
+    Raises UserError for a missing or wrong map.
+    """
+    maps = MapFolder(Path(cfg.seed_maps or ""), side=cfg.resize_size)
+    ids = dataset.all_ids()
+    maps.check_complete(ids)
+    if distributed.is_main():
+        for frame_id in stop.watch(progress(ids, "maps for the seeds", total=len(ids))):
+            size = None
+            with suppress(UserError), open_image(dataset.data_dir / frame_id, "replace it") as image:
+                size = image.size  # of a frame that can be read; training names the others
+            maps.read(frame_id, size)
+    stop.check()
+    distributed.barrier()
+    logger.info(f"maps for the seeds: {len(ids)} train frames have one in {maps.folder}")
+    return maps
 
 
 def _own_share(ids: list[str], missing: set[str], size: int) -> list[str]:

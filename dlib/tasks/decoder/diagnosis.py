@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dlib.cams import upsample_cams
+from dlib.cams import MapFolder, upsample_cams
 from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import frame_loader
 from dlib.datasets.metadata import scaled_boxes
+from dlib.datasets.transforms import resize_cam
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.losses import LossInputs
 from dlib.models import MapMaker
@@ -73,7 +74,8 @@ class SeedPurity:
 
     Frames without a box are left out: it is not known what their seeds hit. The seeds change with the epoch (the
     temperature of the CAMs, the technique, the model's own maps instead of the classifier's). If they did not change,
-    the last value is used again.
+    the last value is used again. If another program's maps give the seeds, the purity is known only if there are maps
+    of all these frames too.
     """
 
     def __init__(self, task: DecoderTask, val: VideoDataset, stop: StopRequest) -> None:
@@ -93,7 +95,7 @@ class SeedPurity:
 
     def _measure(self, epoch: int, own: MapMaker | None) -> float | None:
         inside, count = 0, 0
-        for source in self._of_own_maps(epoch) if own else self._of_classifier():
+        for source in self._sources(epoch, own):
             seeds = self._task.pseudo_labels(source.cams, source.keys, epoch).seeds
             assert seeds is not None
             boxes = [
@@ -104,6 +106,23 @@ class SeedPurity:
             inside, count = inside + hits, count + seen
         self._stop.check()
         return inside / count if count else None
+
+    def _sources(self, epoch: int, own: MapMaker | None) -> Iterator[_Cams]:
+        if own:
+            return self._of_own_maps(epoch)
+        maps = self._task.seed_maps
+        if maps is None:
+            return self._of_classifier()
+        return iter(()) if maps.missing(self._ids) else self._of_other_program(maps)
+
+    @torch.no_grad()
+    def _of_other_program(self, maps: MapFolder) -> Iterator[_Cams]:
+        side = self._task.cfg.crop_size
+        for batch in self._frames():
+            sizes = [self._val.metadata.sizes[frame_id] for frame_id in batch.ids]
+            read = [maps.read(name, size) for name, size in zip(batch.ids, sizes, strict=True)]
+            cams = torch.stack([resize_cam(found, side) for found in read]).to(batch.frames.device)
+            yield _Cams(self._task.refined(cams, batch), batch.keys, batch.ids)
 
     @torch.no_grad()
     def _of_own_maps(self, epoch: int) -> Iterator[_Cams]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlib.cams import edge_maps
+from dlib.cams import MapFolder, edge_maps
 from dlib.cams.store import CamStore
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
@@ -22,7 +22,13 @@ from dlib.losses.colocam import SelfLearning
 from dlib.models import CamClassifier, MapMaker, UnetCoLoCAM
 from dlib.models.weights import load_best_model
 from dlib.tasks.base import Examples, StepResult, Task, Work
-from dlib.tasks.decoder.classifier import cam_store_folder, classifier_folder, fill_cam_store, seeder_folder
+from dlib.tasks.decoder.classifier import (
+    cam_store_folder,
+    classifier_folder,
+    fill_cam_store,
+    open_seed_maps,
+    seeder_folder,
+)
 from dlib.tasks.decoder.diagnosis import SeedPurity, diagnose_maps
 from dlib.tasks.decoder.labels import Needs, PseudoLabels, RegionReader, SeedRecipe, pseudo_labels
 from dlib.tasks.decoder.losses import build_losses
@@ -41,6 +47,7 @@ class DecoderTask(Task):
 
     Attributes:
         own_model: the best model so far, if it makes the source CAMs; never part of a checkpoint.
+        seed_maps: another program's maps, if they are the source CAMs instead of the classifier's.
     """
 
     trains_maps = True
@@ -56,6 +63,7 @@ class DecoderTask(Task):
         super().__init__(cfg, classes, device, initialize)
         self.losses = build_losses(cfg).to(device)
         self.own_model: UnetCoLoCAM | None = None
+        self.seed_maps: MapFolder | None = None
         self._store: CamStore | None = None
         self._purity: SeedPurity | None = None
 
@@ -94,7 +102,9 @@ class DecoderTask(Task):
         return [{"params": trained, "lr": self.cfg.opt__lr}]
 
     def prepare(self, data: Data, stop: StopRequest) -> None:
-        if self.needs_cams():
+        if self.needs_cams() and self.cfg.seed_maps:
+            data.train.cams = self.seed_maps = open_seed_maps(self.cfg, data.train, stop)
+        elif self.needs_cams():
             data.train.cams = self._store = fill_cam_store(self.cfg, self.classifier, data.train, stop)
             data.train.regions = self.region_reader()
         self._purity = SeedPurity(self, data.val, stop)
@@ -104,7 +114,7 @@ class DecoderTask(Task):
             self._store.release()
 
     def references(self) -> dict[str, MapMaker]:
-        return {"classifier": self.classifier}
+        return {} if self.cfg.seed_maps else {"classifier": self.classifier}
 
     def diagnostics(self, epoch: int) -> dict[str, float | None]:
         if self._purity is None or not any(isinstance(term, SelfLearning) for term in self.losses):
@@ -130,7 +140,8 @@ class DecoderTask(Task):
         The purity is measured once for each recipe of seeds; with the model's own maps at most once an epoch.
         """
         frames = data.train.all_ids()
-        missing = len(CamStore(cam_store_folder(self.cfg)).missing(frames)) if self.needs_cams() else 0
+        stored = self.needs_cams() and not self.cfg.seed_maps
+        missing = len(CamStore(cam_store_folder(self.cfg)).missing(frames)) if stored else 0
         boxed = sum(frame_id in data.val.metadata.boxes for frame_id in data.val.metadata.ids)
         epochs = range(1, self.cfg.max_epochs + 1)
         own = [epoch for epoch in epochs if self.makes_own_maps(epoch)]
@@ -148,7 +159,7 @@ class DecoderTask(Task):
             return self.pseudo_labels(cams, batch.keys, epoch=1)
 
         purity = "seed purity"
-        return [
+        by_classifier = [
             Work(
                 f"CAM store ({missing} of {len(frames)} train frames are missing)",
                 missing,
@@ -160,6 +171,9 @@ class DecoderTask(Task):
                 lambda batch: read_out(self.classifier, batch),
             ),
             Work(purity, boxed * bool(recipes), lambda batch: read_out(self.classifier, batch), shared=False),
+        ]
+        return [
+            *([] if self.cfg.seed_maps else by_classifier),
             Work(purity, boxed * len(own), lambda batch: read_out(self.maps, batch), shared=False),
             Work(purity, boxed * (len(recipes) + len(own)), draw, shared=False),
         ]
