@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlib.commands import CommandParser, command, truth
+from dlib.commands import CommandParser, command, loading, truth
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import BEST_LOCALIZATION, TEST, TRAIN, VAL
 from dlib.utils.errors import UsageError
