@@ -124,9 +124,13 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path, about: dict[str,
 def _write_script(network: nn.Module, images: Tensor, path: Path, about: dict[str, Any]) -> None:
     import torch
 
+    from dlib.encoders import Encoder
+
     # Exporting first makes all sizes except the batch's plain numbers, which some heads need.
     batch = {"images": {0: torch.export.Dim("batch", min=1)}}
-    plain = torch.export.export(network, (images,), dynamic_shapes=batch).module()
+    plain: nn.Module = network
+    if not any(isinstance(part, Encoder) and part.attends for part in network.modules()):
+        plain = torch.export.export(network, (images,), dynamic_shapes=batch).module()
     traced = torch.jit.trace(plain, images)
 
     class Described(torch.nn.Module):

@@ -20,7 +20,7 @@ from dlib.utils.files import write_text
 if TYPE_CHECKING:
     import torch
 
-    from dlib.selfcheck import record
+    from dlib.selfcheck.record import Record
 
 
 def parser() -> CommandParser:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
         )
 
 
-def run(device: torch.device, checks_only: bool = False, compiled: bool = False) -> record.Record:
+def run(device: torch.device, checks_only: bool = False, compiled: bool = False) -> Record:
     """Everything that ``device`` is asked; a line on the error stream says what is being done."""
     from dlib.selfcheck import agreement, record, speed
     from dlib.utils.reproducibility import use_deterministic_algorithms
@@ -76,7 +76,7 @@ def run(device: torch.device, checks_only: bool = False, compiled: bool = False)
         checks.append(check.to_dict())
         _say(f"{check.name}: {'ok' if check.passed else 'differs'}")
     size = speed.size_for(device)
-    found: record.Record = {
+    found: Record = {
         "machine": record.machine(device),
         "checks": checks,
         "size": f"{size.encoder}, batch {size.batch}, {size.side}²",
