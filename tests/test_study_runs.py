@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from dlib.study.__main__ import main
-from dlib.study.runs import ROOT
 from dlib.study.table import write_tables
 from dlib.utils.errors import UserError
 from helpers.fake_study import Place
+from helpers.paths import ROOT
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlib.commands import CommandParser, command
+from dlib.commands import CommandParser, command, loading
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
 
@@ -45,9 +45,9 @@ def parser() -> CommandParser:
 @command()
 def main(arguments: Sequence[str]) -> None:
     options = parser().read(arguments)
-    # Torch is imported after the words of the command line are found good: it takes seconds.
-    from dlib.selfcheck import record
-    from dlib.utils.distributed import pick_device
+    with loading():
+        from dlib.selfcheck import record
+        from dlib.utils.distributed import pick_device
 
     if options.table is not None:
         print(record.table(record.read_records(options.table)))

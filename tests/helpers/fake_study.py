@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from dlib.study.plan import read_study
-from dlib.study.runs import ROOT, Run, Runner
+from dlib.study.runs import Run, Runner
+from helpers.paths import ROOT
 
 # Stands in for main.py: same flags, same folders, but results by a formula instead of training.
 FAKE = """
