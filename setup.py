@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import runpy
 import sys
+import sysconfig
 from pathlib import Path
 
-from setuptools import Extension, find_namespace_packages, setup
-from setuptools.command.build_ext import build_ext
+from setuptools import find_namespace_packages, setup
 
-CRF = Path("dlib/crf/crfwrapper")
-
-
-UNIX = ["-std=c++17", "-O3", "-ffp-contract=off", "-Wall", "-Wextra"]
+CRF = "dlib/crf/crfwrapper"
+FILTERS = runpy.run_path(f"{CRF}/build_filters.py")
 
 
-class BuildExt(build_ext):
-    """Gives each compiler its flags, and finds the program of the `swig` package also if it is not on PATH."""
-
-    def build_extension(self, ext: Extension) -> None:
-        if self.compiler.compiler_type == "msvc":
-            print(
-                f"{ext.name} is not built: it needs the vector types of GCC or clang; PyTorch is used instead"
-            )
-            ext.optional = True
-            return
-        threads = [] if sys.platform == "darwin" else ["-pthread"]  # part of the system's library on macOS
-        ext.extra_compile_args, ext.extra_link_args = [*UNIX, *threads], threads
-        super().build_extension(ext)
-
-    def find_swig(self) -> str:
-        found = shutil.which("swig")
-        if found is None:
-            import swig
-
-            found = str(Path(swig.BIN_DIR) / "swig")
-        return found
-
-
-def extension(name: str) -> Extension:
-    """One filter as a module of one file: without SWIG's proxy the extension itself has the name."""
-    return Extension(
-        name,
-        sources=[f"{CRF}/{name}/{name}.i", f"{CRF}/{name}/{name}.cpp"],
-        depends=[str(path) for path in sorted([*CRF.glob("core/*"), *CRF.glob(f"{name}/*.hpp")])],
-        include_dirs=[f"{CRF}/{name}", f"{CRF}/core"],
-        swig_opts=["-c++", "-noproxy", f"-I{CRF}/core"],
-        language="c++",
-    )
+def refuse_other_dlib() -> None:
+    """End in one line where the face library is installed: its package has the same name, and one would break both."""
+    places = {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")}
+    found = [info for place in places for info in place.glob("dlib-*.*-info")]
+    if found and not os.environ.get("COLOCAM_BESIDE_DLIB"):
+        sys.exit(
+            f"error: {found[0].parent} has the face library dlib, whose package has the same name as this program's: "
+            "install into another environment (python -m venv NEW). To build a wheel here for another one: "
+            "COLOCAM_BESIDE_DLIB=1"
+        )
 
 
 def requirements() -> list[str]:
@@ -55,6 +31,7 @@ def requirements() -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "-"))]
 
 
+refuse_other_dlib()
 setup(
     name="colocam",
     version="1.0.0",
@@ -65,8 +42,8 @@ setup(
         include=["dlib", "dlib.*"], exclude=["dlib.crf.crfwrapper*", "dlib.datasets.synthetic*"]
     ),
     package_data={"dlib.visualization": ["templates/*"]},
-    ext_modules=[extension("bilateralfilter"), extension("colorbilateralfilter")],
-    cmdclass={"build_ext": BuildExt},
+    ext_modules=[FILTERS["extension"](name, CRF) for name in FILTERS["NAMES"]],
+    cmdclass={"build_ext": FILTERS["BuildExt"]},
     entry_points={"console_scripts": ["colocam = dlib.commands.__main__:main"]},
     install_requires=requirements(),
 )

@@ -6,20 +6,22 @@ Input ``images``: float32 [B, 3, H, W], RGB 0..255, of any batch size; H and W a
 Outputs: ``logits`` [B, classes] and ``maps``: of a decoder the CAM [B, H, W] in 0..1; for a classifier one map per
 class [B, classes, h, w] before normalization. These are the head's own maps, or for WGAP the linear CAM of its weights
 (with --method LayerCAM, of the positive weights only: LayerCAM's map of this head up to a factor). The command checks
-the file against the model before it ends.
+the file against the model before it ends. The file holds class names, thresholds, crop size and the rule of boxes:
+doc/export.md lists them, and has a program that draws the same boxes.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dlib.commands import CommandParser, command
+from dlib.commands import CommandParser, command, loading
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
 from dlib.utils.errors import UserError
 
@@ -64,15 +66,18 @@ def export(folder: Path, format_: str, out: Path | None, criterion: str = BEST_L
         out: file to write; None: ``model.onnx`` or ``model.pt`` beside the weights.
     Raises UserError when a package is missing, the file cannot be written, or its outputs differ.
     """
-    import torch
+    with loading():
+        import torch
 
-    from dlib.localizer import read_saved_model
+        from dlib.localizer import read_saved_model
+        from dlib.localizer.facts import facts
 
     if format_ == "onnx":
         for package in ("onnx", "onnxscript"):
             if importlib.util.find_spec(package) is None:
                 raise UserError(f"--format onnx needs the package {package}: pip install onnx onnxscript")
-    saved = read_saved_model(folder, criterion, torch.device("cpu"), thresholds=False)
+    saved = read_saved_model(folder, criterion, torch.device("cpu"))
+    about = facts(saved)
     path = out or saved.weights / f"model{FORMATS[format_]}"
     network = portable(saved)
     generator = torch.Generator().manual_seed(0)
@@ -82,14 +87,16 @@ def export(folder: Path, format_: str, out: Path | None, criterion: str = BEST_L
         path.parent.mkdir(parents=True, exist_ok=True)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _write_onnx(network, images, path) if format_ == "onnx" else _write_script(network, images, path)
+            write = _write_onnx if format_ == "onnx" else _write_script
+            write(network, images, path, about)
     except OSError as error:
         raise UserError(f"--out {path}: cannot be written ({error.strerror})") from error
     _compare(network, torch.cat([images, images.flip(-1)[:1]]), path, format_)
     return path
 
 
-def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
+def _write_onnx(network: nn.Module, images: Tensor, path: Path, about: dict[str, Any]) -> None:
+    import onnx
     import torch
 
     level = logging.getLogger("torch.onnx").level
@@ -108,16 +115,38 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
         )
     finally:
         logging.getLogger("torch.onnx").setLevel(level)
+    model = onnx.load(str(path))
+    for name, value in about.items():
+        model.metadata_props.add(key=name, value=json.dumps(value))
+    onnx.save(model, str(path))
 
 
-def _write_script(network: nn.Module, images: Tensor, path: Path) -> None:
+def _write_script(network: nn.Module, images: Tensor, path: Path, about: dict[str, Any]) -> None:
     import torch
+
+    from dlib.encoders import Encoder
 
     # Exporting first makes all sizes except the batch's plain numbers, which some heads need.
     batch = {"images": {0: torch.export.Dim("batch", min=1)}}
-    plain = torch.export.export(network, (images,), dynamic_shapes=batch).module()
+    plain: nn.Module = network
+    if not any(isinstance(part, Encoder) and part.attends for part in network.modules()):
+        plain = torch.export.export(network, (images,), dynamic_shapes=batch).module()
+    traced = torch.jit.trace(plain, images)
+
+    class Described(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = traced
+            self.class_names: list[str] = about["class_names"]
+            self.crop_size: int = about["crop_size"]
+            self.facts: str = json.dumps(about)
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            logits, maps = self.network(images)
+            return logits, maps
+
     with path.open("wb") as file:
-        torch.jit.save(torch.jit.trace(plain, images), file)
+        torch.jit.save(torch.jit.script(Described()), file)
 
 
 def _compare(network: nn.Module, images: Tensor, path: Path, format_: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlib.commands import CommandParser, command
+from dlib.commands import CommandParser, command, loading
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, TEST, VAL
 from dlib.utils.errors import UsageError, UserError
@@ -68,8 +68,9 @@ def parser() -> CommandParser:
 
 def figure(args: argparse.Namespace) -> list[Path]:
     """Write the files of ``args``; returns their paths. Raises UserError for frames or models that are not there."""
-    from dlib.localizer import Localizer
-    from dlib.visualization.figure import KINDS, draw_figure, save_figure
+    with loading():
+        from dlib.localizer import Localizer
+        from dlib.visualization.figure import KINDS, draw_figure, save_figure
 
     kind = args.out.suffix.lower().removeprefix(".")
     if kind and kind not in KINDS:
@@ -84,7 +85,13 @@ def figure(args: argparse.Namespace) -> list[Path]:
         raise UsageError(f"--width {args.width}: expected 1 to 50 inches")
     tau = None if args.tau in (BY_VALIDATION, BY_TEST) else _threshold(args.tau)
     localizers = [
-        Localizer(folder, criterion, tau=0.5 if args.tau == BY_TEST else tau, box_rule="threshold")
+        Localizer(
+            folder,
+            criterion,
+            tau=0.5 if args.tau == BY_TEST else tau,
+            model="own",
+            box_rule="threshold",
+        )
         for folder, criterion in zip(args.experiments, criteria, strict=True)
     ]
     taus = [
@@ -237,11 +244,11 @@ def _threshold(text: str) -> float:
 
 @command()
 def main(arguments: Sequence[str]) -> None:
-    from dlib.visualization.figure import CAPTION
-
     args = parser().read(arguments)
     for path in figure(args):
         print(f"written: {path}")
+    from dlib.visualization.figure import CAPTION
+
     chosen = {BY_VALIDATION: "chosen on validation", BY_TEST: "that is best on the test split"}
     print(f"caption: {CAPTION} Threshold of the maps: {chosen.get(args.tau, f'{args.tau} for all')}.")
 

@@ -19,8 +19,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from dlib.commands import CommandParser, command, truth
-from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
+from dlib.commands import CommandParser, command, loading, truth
+from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, MODELS
 from dlib.configure.literals import BoxRule
 from dlib.utils.errors import UsageError, UserError
 
@@ -36,6 +36,12 @@ def parser() -> CommandParser:
     )
     p.add_argument("--out", type=Path, required=True, help="folder to write to")
     p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
+    p.add_argument(
+        "--model",
+        choices=MODELS,
+        default=MODELS[0],
+        help="the trained model (own), or the classifier that it builds on; default: the better one on validation",
+    )
     p.add_argument("--label", help="class in the video, if it is known; else it is predicted for each frame")
     p.add_argument(
         "--box_rule",
@@ -159,12 +165,13 @@ def _summary(done: Done) -> str:
 @command()
 def main(arguments: Sequence[str]) -> None:
     args = parser().read(arguments)
-    from dlib.localizer import Localizer
-    from dlib.localizer.source import videos_of
-    from dlib.utils.logging import start_logging
-
     if args.max_frames < 0:
         raise UsageError(f"--max_frames {args.max_frames}: expected a number of frames, or 0 for all")
+    with loading():
+        from dlib.localizer import Localizer
+        from dlib.localizer.source import videos_of
+        from dlib.utils.logging import logger, start_logging
+
     start_logging(None, talks=True)
     localizer = Localizer(
         args.fd_exp,
@@ -174,8 +181,11 @@ def main(arguments: Sequence[str]) -> None:
         args.tau,
         args.smooth,
         args.label,
+        args.model,
         args.box_rule,
     )
+    if localizer.is_classifier and args.model == "better":
+        logger.info("the classifier localizes: it is better on validation; --model own uses the trained maps")
     start = time.perf_counter()
     videos = videos_of(Path(args.input))
     done = (

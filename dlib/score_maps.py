@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlib.commands import CommandParser, command, truth
+from dlib.commands import CommandParser, command, loading, truth
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import BEST_LOCALIZATION, TEST, TRAIN, VAL
 from dlib.utils.errors import UsageError
@@ -54,11 +54,12 @@ def parser() -> CommandParser:
 
 def score(args: argparse.Namespace) -> str:
     """Write the results of ``args`` and return the table of the split. Raises UserError and UsageError."""
-    from dlib.cams import MapFolder
-    from dlib.learning.evaluation import evaluate_maps
-    from dlib.learning.results import as_text
-    from dlib.utils.files import write_json
-    from dlib.utils.logging import start_logging
+    with loading():
+        from dlib.cams import MapFolder
+        from dlib.learning.evaluation import evaluate_maps
+        from dlib.learning.results import as_text
+        from dlib.utils.files import write_json
+        from dlib.utils.logging import start_logging
 
     cfg = _config(args)
     start_logging(None, talks=True)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dlib.commands import called_as, command
+from dlib.commands import called_as, command, loading
 from dlib.configure.config import parse_args
 
 
@@ -14,9 +14,10 @@ from dlib.configure.config import parse_args
 def main(arguments: Sequence[str]) -> None:
     cfg = parse_args(arguments, called_as("train"))
     # PyTorch is imported only after the flags are checked.
-    from dlib.learning.evaluate_only import evaluate_only
-    from dlib.learning.experiment import run
-    from dlib.utils.signals import Interrupted
+    with loading():
+        from dlib.learning.evaluate_only import evaluate_only
+        from dlib.learning.experiment import run
+        from dlib.utils.signals import Interrupted
 
     try:
         evaluate_only(cfg) if cfg.eval_only else run(cfg)

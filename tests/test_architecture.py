@@ -15,7 +15,19 @@ FLOORS = (
     {"models", "cams", "losses", "datasets", "metrics"},
     {"tasks"},
     {"learning", "localizer", "visualization"},
-    {"study", "compare", "export", "figure", "localize", "score_maps", "selfcheck", "status", "train"},
+    {
+        "study",
+        "compare",
+        "export",
+        "figure",
+        "localize",
+        "pipeline",
+        "promote",
+        "score_maps",
+        "selfcheck",
+        "status",
+        "train",
+    },
 )
 
 

@@ -8,15 +8,17 @@ import importlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 import dlib.status
-from dlib.commands import command
+from dlib.commands import command, loading
 from dlib.commands.__main__ import main as colocam
 from dlib.commands.registry import COMMANDS
 from dlib.configure.table import FLAGS
@@ -34,7 +36,8 @@ for name in ["", *COMMANDS]:
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = main([name, "--help"] if name else ["--help"])
-    slow = {"torch", "cv2", "numpy"} if name in ("", "train") else {"torch"}
+    slow = {"torch", "cv2", "scipy", "matplotlib", "plotly", "scenedetect", "imagehash", "av"}
+    slow |= {"numpy"} if name in ("", "train") else set()
     found[name] = [code, said.getvalue(), sorted(slow & set(sys.modules))]
 json.dump(found, sys.stdout)
 """
@@ -48,6 +51,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     """What stderr says, which is all that was said."""
     out, error = capsys.readouterr()
     assert out == ""
+    error = error.removeprefix("loading PyTorch …\n")
     assert error.count("\n") == 1, error
     return error.rstrip("\n")
 
@@ -165,7 +169,37 @@ def test_ctrl_c_is_one_line_and_130(
     module = COMMANDS["import"].load()
     monkeypatch.setattr(module, "import_videos", interrupt)
     assert colocam(["import", "--src", str(tmp_path), "--dst", str(tmp_path.parent / "d")]) == 130
-    assert one_line(capsys) == "stopped by Ctrl-C; run the same command again to continue"
+    assert one_line(capsys) == "stopped by Ctrl-C; what is finished is saved, and the same command continues"
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.4])
+def test_the_first_line_comes_before_pytorch_and_ctrl_c_then_adds_one_line(delay: float) -> None:
+    """In whatever moment of the imports: a handler of Python's own would raise inside of a library."""
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    program += "from dlib.train import main; sys.exit(main(['--dataset', 'none']))"
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        start = time.monotonic()
+        assert process.stderr.readline() == "loading PyTorch …\n"
+        assert time.monotonic() - start < 3  # PyTorch alone takes this long where many programs run
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert (process.returncode, rest) == (130, "stopped by Ctrl-C\n")
+
+
+def test_loading_leaves_another_handler_of_ctrl_c_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with loading():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with loading():
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def into(reader: Callable[[int], None], code: str) -> tuple[int, str]:
@@ -256,7 +290,7 @@ def test_which_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         ("colocam train --amp ", "True False"),
         ("colocam status ", "--help --exps_root"),
         ("colocam compare ", ""),  # files
-        ("colocam compare -", "--help --out"),
+        ("colocam compare -", "--help --out --table"),
         ("colocam export --format o", "onnx"),
         ("colocam export --out ", ""),
         ("colocam download ", "YouTube-Objects-v1.0 YouTube-Objects-v2.2"),

@@ -109,6 +109,16 @@ def test_pooling_follows_method(method: str) -> None:
     [
         ("--opt__lrr 1", "unknown flag --opt__lrr; did you mean --opt__lr?"),
         ("--batchsize=3", "unknown flag --batchsize; did you mean --batch_size?"),
+        ("--lr 0.1", "unknown flag --lr; did you mean --opt__lr?"),
+        (
+            "--seed 1",
+            "unknown flag --seed; did you mean --MYSEED or --seed_cam_method or --seed_refine_sigma_xy?",
+        ),
+        ("--epochs 3", "unknown flag --epochs; did you mean --max_epochs?"),
+        (
+            "--batch 3",
+            "unknown flag --batch; did you mean --batch_size or --drop_small_tr_batch or --fill_small_tr_batch?",
+        ),
         ("--zzzz 1", "unknown flag --zzzz; --help lists them all"),
         ("train", "'train' is not a flag: write --flag value or --flag=value"),
         ("-1", "'-1' is not a flag: write --flag value or --flag=value"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Literal
 
 import pytest
@@ -160,3 +161,48 @@ def test_half_precision_maps_are_filtered_in_float32() -> None:
     assert loss.item() == pytest.approx(energy(images, half.detach().float(), 100), rel=1e-5)
     assert half.grad is not None
     assert half.grad.dtype == torch.bfloat16
+
+
+def test_pixels_outside_of_the_rois_count_for_nothing() -> None:
+    """Against the same loss of probabilities that are 0 there, value and gradient."""
+    generator = torch.Generator().manual_seed(0)
+    images = 255 * torch.rand(2, 3, 9, 8, generator=generator)
+    p = torch.rand(2, 2, 9, 8, generator=generator).softmax(1)
+    rois = (torch.rand(2, 9, 8, generator=generator) < 0.6).float()
+    loss = DenseCRFLoss(0.7, 15, 100)
+    with_rois, alone = p.clone().requires_grad_(), (p * rois[:, None]).requires_grad_()
+    value = loss(images, with_rois, rois)
+    assert value.item() == loss(images, alone).item() == loss(images, p, ROIs=rois[:, None]).item()
+    assert value.item() != loss(images, p).item()
+    value.backward()
+    loss(images, alone).backward()
+    torch.testing.assert_close(with_rois.grad, alone.grad * rois[:, None])
+
+
+def test_repr_names_the_arguments() -> None:
+    text = repr(DenseCRFLoss(2e-9, 15, 100, 0.5))
+    assert text == "DenseCRFLoss(weight=2e-09, sigma_rgb=15, sigma_xy=100, scale_factor=0.5)"
+
+
+@pytest.mark.parametrize(
+    ("image_scale", "logits", "warning"),
+    [
+        (1.0, False, "images look like 0..1"),
+        (255.0, True, "look like logits"),
+        (255.0, False, None),
+        (0.0, False, None),
+    ],
+)
+def test_a_warning_once_where_the_range_looks_wrong(
+    image_scale: float, logits: bool, warning: str | None
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = image_scale * torch.rand(1, 3, 6, 6, generator=generator)
+    p = torch.randn(1, 2, 6, 6, generator=generator)
+    loss = DenseCRFLoss(1, 15, 100)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            loss(images, p if logits else p.softmax(1))
+    assert [warning in str(w.message) for w in said if warning] == [True] * (warning is not None)
+    assert (not said) == (warning is None)

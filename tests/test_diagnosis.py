@@ -122,6 +122,8 @@ class Seeds(SimpleNamespace):
         super().__init__(device=torch.device("cpu"), own_model=None, passes=0, epochs=[])
         self.classifier = SimpleNamespace(device=self.device, low_resolution=self.low_resolution)
 
+    seed_maps = None
+
     def recipe(self, epoch: int) -> Any:
         return CoLoCam.recipe(self, epoch)  # type: ignore[arg-type]
 

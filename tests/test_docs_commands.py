@@ -128,7 +128,7 @@ SMALL = shlex.split(
     "--cam_curve_interval 0.1 --val_cam_curve_interval 0.1"
 )
 FEW_SEEDS = ["--sl_clc_min", "20", "--sl_clc_max", "20"]
-COPIED = ("main.py", "cmds/promote.sh")
+COPIED = ("main.py",)
 
 
 def what_people_have(folder: Path) -> None:

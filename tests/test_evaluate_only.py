@@ -14,7 +14,7 @@ import yaml
 
 import main
 from dlib.configure.constants import COLOCAM, STD_CL
-from dlib.learning.tensorboard import flat, open_event_log
+from dlib.learning.trackers import flat, open_event_log
 from dlib.localizer import Localizer
 from dlib.metrics import box_iou
 from helpers.saved_experiment import CLASSES, save_experiment
@@ -159,7 +159,7 @@ def test_tensorboard_forgets_the_steps_that_a_resumed_run_repeats(tmp_path: Path
 def test_without_tensorboard_one_line_says_so(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     said: list[str] = []
-    monkeypatch.setattr("dlib.learning.tensorboard.logger.warning", said.append)
+    monkeypatch.setattr("dlib.learning.trackers.logger.warning", said.append)
     log = open_event_log(tmp_path / "log.jsonl", tensorboard=True)
     assert said == [
         "--tensorboard True: the package is not installed (pip install tensorboard); the run continues without it"

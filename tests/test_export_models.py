@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -11,9 +14,12 @@ from dlib import export
 from dlib.cams import build_cam_extractor, normalize_cams
 from dlib.configure.constants import COLOCAM, STD_CL
 from dlib.datasets.batch import normalize
+from dlib.localizer import Localizer
 from dlib.models import load_saved_model
 from helpers.clips import scene
-from helpers.saved_experiment import CLASSES, save_experiment
+from helpers.paths import ROOT
+from helpers.published_lines import blocks
+from helpers.saved_experiment import CLASSES, TAUS, save_experiment
 
 
 def truth(folder: Path, images: torch.Tensor, method: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,11 +83,56 @@ def test_a_file_that_differs_from_the_model_is_refused(tmp_path: Path, capsys, m
     folder = save_experiment(tmp_path)
     write = export._write_script
 
-    def other(network, images, path):
+    def other(network, images, path, about):
         network.model.classification_head.fc.bias.data += 1.0
-        write(network, images, path)
+        write(network, images, path, about)
         network.model.classification_head.fc.bias.data -= 1.0
 
     monkeypatch.setattr(export, "_write_script", other)
     assert export.main(["--fd_exp", str(folder), "--format", "torchscript"]) == 1
     assert "its logits differ" in capsys.readouterr().err
+
+
+def published_program(model: Path) -> Callable[[np.ndarray], tuple[str, Any]]:
+    """``box_of`` of doc/export.md for this file."""
+    (code,) = blocks(ROOT / "doc" / "export.md", "python")
+    space: dict[str, Any] = {}
+    exec(code.replace('"model.onnx"', repr(str(model))), space)
+    return space["box_of"]
+
+
+@pytest.mark.parametrize("task", [COLOCAM, STD_CL])
+def test_the_published_program_draws_the_boxes_of_localization(tmp_path: Path, task: str) -> None:
+    folder = save_experiment(tmp_path, task)
+    assert export.main(["--fd_exp", str(folder), "--out", str(tmp_path / "m.onnx")]) == 0
+    box_of, localizer = published_program(tmp_path / "m.onnx"), Localizer(folder, device="cpu")
+    rng, found = np.random.default_rng(0), []
+    for number in range(24):
+        width, height = (int(side) for side in rng.integers(20, 90, 2))
+        frame = scene(number, width, height)
+        result = localizer.localize(frame)[0]
+        assert box_of(frame) == (result.label, result.box)
+        found.append(result.box)
+    assert len(set(found)) > 12
+
+
+def test_torchscript_holds_the_same_facts(tmp_path: Path) -> None:
+    folder = save_experiment(tmp_path)
+    files = {name: tmp_path / f"m{suffix}" for name, suffix in export.FORMATS.items()}
+    for name, path in files.items():
+        assert export.main(["--fd_exp", str(folder), "--format", name, "--out", str(path)]) == 0
+    module = torch.jit.load(str(files["torchscript"]))
+    facts = json.loads(module.facts)
+    session = onnxruntime.InferenceSession(str(files["onnx"]), providers=["CPUExecutionProvider"])
+    found = session.get_modelmeta().custom_metadata_map
+    assert {name: json.loads(found[name]) for name in facts} == facts
+    assert (module.class_names, module.crop_size) == (CLASSES, 32)
+    mean = (TAUS["bird"] + TAUS["cat"]) / 2  # of a class without validation frames
+    rule = {"name": "largest_contour", "thresholds": {"bird": 0.2, "cat": 0.4, "train": pytest.approx(mean)}}
+    assert facts["box_rule"] == rule
+    (folder / "thresholds-best_localization.yaml").unlink()
+    assert (
+        export.main(["--fd_exp", str(folder), "--format", "torchscript", "--out", str(files["torchscript"])])
+        == 0
+    )
+    assert json.loads(torch.jit.load(str(files["torchscript"])).facts)["box_rule"]["thresholds"] is None

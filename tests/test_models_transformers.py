@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision import models as tv
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from dlib import export
 from dlib.cams import build_cam_extractor
 from dlib.encoders import build_encoder, swin, vit
 from dlib.models import STDClassifier, UnetCoLoCAM, learning_rate_groups, load_imagenet_weights
@@ -247,6 +248,10 @@ def test_a_run_from_classifier_to_decoder(name: str, small: None, tmp_path: Path
     code, _, error = start(flags("CoLo-CAM", **changes))
     assert code == 0, error
     assert len(list((tmp_path / "data_cams").rglob("*.pt"))) == 48
+    # The export compares the file's outputs, for another batch size than that of the trace, with the model's.
+    for format_ in ("onnx", "torchscript") if name == "vit_b_16" else ("torchscript",):
+        words = ["--fd_exp", str(experiment.parent), "--format", format_, "--out", str(tmp_path / format_)]
+        assert export.main(words) == 0
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,9 @@ def test_colocam_leaves_every_file(colocam: Workplace) -> None:
     parts = {"encoder", "classification_head", "decoder", "segmentation_head"}
     results = check_experiment(experiment, "CoLo-CAM", parts)
     check_report(results["classifier_test"])
+    better = results["classifier_val"]["headline"] > results["val"][CRITERIA[0]]["headline"]
+    assert results["better_on_validation"] == ("classifier" if better else "CoLo-CAM")
+    assert (experiment / "classifier").is_dir() == better
     step = events(experiment, "step")[0]
     assert set(step["terms"]) == set(step["raw"]) == TERMS
     assert math.isclose(step["loss"], sum(step["terms"].values()), rel_tol=1e-4)

@@ -4,6 +4,7 @@ The list is ``registry.COMMANDS``. It names modules and imports none; nothing he
 """
 
 from dlib.commands.door import AGAIN, command
+from dlib.commands.loading import loading
 from dlib.commands.parsing import CommandParser, called_as, truth
 
-__all__ = ["AGAIN", "CommandParser", "called_as", "command", "truth"]
+__all__ = ["AGAIN", "CommandParser", "called_as", "command", "loading", "truth"]

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from dlib.utils.errors import UsageError, UserError
+from dlib.utils.errors import OTHER_DLIB, UsageError, UserError
 from dlib.utils.screen import make_screen_safe
 
 STOPPED = "stopped by Ctrl-C"
-AGAIN = f"{STOPPED}; run the same command again to continue"
+AGAIN = f"{STOPPED}; what is finished is saved, and the same command continues"
 # The exit codes that shells give for a program that Ctrl-C ended, or that wrote to a pipe without a reader.
-_BY_SIGINT, _BY_SIGPIPE = 130, 141
+BY_SIGINT, _BY_SIGPIPE = 130, 141
 
 Work = Callable[[Sequence[str]], int | None]
 
@@ -52,6 +52,8 @@ def command(stopped: str = STOPPED) -> Callable[[Work], Main]:
 
 def _ended(work: Work, arguments: Sequence[str], stopped: str) -> int:
     try:
+        if "Localizer" not in getattr(sys.modules["dlib"], "__all__", ()):  # another package's __init__.py
+            raise UserError(f"the package dlib here is another one: {OTHER_DLIB}")
         return work(arguments) or 0
     except SystemExit as end:  # how argparse ends after --help
         if end.code:
@@ -59,12 +61,12 @@ def _ended(work: Work, arguments: Sequence[str], stopped: str) -> int:
         return 0
     except UserError as error:
         # Every process of a run sees the same flags; other errors may concern this process only.
-        if _rank() == "0" or not isinstance(error, UsageError):
+        if rank() == "0" or not isinstance(error, UsageError):
             _say_error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        _say(stopped)
-        return _BY_SIGINT
+        say(stopped)
+        return BY_SIGINT
     except OSError as error:
         # A closed pipe between the processes of a run is not a reader that stopped reading.
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -105,16 +107,17 @@ def _of_system(error: OSError) -> str:
 
 
 def _say_error(reason: str) -> None:
-    process = "" if _rank() == "0" else f" (process {_rank()})"
-    _say(f"error{process}: {' '.join(reason.splitlines())}")
+    process = "" if rank() == "0" else f" (process {rank()})"
+    say(f"error{process}: {' '.join(reason.splitlines())}")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line on stderr, if there is one."""
     with suppress(OSError, AttributeError):  # a closed stream, or none
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
 
-def _rank() -> str:
+def rank() -> str:
     """This process's number in its run, which launchers such as torchrun set."""
     return os.environ.get("RANK", "0")

@@ -31,6 +31,7 @@ class Command:
 
 
 COMMANDS = {
+    "run": Command("dlib.pipeline", "from a folder of videos to videos with boxes, in one command"),
     "train": Command(
         "dlib.train", "train a classifier or CoLo-CAM, or measure a trained one", "[torchrun ...] main.py"
     ),
@@ -41,6 +42,7 @@ COMMANDS = {
     "localize": Command("dlib.localize", "find the objects in videos or pictures"),
     "export": Command("dlib.export", "write a trained model for other programs (ONNX, TorchScript)"),
     "measure": Command("dlib.localizer.measure", "measure what smoothing does to the boxes"),
+    "promote": Command("dlib.promote", "copy a trained classifier to where CoLo-CAM looks for it"),
     "study": Command("dlib.study", "run all variants and seeds of a study file"),
     "gain": Command("dlib.study.gain", "say what CoLo-CAM adds to its classifier"),
     "selfcheck": Command(

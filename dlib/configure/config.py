@@ -150,8 +150,8 @@ def _known(name: str, source: str = "") -> Flag:
         return FLAGS[name]
     refuse_foreign_flag(name, source)
     shown = shorten(name if name.isprintable() else ascii(name))
-    guess = nearest(shown, FLAGS)
-    hint = f"did you mean --{guess}?" if guess else "--help lists them all"
+    guess = nearest(f"--{shown}", (f"--{flag}" for flag in FLAGS))
+    hint = f"did you mean {guess}?" if guess else "--help lists them all"
     raise UsageError(f"{source}unknown flag --{shown}; {hint}")
 
 

@@ -114,6 +114,11 @@ BEST_LOCALIZATION = "best_localization"
 BEST_CLASSIFICATION = "best_classification"
 CRITERIA = (BEST_LOCALIZATION, BEST_CLASSIFICATION)
 
+# In an experiment's folder: the classifier that it builds on, if that is better on validation.
+CLASSIFIER_FOLDER = "classifier"
+# Which model of an experiment localizes: the one better on validation, the trained one, its classifier.
+MODELS = ("better", "own", CLASSIFIER_FOLDER)
+
 
 def tested_criteria(task: str, freeze_cl: bool) -> tuple[str, ...]:
     """The best models that a run of ``task`` tests and draws.

@@ -175,8 +175,19 @@ def str2bool(text: str) -> bool:
 
 
 def nearest(name: str, names: typing.Iterable[str]) -> str | None:
-    """The name most like a misspelled one, or None if no name is near."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)
+    """The name most like a misspelled one, or None if no name is near.
+
+    Names that have ``name`` as their last part (``lr`` of ``opt__lr``, ``seed`` of ``MYSEED``) or as their first come
+    before others; up to three of them are joined by "or".
+    """
+    known, short = list(names), name.lstrip("-").lower()
+    # After "__" begins the name that the flag has in its own group.
+    parts = [other for other in known if other.endswith(f"__{short}")] or [
+        o for o in known if o.lower().endswith(short) or o.lower().lstrip("-").startswith(f"{short}_")
+    ]
+    if parts and len(short) > 1:
+        return " or ".join(sorted(parts, key=len)[:3])
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return found[0] if found else None
 
 

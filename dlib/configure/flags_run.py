@@ -114,6 +114,12 @@ class TrainingFlags:
     """Training loop."""
 
     max_epochs: int = flag(150, "epochs to train", ge=0)
+    min_steps: int = flag(
+        0,
+        "steps that the run has at least: with few shots an epoch shows each shot several times; all lengths in "
+        "epochs then follow",
+        ge=0,
+    )
     amp: bool = flag(False, "mixed precision in training, if the device has it: saves time and memory")
     amp_eval: bool = flag(False, "mixed precision in evaluation and in the CAM store")
     amp_dtype: str = flag("auto", "number format of mixed precision", choices=("auto", "float16", "bfloat16"))
@@ -216,7 +222,12 @@ class OutputFlags:
     plot_tr_cam_progress_n: int = flag(0, "how many train frames plot_tr_cam_progress draws; 0: 10", ge=0)
     vizu_n: int = flag(10, "pictures drawn per class at the end; 0: none", ge=0)
     report: bool = flag(True, "write report.html, updated after every epoch")
-    tensorboard: bool = flag(False, "write TensorBoard files too (needs the tensorboard package)")
+    log_to: str = flag(
+        "",
+        "send the numbers of log.jsonl to a tracker too, whose package must be installed; csv: metrics.csv",
+        choices=("", "wandb", "mlflow", "csv", "tensorboard"),
+    )
+    tensorboard: bool = flag(False, "the same as --log_to tensorboard, also beside another tracker")
 
 
 @dataclass(frozen=True)

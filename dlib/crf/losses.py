@@ -7,6 +7,7 @@ dense CRF of Tang et al. 2018, "On regularized losses for weakly-supervised CNN 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -87,6 +88,22 @@ def _scaled(images: Tensor, segmentations: Tensor, scale_factor: float) -> tuple
     return images, segmentations
 
 
+def warn_of_range(images: Tensor, segmentations: Tensor) -> None:
+    """Warn if ``images`` look like 0..1 instead of 0..255, or ``segmentations`` like logits; reads their values."""
+    images, segmentations = images.detach(), segmentations.detach()
+    if images.is_floating_point() and images.numel() and 0 < float(images.max()) <= 1:
+        warnings.warn(
+            "images look like 0..1: colours are compared in 0..255, so multiply by 255", stacklevel=3
+        )
+    if segmentations.numel():
+        low, high = float(segmentations.min()), float(segmentations.max())
+        if low < -1e-3 or high > 1 + 1e-3:
+            warnings.warn(
+                f"segmentations from {low:.3g} to {high:.3g} look like logits: give probabilities (softmax)",
+                stacklevel=3,
+            )
+
+
 def _check_scale(scale_factor: float) -> None:
     if not (math.isfinite(scale_factor) and scale_factor > 0):
         raise ValueError(f"scale_factor must be finite and > 0, not {scale_factor}")
@@ -113,11 +130,36 @@ class DenseCRFLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_scale(scale_factor)
-        self.weight, self.scale_factor = weight, scale_factor
+        self.weight, self.scale_factor, self.sigma_rgb, self.sigma_xy = (
+            weight,
+            scale_factor,
+            sigma_rgb,
+            sigma_xy,
+        )
         self.kernel = Kernel(sigma_rgb, sigma_xy * scale_factor, backend, value_range)
+        self._looked = value_range is not None
 
-    def forward(self, images: Tensor, segmentations: Tensor) -> Tensor:
-        """images [N, 3, H, W] 0..255 and segmentations [N, K, H, W] probabilities -> scalar."""
+    def extra_repr(self) -> str:
+        names = ("weight", "sigma_rgb", "sigma_xy", "scale_factor")
+        return ", ".join(f"{name}={getattr(self, name):g}" for name in names)
+
+    def forward(self, images: Tensor, segmentations: Tensor, ROIs: Tensor | None = None) -> Tensor:
+        """Value of the loss.
+
+        The first call warns if the values look like those of another range; with a ``value_range`` none does.
+
+        Args:
+            images: [N, 3, H, W], 0..255.
+            segmentations: [N, K, H, W], probabilities.
+            ROIs: [N, H, W] or [N, 1, H, W], factor of each pixel's probabilities, such as 0 where there is no image
+                (Tang et al. 2018, "On regularized losses"; their code's name); None: 1 everywhere.
+        Returns: scalar, differentiable in `segmentations`.
+        """
+        if not self._looked:
+            self._looked = True
+            warn_of_range(images, segmentations)
+        if ROIs is not None:
+            segmentations = segmentations * (ROIs if ROIs.dim() == 4 else ROIs.unsqueeze(1))
         n = max(1, images.shape[0])
         images, segmentations = _scaled(images, segmentations, self.scale_factor)
         energy = crf_energy(images, segmentations, None, self.kernel)  # [N]

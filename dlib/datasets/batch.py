@@ -49,7 +49,7 @@ class Batch:
         labels: int64 [B], class of the frame.
         ids: frame ids, paths relative to the dataset's folder.
         indices: int64 [B], item of the split that the frame comes from (evaluation: the frame itself).
-        sequence: int64 [B], equal for the frames of one shot. It stays on the CPU, where frames are grouped.
+        sequence: int64 [B], equal for the frames of one draw of a shot. It stays on the CPU, where frames are grouped.
         order: int64 [B], the frame's place in its shot. It stays on the CPU too.
         keys: int64 [B], random key of (seed, epoch, item, frame), >= 0.
         cams: float32 [B, H, W] in [0, 1], the frame's stored CAM with the frame's crop and flip, or None.

@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -41,6 +39,8 @@ _MIN_CONTRAST = 6.0  # gray levels; hashes of flat pictures agree by chance
 
 def picture_hash(image: Image.Image) -> NDArray[np.int8] | None:
     """Perceptual hash (signs of the low frequencies) as -1 and 1: int8 [64]; None for a picture without contrast."""
+    import imagehash
+
     if np.asarray(image.convert("L").resize((9, 9), Image.Resampling.BOX)).std() < _MIN_CONTRAST:
         return None
     return np.where(imagehash.phash(image).hash.ravel(), 1, -1).astype(np.int8)
@@ -209,6 +209,8 @@ def main(arguments: Sequence[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     splits = read_splits(data_dir, folds)
     check_splits(data_dir, splits, None, decode=False)
+    import cv2
+
     cv2.setNumThreads(1)  # the frames themselves are read in parallel
     findings = []
     for split in SPLITS:

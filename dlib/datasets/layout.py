@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,8 @@ class Layout:
     min_shots: int  # that a process draws at a time; -1: as many as make one minibatch
     drop_small: bool
     fill_small: bool
-    sampling: str  # of the dataset: shots, seed, and how frames are drawn
+    sampling: str  # of the dataset: shots, seed, and how frames are drawn; how often, if not once
+    repeats: int = 1  # draws of each shot in an epoch
 
     @classmethod
     def of(
@@ -33,10 +36,12 @@ class Layout:
         min_shots: int,
         drop_small: bool,
         fill_small: bool,
+        repeats: int = 1,
     ) -> Layout:
         frames = (dataset.n_frames, dataset.style, dataset.dist, dataset.std, dataset.frame_limit)
-        sampling = " ".join(map(str, (len(dataset), dataset.seed, *frames)))
-        return cls(batch_size, processes, min_shots, drop_small, fill_small, sampling)
+        often = [] if repeats == 1 else [f"x{repeats}"]
+        sampling = " ".join(map(str, (len(dataset), dataset.seed, *frames, *often)))
+        return cls(batch_size, processes, min_shots, drop_small, fill_small, sampling, repeats)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Layout:
@@ -65,7 +70,10 @@ class Layout:
 
 
 class Planner:
-    """Plans the epochs of a training split under one layout."""
+    """Plans the epochs of a training split under one layout.
+
+    It works with draws: draw ``again · len(dataset) + shot`` is the one number ``again`` of that shot in an epoch.
+    """
 
     def __init__(self, dataset: VideoDataset, layout: Layout) -> None:
         self.dataset, self.layout = dataset, layout
@@ -73,17 +81,25 @@ class Planner:
         self.block = max(self.unit, layout.min_shots)  # shots that one process draws at a time
 
     def plan(self, epoch: int, rank: int, done: Collection[int] = ()) -> Plan:
-        """All minibatches of a process in an epoch, from the shots that are not ``done`` yet."""
+        """All minibatches of a process in an epoch, from the draws that are not ``done`` yet."""
         return self._cut_all(epoch, done)[rank]
 
-    def shots_of(self, epoch: int, steps: int, done: Collection[int] = ()) -> set[int]:
-        """The shots of which any process has seen a frame after ``steps`` minibatches."""
-        plans = self._cut_all(epoch, done)
-        return {request.item for plan in plans for batch in plan[:steps] for request in batch}
+    def draws_of(self, epoch: int, steps: int, done: Collection[int] = ()) -> set[int]:
+        """The draws of which any process has seen a frame after ``steps`` minibatches."""
+        plans, shots = self._cut_all(epoch, done), len(self.dataset)
+        return {r.again * shots + r.item for plan in plans for batch in plan[:steps] for r in batch}
+
+    def _order(self, epoch: int) -> list[int]:
+        """The epoch's draws: all shots in a random order, and again in another one."""
+        seed, shots = self.dataset.seed & 0xFFFFFFFF, len(self.dataset)
+        order: list[int] = []
+        for again in range(self.layout.repeats):
+            key = [seed, epoch, again] if again else [seed, epoch]
+            order += (again * shots + np.random.default_rng(key).permutation(shots)).tolist()
+        return order
 
     def _cut_all(self, epoch: int, done: Collection[int]) -> list[Plan]:
-        order = np.random.default_rng([self.dataset.seed & 0xFFFFFFFF, epoch]).permutation(len(self.dataset))
-        left = [shot for shot in order.tolist() if shot not in done] if done else order.tolist()
+        left = [draw for draw in self._order(epoch) if draw not in done]
         size = self.block * self.layout.processes
         plans: list[Plan] = [[] for _ in range(self.layout.processes)]
         for at in range(0, len(left), size):
@@ -92,10 +108,14 @@ class Planner:
         return plans
 
     def _cut(self, epoch: int, block: list[int]) -> list[Plan]:
-        """Every process's minibatches of one global block of shots."""
-        frames = {shot: self.dataset.draw(epoch, shot) for shot in block}
+        """Every process's minibatches of one global block of draws."""
+        requests: dict[int, list[FrameRequest]] = {}
+        for draw in block:
+            again, shot = divmod(draw, len(self.dataset))
+            frames = self.dataset.draw(epoch, shot, again)
+            requests[draw] = [FrameRequest(epoch, shot, frame, again=again) for frame in frames]
         streams = [
-            [FrameRequest(epoch, shot, frame) for shot in self._share(block, rank) for frame in frames[shot]]
+            [request for draw in self._share(block, rank) for request in requests[draw]]
             for rank in range(self.layout.processes)
         ]
         steps = max(self._steps(len(stream)) for stream in streams)
@@ -132,3 +152,25 @@ class Planner:
         if not self.layout.fill_small:
             return batch
         return [batch[i % len(batch)] for i in range(size)]
+
+
+def repeats_for(dataset: VideoDataset, layout: Layout, steps: int) -> int:
+    """How often an epoch must draw each shot so that every process gets ``steps`` minibatches or more; at least 1.
+
+    Among the numbers that give the same minibatches the largest: a minibatch is then not filled with the same frames.
+    Counted in epoch 1, under ``layout`` with other repeats.
+    """
+    if steps <= 1:
+        return 1
+
+    @functools.cache
+    def steps_of(repeats: int) -> int:
+        return len(Planner(dataset, replace(layout, repeats=repeats)).plan(1, 0))
+
+    if steps_of(1) >= steps:
+        return 1
+    enough = 2
+    while steps_of(enough) <= steps:
+        enough *= 2
+    least = bisect.bisect_left(range(enough + 1), steps, lo=1, key=steps_of)
+    return bisect.bisect_right(range(enough + 1), steps_of(least), lo=least, key=steps_of) - 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlib.datasets.batch import Batch
-from dlib.datasets.layout import Layout, Plan, Planner
+from dlib.datasets.layout import Layout, Plan, Planner, repeats_for
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.datasets.workers import PlannedLoader
 
@@ -77,10 +77,10 @@ class TrainLoader(PlannedLoader):
         if before.sampling != self.layout.sampling:
             return 0, f"{change}: the epoch starts again"
         if change:
-            seen = Planner(self.dataset, before).shots_of(epoch, steps - begun.steps, begun.shots)
+            seen = Planner(self.dataset, before).draws_of(epoch, steps - begun.steps, begun.shots)
             begun = _Begun(epoch, steps, begun.shots | seen)
-            left = len(self.dataset) - len(begun.shots)
-            change = f"{change}: its other {left} of {len(self.dataset)} shots are planned again"
+            total = len(self.dataset) * self.layout.repeats
+            change = f"{change}: its other {total - len(begun.shots)} of {total} shots are planned again"
         self._begun = begun
         return steps, change
 
@@ -91,7 +91,7 @@ class _Begun:
 
     epoch: int = 0
     steps: int = 0
-    shots: frozenset[int] = frozenset()
+    shots: frozenset[int] = frozenset()  # draws, as in Planner
 
 
 def train_loader(
@@ -105,6 +105,7 @@ def train_loader(
     drop_small: bool = False,
     fill_small: bool = True,
     pin_memory: bool = False,
+    min_steps: int = 0,
 ) -> TrainLoader:
     """Loader of a training split.
 
@@ -121,6 +122,8 @@ def train_loader(
         num_workers: reading processes; 0 reads in this one.
         rank, world_size: this process and the number of processes.
         pin_memory: page-locked batches, for copies to a CUDA device.
+        min_steps: minibatches that an epoch has at least: it shows every shot as often as needed, with other frames
+            and crops each time.
     Raises ValueError for impossible arguments.
     """
     if batch_size < 1 or num_workers < 0:
@@ -131,7 +134,8 @@ def train_loader(
         raise ValueError(f"rank must be in 0..world_size-1, got {rank} of {world_size}")
     if not dataset.train:
         raise ValueError(f"split {dataset.metadata.split!r} is not for training")
-    layout = Layout.of(dataset, batch_size, world_size, min_tr_batch_sz, drop_small, fill_small)
+    options = (dataset, batch_size, world_size, min_tr_batch_sz, drop_small, fill_small)
+    layout = Layout.of(*options, repeats=repeats_for(dataset, Layout.of(*options), min_steps))
     return TrainLoader(dataset, layout, rank, num_workers, pin_memory)
 
 

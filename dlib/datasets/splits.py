@@ -74,4 +74,5 @@ def build_train_loader(cfg: Config, train: VideoDataset, pin_memory: bool) -> Tr
         drop_small=cfg.drop_small_tr_batch,
         fill_small=cfg.fill_small_tr_batch,
         pin_memory=pin_memory,
+        min_steps=-(-cfg.min_steps // max(cfg.max_epochs, 1)),
     )

@@ -23,12 +23,16 @@ from dlib.utils.errors import UserError
 
 
 class FrameRequest(NamedTuple):
-    """One frame to load: in training with the crop and flip of (epoch, item, frame), or uncropped."""
+    """One frame to load: in training with the crop and flip of (epoch, item, frame, again), or uncropped.
+
+    ``again`` numbers the draws of one item in one epoch, from 0.
+    """
 
     epoch: int
     item: int
     frame: int
     whole: bool = False
+    again: int = 0
 
 
 class FrameRegion(NamedTuple):
@@ -48,6 +52,7 @@ class _Sample(NamedTuple):
     item: int
     frame: int
     key: int
+    again: int
 
 
 class CamReader(Protocol):
@@ -149,16 +154,18 @@ class VideoDataset:
             raise IndexError(item)
         return self.load([FrameRequest(self.epoch, item, frame) for frame in self.draw(self.epoch, item)])
 
-    def rng(self, epoch: int, item: int, *more: int) -> np.random.Generator:
+    def rng(self, epoch: int, item: int, *more: int, again: int = 0) -> np.random.Generator:
         """The generator of an item (and of a frame of it) in an epoch."""
-        return np.random.default_rng([self.seed & 0xFFFFFFFF, epoch, item, *more])
+        return np.random.default_rng(
+            [self.seed & 0xFFFFFFFF, epoch, item, *more, *([again] if again else [])]
+        )
 
-    def draw(self, epoch: int, item: int) -> list[int]:
-        """The frames that an epoch takes from an item; [0] where items are frames."""
+    def draw(self, epoch: int, item: int, again: int = 0) -> list[int]:
+        """The frames that an epoch takes from an item at its draw ``again``; [0] where items are frames."""
         if self.index is None:
             return [0]
         count = self.index.count(item)
-        rng = self.rng(epoch, item)
+        rng = self.rng(epoch, item, again=again)
         return sample_frames(count, self.n_frames, self.frame_limit, self.style, self.dist, self.std, rng)
 
     def frame_id(self, item: int, frame: int) -> str:
@@ -212,7 +219,7 @@ class VideoDataset:
             labels=torch.from_numpy(self.metadata.labels[items.numpy()]),  # [B]
             ids=[s.frame_id for s in samples],
             indices=items,
-            sequence=items.clone(),
+            sequence=items + len(self) * torch.tensor([s.again for s in samples], dtype=torch.int64),
             order=torch.tensor([s.frame for s in samples], dtype=torch.int64),
             keys=torch.tensor([s.key for s in samples], dtype=torch.int64),
             cams=torch.stack(cams) if cams else None,  # [B, H, W]
@@ -229,16 +236,17 @@ class VideoDataset:
         frame, image = found
         frame_id = self.frame_id(request.item, frame)
         # All draws belong to the requested frame, so that its replacement changes nothing else.
-        rng = self.rng(request.epoch, request.item, request.frame, 1)
+        rng = self.rng(request.epoch, request.item, request.frame, 1, again=request.again)
         key = int(rng.integers(2**63))
         if not self.train or request.whole:
             pixels = resize_image(image, self.crop_size)
-            return _Sample(pixels, None, None, frame_id, request.item, frame, key)
+            return _Sample(pixels, None, None, frame_id, request.item, frame, key, request.again)
         window = draw_crop_flip(self.resize_size, self.crop_size, rng, self.scale_min)
         pixels = window.apply(resize_image(image, self.resize_size), self.crop_size)
         if self.color > 0:
             # The frames of a shot change in the same way: terms over several frames compare their colours.
-            pixels = draw_colors(self.color, self.rng(request.epoch, request.item, 0, 2)).apply(pixels)
+            colors = self.rng(request.epoch, request.item, 0, 2, again=request.again)
+            pixels = draw_colors(self.color, colors).apply(pixels)
         cam = None
         if self.cams is not None:
             stored = self._stored_cam(self.cams, request.epoch, request.item, frame)
@@ -246,7 +254,8 @@ class VideoDataset:
         region = None
         if cam is not None and self.regions is not None:
             region = self.regions(cam, pixels, request.epoch)
-        return _Sample(pixels, region.cam if region else cam, region, frame_id, request.item, frame, key)
+        cam = region.cam if region else cam
+        return _Sample(pixels, cam, region, frame_id, request.item, frame, key, request.again)
 
     def _stored_cam(self, cams: CamReader, epoch: int, item: int, frame: int) -> Tensor:
         """The stored CAM [h, w] of a frame, pooled over its window if there is a ``pool``."""

@@ -29,6 +29,8 @@ class Encoder(nn.Module, ABC):
     """Whether a U-Net decoder on this encoder starts with a centre block."""
     decoder_blocks = 0
     """Blocks of a U-Net decoder, each ×2; 0: one for each feature map but the first. The last ones have no skip."""
+    attends = False
+    """Whether it has attention: TorchScript then needs a plain trace, or the batch size becomes a fixed number."""
     side_multiple = 1
     """The sides of the input must be multiples of it."""
 

@@ -26,6 +26,7 @@ class SwinTEncoder(Encoder):
     imagenet_url = Swin_T_Weights.IMAGENET1K_V1.url
     base_rate_prefixes = tuple(f"features.{index}." for index in range(6))
     decoder_blocks = 5
+    attends = True
     side_multiple = 32
 
     def __init__(self) -> None:

@@ -34,6 +34,7 @@ class ViTB16Encoder(Encoder):
         *(f"encoder.layers.encoder_layer_{number}." for number in range(11)),
     )
     decoder_blocks = 4
+    attends = True
     side_multiple = 16
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class ViTB16Encoder(Encoder):
         self.check_size(x)
         patches = self.conv_proj(x)  # [B, K, h, w]
         height, width = patches.shape[2:]
-        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), patches.flatten(2).mT], dim=1)
+        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), patches.flatten(2).mT], dim=1)
         tokens = self.encoder.dropout(tokens + self._positions(height, width))  # [B, 1 + h·w, K]
         tokens = self.encoder.ln(self.encoder.layers(tokens))
         return [x, self.maps(tokens[:, 1:], height, width)]

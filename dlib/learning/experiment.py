@@ -17,15 +17,24 @@ from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.dry_run import show_plan
 from dlib.learning.evaluation import build_eval_loader, evaluate
 from dlib.learning.folder import ExperimentFolder, command_line
-from dlib.learning.messages import epoch_summary, say_epoch, say_validation, say_what_runs, warn_of_collapse
+from dlib.learning.messages import (
+    epoch_summary,
+    say_epoch,
+    say_length,
+    say_validation,
+    say_what_runs,
+    warn_of_collapse,
+)
 from dlib.learning.pictures import draw_examples, draw_progress, draw_test, draw_train_progress
+from dlib.learning.preferred import keep_better
 from dlib.learning.profiling import StepProfile
-from dlib.learning.results import Results, as_text, with_validation_thresholds
-from dlib.learning.tensorboard import open_event_log
+from dlib.learning.results import Results, as_text
+from dlib.learning.trackers import open_event_log
 from dlib.learning.trainer import Trainer
 from dlib.models import MapMaker, load_best_model
 from dlib.tasks import build_task
 from dlib.utils import distributed
+from dlib.utils.environment import most_memory
 from dlib.utils.errors import Diverged, UserError
 from dlib.utils.logging import logger, start_logging
 from dlib.utils.reproducibility import seed_all, use_deterministic_algorithms
@@ -90,7 +99,7 @@ class TrainingRun:
         self.cfg, self.folder, self.path, self.data = cfg, folder, folder.path, data
         self.stop = StopRequest(device)
         log = folder.path / "log.jsonl" if distributed.is_main() else None
-        self.events = open_event_log(log, cfg.tensorboard)
+        self.events = open_event_log(log, cfg.log_to, cfg.tensorboard, cfg.to_dict())
         environment = folder.describe(cfg, device) if distributed.is_main() else {"device": ""}
         say_what_runs(cfg, data, environment, folder.path)
         seed_all(cfg.seed)
@@ -99,6 +108,7 @@ class TrainingRun:
         self.task.set_sampling(data.train)
         loader = build_train_loader(cfg, data.train, pin_memory=device.type == "cuda")
         loader.while_waiting = self.stop.while_waiting
+        say_length(cfg, loader)
         self.trainer = Trainer(cfg, self.task, loader, self.events)
         self.profile = StepProfile(cfg.profile if distributed.is_main() else 0, folder.path, device)
         self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
@@ -107,6 +117,8 @@ class TrainingRun:
         )
         self.best = BestModels(cfg, folder.path, self.checkpoints, data.classes, self.task.trains_maps)
         self.results = Results(folder.path, cfg, data.classes, environment, command_line())
+        splits = {"train": data.train, "val": data.val, "test": data.test}
+        self.results.content["data"] = {name: split.metadata.fingerprint for name, split in splits.items()}
         self.results.content["parameters"] = sum(p.numel() for p in self.task.model.parameters())
 
     def run(self) -> None:
@@ -222,8 +234,8 @@ class TrainingRun:
         self.val_loader.close()
         if distributed.is_main():
             self.checkpoints.prove()  # the numbers of the validation were finite
-        references = {name: self._test_report(name, maker) for name, maker in self.task.references().items()}
-        self.results.content.update({f"{name}_test": report for name, report in references.items()})
+        makers = self.task.references()
+        references = {name: self._measure_reference(name, maker) for name, maker in makers.items()}
         for criterion in tested_criteria(self.cfg.task, self.cfg.freeze_cl):
             load_best_model(self.task.model, self.best.weights(criterion))
             report = evaluate(
@@ -236,8 +248,11 @@ class TrainingRun:
                 draw_test(self.cfg, self.task, self.data.test, report, self.path / criterion, references)
         self._count_seconds("test_s", start)
         total = self.results.times["total_s"]
+        self.results.content["peak_memory_mib"] = round(most_memory(self.task.device) / 2**20)
         self.events.write("end", seconds=total)
         if distributed.is_main():
+            for maker in makers.values():
+                keep_better(self.path, self.cfg, self.data.classes, maker, self.results)
             self.results.write()
             draw_progress(self.cfg, self.path, curves=True)
             entry = self.results.content["test"][BEST_LOCALIZATION]
@@ -245,12 +260,12 @@ class TrainingRun:
             logger.info(f"done in {duration(total)}: {self.path}")
         distributed.barrier()
 
-    def _test_report(self, name: str, maker: MapMaker) -> dict[str, Any]:
-        """CorLoc of a reference's maps on test, also at the thresholds that validation chose for them."""
+    def _measure_reference(self, name: str, maker: MapMaker) -> dict[str, Any]:
+        """CorLoc of a reference's maps on validation and on test; returns that of test."""
         cfg, label = self.cfg, f"{name}'s CAMs on"
         val = evaluate(maker, self.data.val, cfg, cfg.val_cam_curve_interval, self.stop, f"{label} val")
         test = evaluate(maker, self.data.test, cfg, cfg.cam_curve_interval, self.stop, f"{label} test")
-        return with_validation_thresholds(test, val.to_dict())
+        return self.results.add_reference(name, val.to_dict(), test)
 
     def _finished(self) -> bool:
         epoch = self.trainer.position.epoch

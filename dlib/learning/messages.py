@@ -6,6 +6,7 @@ from typing import Any
 
 from dlib.configure.checks import config_warnings
 from dlib.configure.config import Config
+from dlib.datasets.loaders import TrainLoader
 from dlib.datasets.splits import Data
 from dlib.learning.trainer import Trainer
 from dlib.metrics import LocalizationReport
@@ -28,6 +29,17 @@ def say_what_runs(cfg: Config, data: Data, environment: dict[str, str], folder: 
         logger.info("no CUDA card is used: --cudaid has no effect and --amp True computes in float32")
     for warning in config_warnings(cfg):
         logger.warning(warning)
+
+
+def say_length(cfg: Config, loader: TrainLoader) -> None:
+    """How long the run is, if ``min_steps`` has made its epochs longer."""
+    repeats = loader.layout.repeats
+    if repeats > 1:
+        steps = len(loader.plan(1))
+        logger.info(
+            f"--min_steps {cfg.min_steps}: each epoch shows the {len(loader.dataset)} train shots {repeats} times, so "
+            f"that {cfg.max_epochs} epochs have {steps * cfg.max_epochs} steps ({steps} each)"
+        )
 
 
 def epoch_summary(trainer: Trainer, diagnostics: dict[str, float | None]) -> dict[str, Any]:

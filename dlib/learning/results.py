@@ -38,9 +38,12 @@ class Results:
             "best": {},
             "val": {},
             "test": {},
+            "classifier_val": None,
             "classifier_test": None,
             "times": {},
             "parameters": 0,
+            "data": {},
+            "peak_memory_mib": None,
             "environment": environment,
             "device": environment["device"],
         }
@@ -78,6 +81,12 @@ class Results:
             for name, numbers in self.content["val"].get(criterion, entry)["per_class"].items()
         }
         write_text(self._folder / f"thresholds-{criterion}.yaml", yaml.safe_dump(taus, allow_unicode=True))
+        return entry
+
+    def add_reference(self, name: str, validation: Report, test: LocalizationReport) -> Report:
+        """Validation and test of other maps, such as the classifier's CAMs; returns the test's entry."""
+        self.content[f"{name}_val"] = validation
+        entry = self.content[f"{name}_test"] = with_validation_thresholds(test, validation)
         return entry
 
     def write(self) -> None:

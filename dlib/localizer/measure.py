@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from dlib.commands import CommandParser, command
+from dlib.commands import CommandParser, command, loading
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, TEST, VAL
 from dlib.configure.literals import BoxRule
@@ -72,8 +72,9 @@ def parser() -> CommandParser:
 @command()
 def main(arguments: Sequence[str]) -> None:
     args = parser().read(arguments)
-    from dlib.datasets.metadata import read_split
-    from dlib.localizer import Localizer
+    with loading():
+        from dlib.datasets.metadata import read_split
+        from dlib.localizer import Localizer
 
     cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
     data_dir = dataset_dir(cfg)

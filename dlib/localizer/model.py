@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from dlib.configure.constants import YTOV1, YTOV2, method_name
+from dlib.configure.constants import BEST_LOCALIZATION, CLASSIFIER_FOLDER, YTOV1, YTOV2, method_name
 from dlib.datasets.batch import normalize
 from dlib.datasets.metadata import CLASS_NAMES_YTO
 from dlib.models import MapMaker, load_saved_model, read_model_settings
@@ -36,6 +36,11 @@ class SavedModel:
     taus: dict[str, float]  # threshold of each class; empty if it is not known
     weights: Path  # folder that the weights come from
 
+    def complete_taus(self) -> list[float]:
+        """A threshold for every class: for one without its own the mean of the others; empty if none is known."""
+        known = [self.taus[name] for name in self.classes if name in self.taus]
+        return [self.taus.get(name, sum(known) / len(known)) for name in self.classes] if known else []
+
     def maps_and_logits(self, frames: Tensor, label: int | None = None) -> tuple[Tensor, Tensor]:
         """Maps [B, H, W] in 0..1 of class ``label`` (None: each image's predicted one) and logits [B, C].
 
@@ -44,6 +49,24 @@ class SavedModel:
         """
         labels = None if label is None else torch.full((len(frames),), label, device=frames.device)
         return self.maps(normalize(frames), frames, labels)
+
+
+def better_model(experiment: Path, criterion: str, choice: str) -> Path:
+    """The folder whose model localizes: ``experiment``, or its classifier's in it.
+
+    Args:
+        choice: of ``MODELS``. "better": the classifier if the run found it better on validation and ``criterion`` is
+            localization.
+    Raises UserError for "classifier" where the folder has none.
+    """
+    kept = experiment / CLASSIFIER_FOLDER
+    if choice == "classifier" and not kept.is_dir():
+        raise UserError(
+            f"--model classifier: {experiment} keeps no classifier, because its own maps are better on validation; "
+            "give the classifier's experiment as --fd_exp"
+        )
+    wanted = choice == "classifier" or (choice == "better" and criterion == BEST_LOCALIZATION)
+    return kept if wanted and kept.is_dir() else experiment
 
 
 def find_weights(folder: Path, criterion: str) -> Path:

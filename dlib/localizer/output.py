@@ -171,15 +171,7 @@ class Writer:
     def write(self, frame: Frame, result: Localization) -> None:
         """Add one frame. Raises UserError when the disk is full."""
         box = result.box
-        entry = {
-            "frame": result.index,
-            "name": result.name,
-            "time": round(result.time, 6),
-            "class": result.label,
-            "score": round(result.score, 6),
-            "tau": None if result.tau is None else round(result.tau, 6),
-            "box": None if box is None else list(box),
-        }
+        entry = result.to_dict()
         with _writable(self._folder):
             self._json.write((",\n  " if self._count else "\n  ") + json.dumps(entry))
             self._rows.writerow([*list(entry.values())[:-1], *(box or ("", "", "", ""))])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import get_args, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import cv2
 import numpy as np
@@ -19,13 +19,16 @@ from dlib.configure.constants import BEST_LOCALIZATION
 from dlib.configure.literals import BoxRule
 from dlib.datasets.images import Picture, rgb_array
 from dlib.datasets.transforms import resize_image
-from dlib.localizer.model import read_saved_model
+from dlib.localizer.model import better_model, read_saved_model
 from dlib.localizer.smoothing import smooth_boxes
 from dlib.localizer.source import Frame, Source, open_source
 from dlib.metrics.box_rule import rule_mask
 from dlib.metrics.boxes import boxes_from_map, mask_boxes, quantize_maps
 from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Box = tuple[int, int, int, int]
 
@@ -44,6 +47,7 @@ class Localization:
         map: float32 [S, S] in 0..1, S the network's crop size; it covers the whole frame.
         size: width and height of the frame.
         region: uint8 [S, S], 1 where map and colours say object, else 0; None: a threshold made the box.
+        image: the frame, uint8 [H, W, 3] RGB; None in ``Localizer.stream``, which gives the frame beside it.
     """
 
     index: int
@@ -55,7 +59,57 @@ class Localization:
     box: Box | None
     map: NDArray[np.float32]
     size: tuple[int, int]
-    region: NDArray[np.uint8] | None = None
+    region: NDArray[np.uint8] | None = field(default=None, repr=False)
+    image: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as in ``boxes.json``: frame, name, time, class, score, tau, box (a list or None)."""
+        return {
+            "frame": self.index,
+            "name": self.name,
+            "time": round(self.time, 6),
+            "class": self.label,
+            "score": round(self.score, 6),
+            "tau": None if self.tau is None else round(self.tau, 6),
+            "box": None if self.box is None else list(self.box),
+        }
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """The frame [H, W, 3] under its map, with box, class and score. Raises ValueError without ``image``."""
+        from dlib.localizer.output import draw
+
+        if self.image is None:
+            raise ValueError(
+                "this result has no image: take it from Localizer.localize, or give one with replace"
+            )
+        return draw(Frame(self.index, self.name, self.time, self.image), self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``overlay`` as a picture; the kind follows from the suffix. Returns the path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(self.overlay()).save(path)
+        return path
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Show the frame with its map and box in matplotlib's ``axes`` (None: new ones), which are returned."""
+        from matplotlib import pyplot
+        from matplotlib.patches import Rectangle
+
+        if axes is None:
+            _, axes = pyplot.subplots()
+        if self.image is not None:
+            axes.imshow(self.image)
+        axes.imshow(self.full_map(), cmap="jet", alpha=0.4, vmin=0, vmax=1)
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            corner = (x0 - 0.5, y0 - 0.5)  # a pixel's center is its number
+            axes.add_patch(
+                Rectangle(corner, x1 - x0 + 1, y1 - y0 + 1, fill=False, edgecolor="white", linewidth=2)
+            )
+        axes.set_title(f"{self.label} {self.score:.0%}")
+        axes.set_axis_off()
+        return axes
 
     def full_map(self) -> NDArray[np.float32]:
         """The map at the frame's size, float32 [H, W]."""
@@ -84,6 +138,7 @@ class Localizer:
             without validation frames: the mean of the others).
         smooth: a box becomes the median of the boxes of so many frames around it; 0 or 1: off.
         label: the class, if it is known; None: it is predicted frame by frame.
+        model: better (on validation: the trained model, or the classifier that it builds on), own or classifier.
     Raises UserError for a folder without a usable model, UsageError for a wrong argument.
     """
 
@@ -96,6 +151,7 @@ class Localizer:
         tau: float | None = None,
         smooth: int = 0,
         label: str | None = None,
+        model: str = "better",
         box_rule: BoxRule | None = None,
     ) -> None:
         if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
@@ -107,7 +163,9 @@ class Localizer:
         self.box_rule: BoxRule = box_rule or ("colors" if tau is None else "threshold")
         chosen = self.box_rule == "threshold" and tau is None
         self.device = pick_device(device, None)
-        self.saved = read_saved_model(Path(experiment), criterion, self.device, thresholds=chosen)
+        folder = better_model(Path(experiment), criterion, model)
+        self.is_classifier = folder != Path(experiment)
+        self.saved = read_saved_model(folder, criterion, self.device, thresholds=chosen)
         self.classes = self.saved.classes
         self.batch_size, self.smooth = batch_size, smooth
         if label is not None and label not in self.classes:
@@ -139,7 +197,7 @@ class Localizer:
             return self._read(opened.enter_context(open_source(source)), opened)
         images = [source] if isinstance(source, (np.ndarray, Image.Image)) else list(source)
         numbered = (Frame(i, str(i), float(i), rgb_array(image)) for i, image in enumerate(images))
-        return [result for _, result in self.stream(numbered)]
+        return [replace(result, image=frame.image) for frame, result in self.stream(numbered)]
 
     def stream(self, frames: Source | Iterable[Frame]) -> Iterator[tuple[Frame, Localization]]:
         """Every frame with its localization, in order; holds one batch and the window of ``smooth``."""
@@ -148,8 +206,7 @@ class Localizer:
         return smooth_boxes(self._predictions(iter(frames), size), self.smooth)
 
     def localize_class(self, image: Picture, label: str | None, tau: float | None = None) -> Localization:
-        """One image, where its class is known; ``tau``: a threshold in the place of the box rule or
-        the class's own.
+        """One image, where its class is known; ``tau``: a threshold in the place of the localizer's own rule.
 
         Raises UserError for a class that the model does not have.
         """
@@ -160,8 +217,8 @@ class Localizer:
 
     def _read(self, source: Source, opened: ExitStack) -> Iterator[Localization]:
         with opened:
-            for _, result in self.stream(source):
-                yield result
+            for frame, result in self.stream(source):
+                yield replace(result, image=frame.image)
 
     def _predictions(self, frames: Iterator[Frame], size: int) -> Iterator[tuple[Frame, Localization]]:
         while batch := list(islice(frames, size)):
@@ -215,16 +272,13 @@ class Localizer:
         )
 
     def _thresholds(self, tau: float | None) -> list[float]:
-        known = [self.saved.taus[name] for name in self.classes if name in self.saved.taus]
+        known = self.saved.complete_taus()
         if tau is None and not known:
             raise UserError(
                 f"{self.saved.weights}: no thresholds beside these weights (thresholds-*.yaml of the experiment); "
                 "give the experiment's folder, --tau, or --box_rule colors"
             )
-        if tau is not None:
-            return [tau] * len(self.classes)
-        mean = sum(known) / len(known)
-        return [self.saved.taus.get(name, mean) for name in self.classes]
+        return known if tau is None else [tau] * len(self.classes)
 
 
 def frame_box(box: NDArray[np.int64], side: int, size: tuple[int, int]) -> Box | None:

@@ -11,15 +11,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from dlib.commands import CommandParser, command
-from dlib.selfcheck import agreement, record, speed
-from dlib.utils.distributed import pick_device
+from dlib.commands import CommandParser, command, loading
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
-from dlib.utils.reproducibility import use_deterministic_algorithms
+
+if TYPE_CHECKING:
+    import torch
+
+    from dlib.selfcheck.record import Record
 
 
 def parser() -> CommandParser:
@@ -44,6 +45,10 @@ def parser() -> CommandParser:
 @command()
 def main(arguments: Sequence[str]) -> None:
     options = parser().read(arguments)
+    with loading():
+        from dlib.selfcheck import record
+        from dlib.utils.distributed import pick_device
+
     if options.table is not None:
         print(record.table(record.read_records(options.table)))
         return
@@ -59,8 +64,11 @@ def main(arguments: Sequence[str]) -> None:
         )
 
 
-def run(device: torch.device, checks_only: bool = False, compiled: bool = False) -> record.Record:
+def run(device: torch.device, checks_only: bool = False, compiled: bool = False) -> Record:
     """Everything that ``device`` is asked; a line on the error stream says what is being done."""
+    from dlib.selfcheck import agreement, record, speed
+    from dlib.utils.reproducibility import use_deterministic_algorithms
+
     start = time.perf_counter()
     use_deterministic_algorithms(False)
     checks = []
@@ -68,7 +76,7 @@ def run(device: torch.device, checks_only: bool = False, compiled: bool = False)
         checks.append(check.to_dict())
         _say(f"{check.name}: {'ok' if check.passed else 'differs'}")
     size = speed.size_for(device)
-    found: record.Record = {
+    found: Record = {
         "machine": record.machine(device),
         "checks": checks,
         "size": f"{size.encoder}, batch {size.batch}, {size.side}²",

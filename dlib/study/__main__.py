@@ -6,10 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlib.commands import AGAIN, CommandParser, command
+from dlib.commands import AGAIN, CommandParser, command, loading
 from dlib.study.plan import read_study
-from dlib.study.runs import ROOT, Runner
-from dlib.utils.errors import UserError
+from dlib.study.runs import Runner
 from dlib.utils.files import write_text
 
 
@@ -31,21 +30,19 @@ def main(arguments: Sequence[str]) -> int:
     words = list(arguments)
     at = words.index("--") if "--" in words else len(words)
     args = parser().read(words[:at])
-    if not (ROOT / "main.py").is_file():
-        raise UserError(
-            f"{ROOT}: no main.py, which each run starts; start studies in a checkout of the program"
-        )
     out = (args.out or Path("exps/studies") / args.study.stem).resolve()
     study = read_study(args.study, words[at + 1 :], args.only)
     runner = Runner(study, out, max(1, args.jobs))
     write_text(out / "study.yaml", args.study.read_text(encoding="utf-8"))
     runs = runner.run()
     # PyTorch is imported only once every run is done.
-    from dlib.study.table import write_tables
-    from dlib.study.timing import frame_cost
+    with loading():
+        from dlib.study.table import write_tables
+        from dlib.study.timing import frame_cost
 
-    print(write_tables(runs, out, frame_cost))
-    print(f"tables: {out / 'table.md'} and {out / 'table.csv'}")
+    others = [variant.name for variant in read_study(args.study, words[at + 1 :], []).variants]
+    print(write_tables(runs, out, frame_cost, others))
+    print(f"tables: {out / 'table.md'}, .csv and .html; every run: {out / 'models.md'}")
     return 1 if any(run.error for run in runs) else 0
 
 

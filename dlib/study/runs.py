@@ -1,4 +1,4 @@
-"""Running a study: each run is main.py in its own process. A finished run is skipped, an interrupted one resumed."""
+"""Running a study: each run is a training in its own process. A finished run is skipped, an interrupted one resumed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from typing import Any
 
 from dlib.configure.config import Config, experiment_dir
 from dlib.configure.constants import TEST, VAL, spellings
+from dlib.promote import promote
 from dlib.study.kept import is_begun, is_evaluated, refuse_changed
 from dlib.study.plan import Flags, Study, Variant, folder_name
-from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
 from dlib.utils.filesystem import link_folder
 
-ROOT = Path(__file__).parents[2]
 _SPLITS = (VAL, TEST)
 # Flags kept beside a result: of the classifier that a run builds on, and of an evaluation.
 _BUILT_ON, _EVALUATED_AS = "classifier.yml", "evaluation.yml"
@@ -39,7 +38,7 @@ class Run:
 
 @dataclass
 class Runner:
-    """Starts the runs of ``study`` below ``out``, ``jobs`` at a time. ``program``: interpreter and main.py.
+    """Starts the runs of ``study`` below ``out``, ``jobs`` at a time. ``program``: what stands for ``main.py``.
 
     Raises UserError before the first run if ``out`` holds results of other flags.
     """
@@ -47,7 +46,7 @@ class Runner:
     study: Study
     out: Path
     jobs: int = 1
-    program: tuple[str, ...] = (sys.executable, str(ROOT / "main.py"))
+    program: tuple[str, ...] = (sys.executable, "-m", "dlib.train")
     _trained: dict[tuple[Any, int], Run] = field(default_factory=dict)
     _alive: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -67,7 +66,7 @@ class Runner:
             self._trained = self._all(self._classifier, self.study.classifiers)
             for (name, seed), found in self._trained.items():
                 if not found.error:
-                    _promote(found.folder, self._pretrained(name, seed))
+                    promote(found.folder, self._pretrained(name, seed))
             return list(self._all(self._variant, range(len(self.study.variants))).values())
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -195,10 +194,3 @@ def _existing(title: str, place: Callable[[str], Path]) -> tuple[str, Path]:
     """Name for files and folder of ``title``; an existing one with an earlier spelling of a CAM method is kept."""
     named = [(name, place(name)) for name in map(folder_name, spellings(title))]
     return next((found for found in named if found[1].is_dir()), named[0])
-
-
-def _promote(experiment: Path, target: Path) -> None:
-    command = ["bash", str(ROOT / "cmds" / "promote.sh"), str(experiment), str(target)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(done.stderr.strip().splitlines()[-1])

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+# Both have a package dlib, and whichever is installed last breaks the other.
+OTHER_DLIB = (
+    "CoLo-CAM and the face library dlib of PyPI have the same package name: "
+    "install each in its own environment"
+)
+
 
 class UserError(Exception):
     """Bad data, path or checkpoint; the message names the thing and the remedy. The program exits with 1."""

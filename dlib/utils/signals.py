@@ -86,9 +86,9 @@ class StopRequest:
             )
 
     def check(self) -> None:
-        """Raise Interrupted in every process if any was asked to stop; nothing is saved."""
+        """Raise Interrupted in every process if any was asked to stop; what is saved already stays."""
         if self.agreed():
-            raise Interrupted(self.reason)
+            raise Interrupted(f"{self.reason}; what is finished is saved, the same command resumes")
 
     @property
     def reason(self) -> str:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING
 
 from dlib.visualization.charts import (
     Chart,
@@ -17,8 +13,11 @@ from dlib.visualization.charts import (
     tau_chart,
     validation_chart,
 )
-from dlib.visualization.figure import KINDS, save_figure
 from dlib.visualization.records import Experiment, read_experiment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def write_curves(exp_dir: Path) -> list[Path]:
@@ -26,6 +25,8 @@ def write_curves(exp_dir: Path) -> list[Path]:
 
     Returns: the files written. Raises UserError if ``exp_dir`` is no experiment.
     """
+    from dlib.visualization.figure import KINDS, save_figure
+
     experiment = read_experiment(exp_dir)
     sheets = {"training": training_charts(experiment), "diagnosis": diagnosis_charts(experiment)}
     for criterion in experiment.criteria:
@@ -47,6 +48,9 @@ def training_charts(experiment: Experiment) -> list[Chart]:
 
 def sheet(charts: list[Chart], columns: int = 3) -> Figure:
     """All charts (at least one) on one figure, row by row; for charts with buttons the first choice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
     width, height = 5.2 * columns, 3.6 * rows  # inches; fixed margins, since it takes seconds to fit them
@@ -93,6 +97,8 @@ def _draw(ax: Axes, chart: Chart) -> None:
     ax.set_xlabel(chart.layout["xaxis"]["title"]["text"])
     ax.set_ylabel(y_axis["title"]["text"])
     if chart.layout["xaxis"]["title"]["text"] == "epoch":
+        from matplotlib.ticker import MaxNLocator
+
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if y_axis.get("type") == "log":
         ax.set_yscale("log")

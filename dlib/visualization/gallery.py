@@ -170,7 +170,7 @@ def write_gallery(
         samples: all test samples (all are counted in outcomes.json).
         load_frame: sample index → frame [H, W, 3] uint8, of any size and shape.
         cams: [S, S] in 0..1 by sample index; each covers its whole frame.
-        reference: maps to show beside (of CoLo-CAM's classifier), or None.
+        reference: maps to show beside (of a decoder's classifier), or None.
         chosen: as from ``choose_samples`` (default: its default choice); all of them need a map in ``cams``.
         multi_contour: as the metric's; for the boxes at every threshold.
     Returns: the records of gallery.json.

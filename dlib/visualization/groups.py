@@ -48,9 +48,9 @@ def seedless_names(experiments: Sequence[Experiment]) -> list[str]:
     """A name for each experiment without its seed: exp_id, and what else tells it from another with this exp_id."""
     names = [e.name for e in experiments]
     for result, flag in _FACTS:
-        values = [str(e.setting(result, e.setting(flag, "?"))) for e in experiments]
-        if len(set(zip(names, values, strict=True))) > len(set(names)):
-            names = [f"{name} · {value}" for name, value in zip(names, values, strict=True)]
+        values = [e.setting(result, e.setting(flag)) for e in experiments]
+        if len(set(zip(names, map(str, values), strict=True))) > len(set(names)):
+            names = [n if value is None else f"{n} · {value}" for n, value in zip(names, values, strict=True)]
     return names
 
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import jinja2
 from PIL import Image
-from plotly.offline import get_plotlyjs
 
 from dlib.utils import text
 from dlib.utils.files import write_text
@@ -47,6 +46,8 @@ def script_json(content: Any) -> str:
 @functools.cache
 def plotly_gzip() -> str:
     """plotly.js from the installed package, gzip and base64: 2 MB instead of 5; the browser unpacks it."""
+    from plotly.offline import get_plotlyjs
+
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 6, mtime=0)).decode()
 
 

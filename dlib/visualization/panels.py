@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from dlib.metrics.boxes import LEVELS, best_matches, level_boxes, quantize_maps, threshold_levels
 from dlib.visualization.overlays import overlay, side_by_side
 
 SHORTER_SIDE = (224, 320)  # of a drawn panel: smaller frames are magnified, larger ones made smaller
@@ -61,6 +60,9 @@ class MapPanel:
         Args:
             truth: true boxes x0,y0,x1,y1 [n, 4] in pixels of the map, n ≥ 1.
         """
+        # Imported here, because it imports torch, which reports and comparisons do not need.
+        from dlib.metrics.boxes import LEVELS, best_matches, level_boxes, quantize_maps, threshold_levels
+
         u = quantize_maps(cam)
         boxes, group = level_boxes(u, np.arange(LEVELS), multi_contour)
         iou, box = best_matches(boxes, truth)  # [G], [G, 4]

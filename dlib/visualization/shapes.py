@@ -27,6 +27,7 @@ RESULTS = {
     "best": {ANY_NAME: {"epoch": NUMBER, "step": NUMBER, "value": NUMBER}},
     "val": {ANY_NAME: REPORT},
     "test": {ANY_NAME: REPORT},
+    "classifier_val": REPORT,
     "classifier_test": REPORT,
     "times": _NUMBERS,
     "environment": {},

@@ -31,10 +31,10 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def published_flags(task: str) -> list[str]:
-    """What follows ``main.py`` in the README's torchrun line of ``task``, which existing users' scripts hold too."""
+    """What follows ``main.py`` in the README's line that trains ``task``, which existing users' scripts hold too."""
     (line,) = (
         words
         for words in commands(README)
-        if words[0] == "torchrun" and words[words.index("--task") + 1] == task
+        if words[:2] == ["python", "main.py"] and words[-2:-1] == ["--exp_id"] and task in words
     )
-    return line[line.index("main.py") + 1 :]
+    return line[2:]

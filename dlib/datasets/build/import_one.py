@@ -10,12 +10,9 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scenedetect.common import FrameTimecode
-from scenedetect.detectors import AdaptiveDetector
 
 from dlib.datasets.build.annotations import Annotations, FrameBoxes, VideoBoxes
 from dlib.datasets.build.folds import Item, checked_box, ordered_box, write_if_changed
@@ -44,6 +41,8 @@ class CutDetector:
     """
 
     def __init__(self, threshold: float = 2.5, min_length: int = 4) -> None:
+        from scenedetect.detectors import AdaptiveDetector
+
         self._detector = AdaptiveDetector(threshold, min_length, _WINDOW)
         self._min_length = min_length
         self._small: list[NDArray[np.uint8]] = []  # each [12, 16, 3]
@@ -51,6 +50,9 @@ class CutDetector:
 
     def add(self, image: NDArray[np.uint8]) -> None:
         """Add the next frame [H,W,3], of any size."""
+        import cv2
+        from scenedetect.common import FrameTimecode
+
         picture = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA)
         time = FrameTimecode(len(self._small), _RATE)
         self._small.append(np.asarray(cv2.resize(picture, (16, 12), interpolation=cv2.INTER_AREA), np.uint8))

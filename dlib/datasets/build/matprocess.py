@@ -11,8 +11,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import scipy.io
-
 try:
     import resource
 except ImportError:  # Windows has no such limit
@@ -77,6 +75,8 @@ class MatProcess:
 
 def serve(descriptor: int) -> None:
     """Answer each path with (variables, "") or (None, problem) until the other end of the pipe is closed."""
+    import scipy.io
+
     if resource is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         soft = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)

@@ -11,7 +11,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from PIL import Image
 from tqdm import tqdm
 
@@ -118,6 +117,8 @@ def save_sticks(path: Path, boxes: Sequence[Sequence[float]]) -> None:
     cells = np.empty((1, len(boxes)), dtype=object)
     for i, box in enumerate(boxes):
         cells[0, i] = np.asarray(box, np.float64).reshape(1, 4)
+    import scipy.io
+
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, {"coor": cells})
     path.write_bytes(_MAT_HEADER.ljust(116) + buffer.getvalue()[116:])

@@ -21,6 +21,8 @@
 namespace crf {
 
 // A flat view of a C-contiguous float32 array: anything with the buffer protocol, or a torch tensor on the CPU.
+// Other numbers (lists, other types, other memory orders) are converted by NumPy. A result for such an array is
+// computed in a copy, which write_back writes into it; only arrays of floats can take it.
 class FloatArray {
  public:
   FloatArray() = default;
@@ -29,6 +31,7 @@ class FloatArray {
   ~FloatArray() {
     if (view_.obj != nullptr) PyBuffer_Release(&view_);
     Py_XDECREF(array_);
+    Py_XDECREF(target_);
   }
 
   // False with TypeError or ValueError set if the object is not such an array.
@@ -38,21 +41,96 @@ class FloatArray {
       if (array_ == nullptr) return refuse(PyExc_TypeError, name, "must be a CPU tensor without gradient or an array");
       object = array_;
     }
-    if (!PyObject_CheckBuffer(object)) return refuse(PyExc_TypeError, name, "must be a float32 array");
-    if (PyObject_GetBuffer(object, &view_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0)
-      return refuse(PyExc_ValueError, name, writable ? "must be C-contiguous and writable" : "must be C-contiguous");
-    const std::string format = view_.format == nullptr ? "B" : view_.format;
-    if ((format != "f" && format != "=f" && format != "@f") || view_.itemsize != sizeof(float))
-      return refuse(PyExc_TypeError, name, "must be of type float32");
-    if (reinterpret_cast<std::uintptr_t>(view_.buf) % alignof(float) != 0)
-      return refuse(PyExc_ValueError, name, "must be aligned");
-    return true;
+    if (view(object, writable)) return true;
+    PyErr_Clear();
+    return convert(object, writable, name);
+  }
+
+  // After the computation: its values in the caller's array; false with an exception set if that is impossible.
+  bool write_back(const char* name) {
+    if (target_ == nullptr) return true;
+    PyObject* numpy = PyImport_ImportModule("numpy");
+    PyObject* shape = numpy == nullptr ? nullptr : PyObject_GetAttrString(target_, "shape");
+    PyObject* shaped = shape == nullptr ? nullptr : PyObject_CallMethod(array_, "reshape", "O", shape);
+    PyObject* done = shaped == nullptr ? nullptr : PyObject_CallMethod(numpy, "copyto", "OO", target_, shaped);
+    const bool good = done != nullptr;
+    Py_XDECREF(done);
+    Py_XDECREF(shaped);
+    Py_XDECREF(shape);
+    Py_XDECREF(numpy);
+    return good || refuse(PyExc_ValueError, name, "cannot be written");
   }
 
   float* data() const { return static_cast<float*>(view_.buf); }
   std::int64_t size() const { return view_.len / static_cast<Py_ssize_t>(sizeof(float)); }
 
  private:
+  // Whether the object's own memory can be used; an exception may be set if not.
+  bool view(PyObject* object, bool writable) {
+    if (!PyObject_CheckBuffer(object)) return false;
+    if (PyObject_GetBuffer(object, &view_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0)
+      return false;
+    const std::string format = view_.format == nullptr ? "B" : view_.format;
+    if ((format == "f" || format == "=f" || format == "@f") && view_.itemsize == sizeof(float) &&
+        reinterpret_cast<std::uintptr_t>(view_.buf) % alignof(float) == 0)
+      return true;
+    PyBuffer_Release(&view_);
+    view_ = {};
+    return false;
+  }
+
+  // A float32 copy of numbers in another form. For results, `object` must be a writable NumPy array of floats.
+  bool convert(PyObject* object, bool writable, const char* name) {
+    PyObject* numpy = PyImport_ImportModule("numpy");
+    if (numpy == nullptr) return refuse(PyExc_TypeError, name, "must be a C-contiguous float32 array");
+    PyObject* array = PyObject_CallMethod(numpy, "asarray", "(O)", object);
+    bool good = array != nullptr && is_numbers(array, writable ? "f" : "biuf") && (!writable || array == object);
+    const bool locked = good && writable && !is_writable(array);
+    good = good && !locked;
+    PyObject* copy = good ? PyObject_CallMethod(numpy, "array", "Os", array, "float32") : nullptr;
+    PyObject* flat = copy == nullptr ? nullptr : PyObject_CallMethod(copy, "ravel", nullptr);
+    Py_XDECREF(copy);
+    Py_DECREF(numpy);
+    if (flat == nullptr || !view(flat, true)) {
+      Py_XDECREF(flat);
+      Py_XDECREF(array);
+      if (locked) return refuse(PyExc_ValueError, name, "must be writable");
+      return refuse(PyExc_TypeError, name,
+                    writable ? "must be an array of floats, in which the result is written"
+                             : "must be an array or a list of numbers");
+    }
+    Py_XDECREF(array_);
+    array_ = flat;
+    if (writable)
+      target_ = array;
+    else
+      Py_DECREF(array);
+    return true;
+  }
+
+  // Whether an array has at least one dimension and one of these kinds of numbers.
+  static bool is_numbers(PyObject* array, const char* kinds) {
+    PyObject* type = PyObject_GetAttrString(array, "dtype");
+    PyObject* kind = type == nullptr ? nullptr : PyObject_GetAttrString(type, "kind");
+    PyObject* dims = PyObject_GetAttrString(array, "ndim");
+    const char* text = kind == nullptr ? nullptr : PyUnicode_AsUTF8(kind);
+    const bool good =
+        text != nullptr && std::strchr(kinds, text[0]) != nullptr && dims != nullptr && PyLong_AsLong(dims) > 0;
+    Py_XDECREF(dims);
+    Py_XDECREF(kind);
+    Py_XDECREF(type);
+    return good;
+  }
+
+  static bool is_writable(PyObject* array) {
+    PyObject* flags = PyObject_GetAttrString(array, "flags");
+    PyObject* flag = flags == nullptr ? nullptr : PyObject_GetAttrString(flags, "writeable");
+    const bool good = flag != nullptr && PyObject_IsTrue(flag) == 1;
+    Py_XDECREF(flag);
+    Py_XDECREF(flags);
+    return good;
+  }
+
   static bool refuse(PyObject* type, const char* name, const char* what) {
     PyErr_Clear();
     PyErr_Format(type, "%s %s", name, what);
@@ -60,7 +138,8 @@ class FloatArray {
   }
 
   Py_buffer view_ = {};
-  PyObject* array_ = nullptr;
+  PyObject* array_ = nullptr;   // whose memory is used, if it is not the caller's
+  PyObject* target_ = nullptr;  // the caller's array for results
 };
 
 // Integer argument > 0; false with an exception set otherwise.

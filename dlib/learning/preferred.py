@@ -1,0 +1,58 @@
+"""Which maps are better on validation: those that a run trains, or those of the classifier that it builds on.
+
+With few videos the trained decoder can be worse. ``dlib.localizer`` then uses the classifier, which is kept in the
+experiment's folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlib.configure.config import Config
+from dlib.configure.constants import BEST_LOCALIZATION, CLASSIFIER_FOLDER, STD_CL
+from dlib.learning.results import Results
+from dlib.models import MapMaker, best_model_state, write_model_settings
+from dlib.utils.files import write_text
+from dlib.utils.logging import logger
+from dlib.utils.tensors import save_tensors
+from dlib.utils.text import percent
+
+
+def keep_better(folder: Path, cfg: Config, classes: list[str], maker: MapMaker, results: Results) -> None:
+    """Say which is better on validation, and keep the classifier of ``maker`` in ``folder`` if it is that.
+
+    On a tie, or if nothing can be compared, the trained maps count as better.
+
+    Args:
+        results: with the validations of both.
+    """
+    own = results.content["val"][BEST_LOCALIZATION]["headline"]
+    validation = results.content["classifier_val"]
+    other = validation["headline"]
+    kept = folder / CLASSIFIER_FOLDER
+    wins = own is not None and other is not None and other > own
+    results.content["better_on_validation"] = "classifier" if wins else cfg.task
+    shutil.rmtree(kept, ignore_errors=True)  # of a run that was started again
+    if own is None or other is None:
+        logger.info(f"no validation frame has a box: {cfg.task} and its classifier cannot be compared")
+        return
+    if wins:
+        _write(kept, cfg, classes, maker, validation)
+    winner = "the classifier" if wins else cfg.task
+    equal = "not worse than its classifier" if other == own else "better"
+    logger.info(
+        f"on validation {winner} is {equal}: CorLoc {percent(own)} of {cfg.task}, {percent(other)} of its classifier's "
+        f"{maker.method}; colocam localize uses {winner} by default"
+    )
+
+
+def _write(kept: Path, cfg: Config, classes: list[str], maker: MapMaker, validation: dict[str, Any]) -> None:
+    save_tensors(kept / "0_best_model.pth", best_model_state(maker.model))
+    facts = {"task": STD_CL, "method": maker.method, "dataset": cfg.dataset, "classes": classes}
+    write_model_settings(maker.model, kept, **facts, crop_size=cfg.crop_size, box_v2_metric=cfg.box_v2_metric)
+    taus = {name: numbers["best_tau"]["50"] for name, numbers in validation["per_class"].items()}
+    write_text(kept / f"thresholds-{BEST_LOCALIZATION}.yaml", yaml.safe_dump(taus, allow_unicode=True))

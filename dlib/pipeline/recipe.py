@@ -1,0 +1,104 @@
+"""The flags of the small-data recipe; doc/small_data.md says where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlib.configure.config import experiment_dir, parse_args
+from dlib.configure.constants import COLOCAM, STD_CL
+
+Flags = dict[str, Any]
+
+# CoLo-CAM's time over its classifier's, of 108 shots on a CPU (doc/small_data.md); for the time left before it begins.
+COLOCAM_SHARE = 0.7
+
+# The threshold where no validation box can choose one: about the mean of those that validation chose on 108 shots.
+TAU_WITHOUT_BOXES = 0.7
+
+_CLASSIFIER: Flags = {
+    "batch_size": 32,
+    "max_epochs": 20,
+    "min_steps": 80,
+    "opt__lr": 0.001,
+    "opt__step_size": 15,
+}
+_COLOCAM: Flags = {
+    "freeze_cl": True,
+    "batch_size": 8,
+    "max_epochs": 5,
+    "min_steps": 135,
+    "opt__lr": 0.01,
+    "opt__step_size": 5,
+    "best_start_ep": 1,
+    "ema_decay": 0.95,
+    "aug_color": 0.4,
+    "aug_scale_min": 0.35,
+    "sample_n_from_seq": 2,
+    "sample_n_from_seq_style": "before",
+    "soft_cam_clc": True,
+    "seed_refine_sigma_xy": 10,
+    "crf_clc": True,
+    "crf_clc_sigma_xy": 50,
+    "rgb_jcrf_clc": True,
+    "rgb_jcrf_clc_lambda": 0.1,
+    "rgb_jcrf_clc_lambda_style": "adaptive",
+    "max_sizepos_clc": True,
+    "max_sizepos_clc_lambda": 0.01,
+    "map_refine_sigma_xy": 8,
+    "map_cam_share": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Both trainings. Widths of filters are in pixels, for the crop of 112.
+
+    Attributes:
+        more: words of the command line for both trainings; they win over the recipe's.
+    """
+
+    dataset: str
+    encoder: str
+    seed: int
+    exps_root: Path
+    pretrained: Path
+    cams_root: Path
+    more: tuple[str, ...] = ()
+
+    def classifier(self) -> list[str]:
+        """Words after ``main.py``."""
+        return self._words(STD_CL, {}, _CLASSIFIER)
+
+    def colocam(self) -> list[str]:
+        return self._words(COLOCAM, {"pretrained_root": self.pretrained}, _COLOCAM)
+
+    @staticmethod
+    def folder(words: list[str]) -> Path:
+        """The experiment that these words train. Raises UsageError if they are wrong."""
+        return experiment_dir(parse_args(words))
+
+    def _words(self, task: str, own: Flags, flags: Flags) -> list[str]:
+        common: Flags = {
+            "task": task,
+            "dataset": self.dataset,
+            "encoder_name": self.encoder,
+            "method": "LayerCAM",
+            "crop_size": 112,
+            "resize_size": 128,
+            "num_workers": 1,
+            "opt__name_optimizer": "sgd",
+            "opt__gamma": 0.9,
+            "opt__weight_decay": 0.0001,
+            "sample_fr_limit": 0.6,
+            "amp": True,
+            "exp_id": "small",
+            "MYSEED": self.seed,
+            "exps_root": self.exps_root,
+            "cams_root": self.cams_root,
+        }
+        values = {**common, **own, **flags}
+        return [word for name, value in values.items() for word in (f"--{name}", str(value))] + list(
+            self.more
+        )
