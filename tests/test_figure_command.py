@@ -55,7 +55,7 @@ def test_three_files_of_one_shape(root: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_cells_are_what_the_models_say(root: Path) -> None:
     args = figure.parser().read(words(root, "--frames", "cat/1.png", "bird/0.png"))
-    localizers = [Localizer(folder) for folder in args.experiments]
+    localizers = [Localizer(folder, box_rule="threshold") for folder in args.experiments]
     rows = figure.figure_rows(args, localizers, [{}, {}])
     assert [row.label for row in rows] == ["cat", "bird"]
     for row, name in zip(rows, ("cat/1.png", "bird/0.png"), strict=True):
@@ -76,7 +76,9 @@ def test_pictures_without_a_dataset_have_no_iou(root: Path, tmp_path: Path) -> N
     found = [str(root / f"{task}-LayerCAM") for task in (STD_CL, COLOCAM)]
     assert figure.main([*found, "--frames", str(picture), "--out", str(tmp_path / "f.png")]) == 0
     args = figure.parser().read([*found, "--frames", str(picture)])
-    (row,) = figure.figure_rows(args, [Localizer(f) for f in args.experiments], [{}, {}])
+    (row,) = figure.figure_rows(
+        args, [Localizer(f, box_rule="threshold") for f in args.experiments], [{}, {}]
+    )
     assert [cell.iou for cell in row.cells] == [None, None]
     assert not row.truth
     assert [path.name for path in tmp_path.iterdir()] == ["f.png"]
@@ -139,7 +141,7 @@ def test_mistakes_are_one_line(
 
 def test_names_of_columns(root: Path) -> None:
     folders = [root / f"{task}-LayerCAM" for task in (STD_CL, COLOCAM)]
-    localizers = [Localizer(folder) for folder in folders]
+    localizers = [Localizer(folder, box_rule="threshold") for folder in folders]
     assert figure.column_names(folders, localizers) == ["LayerCAM", "CoLo-CAM"]
     twice = figure.column_names([folders[0]] * 2, [localizers[0]] * 2)
     assert len(set(twice)) == 2

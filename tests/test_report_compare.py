@@ -149,7 +149,7 @@ def test_seeds_have_a_row_of_mean_and_deviation(tmp_path: Path, capsys: pytest.C
     latex = tables[0].read_text()
     assert f"recipe, 3 seeds & {expected.replace('±', '$' + chr(92) + 'pm$')} &" in latex
     rows = [line for line in latex.splitlines() if line.endswith(r" \\")]
-    assert {line.count(" & ") for line in rows} == {6}
+    assert {line.count(" & ") for line in rows} == {7}
     assert len(rows) == 1 + 5
     page = (tmp_path / "c.html").read_text(encoding="utf-8")
     assert page.count("<td>" + expected) + page.count('<td class="top">' + expected) == 1
