@@ -42,6 +42,17 @@ VALUES: tuple[Callable[[Experiment], float | None], ...] = (
 )
 
 
+def refuse_other_lists(experiments: Sequence[Experiment]) -> None:
+    """Raises UserError if two runs were measured on different test frames or boxes, as far as their results say so."""
+    known = [(e, found) for e in experiments if (found := (e.results.get("data") or {}).get("test"))]
+    for experiment, found in known[1:]:
+        if found != known[0][1]:
+            raise UserError(
+                f"{known[0][0].folder} and {experiment.folder} were measured on different test lists (frames, "
+                "classes or boxes): their numbers do not compare; give runs with the same folds"
+            )
+
+
 def _seconds(experiment: Experiment) -> float | None:
     return number((experiment.results.get("times") or {}).get("total_s"))
 
@@ -135,6 +146,7 @@ def compare(folders: Sequence[Path], out: Path, tables: Sequence[Path] = ()) -> 
         if table.suffix.lower() not in KINDS:
             raise UsageError(f"--table {table}: expected a name that ends in {' or '.join(KINDS)}")
     experiments = [read_experiment(folder) for folder in folders]
+    refuse_other_lists(experiments)
     names, rows = short_names(experiments), entries(experiments)
     cells = summary(rows)
     pictures = Pictures(MAX_PICTURE_BYTES)

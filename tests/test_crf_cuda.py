@@ -119,7 +119,9 @@ def test_waits_do_not_grow_with_the_batch_and_the_gradient_has_none() -> None:
             energy = loss(images, p)
         with sync_mode("error"):
             energy.backward()
-        return sum("synchronizing" in str(warning.message) for warning in said)
+        # PyTorch also says once that this mode is a prototype.
+        texts = [str(warning.message) for warning in said]
+        return sum("synchronizing" in text and "prototype" not in text for text in texts)
 
     assert waits(6) == waits(2)
 

@@ -51,6 +51,28 @@ def test_table_and_report(
     assert "<th>dataset</th>" not in flags
 
 
+def test_runs_on_other_test_lists_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results of earlier versions do not name their lists, and are taken."""
+    folders = [build_experiment(tmp_path / name, epochs=1, pictures=False) for name in ("a", "b", "c")]
+    command = [*map(str, folders), "--out", str(tmp_path / "out.html")]
+
+    def name_lists(folder: Path, test: str) -> None:
+        path = folder / "results.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "data": {"test": test}}))
+
+    name_lists(folders[0], "1f")
+    name_lists(folders[2], "1f")
+    assert compare.main(command) == 0
+    name_lists(folders[2], "2e")
+    capsys.readouterr()
+    assert compare.main(command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {folders[0]} and {folders[2]} were measured on different test lists")
+    assert len(error.splitlines()) == 1
+
+
 def test_both_headlines_are_of_one_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = build_experiment(tmp_path / "v2", epochs=1, pictures=False, classes=["cat"])
     path = folder / "results.json"

@@ -77,12 +77,12 @@ def test_classifiers_once_per_seed_then_the_table(place: Place) -> None:
     head, _, one, two, grad_cam, *_ = table.splitlines()
     assert [c.strip() for c in head.strip("|").split("|")] == [
         "variant", "val CorLoc", "test CorLoc", "test at val τ", "classifier's CAM", "difference", "accuracy",
-        "cat", "dog", "ms per frame", "parameters", "runs",
+        "cat", "dog", "ms per frame", "parameters", "hours", "peak MiB", "runs",
     ]  # fmt: skip
     assert one.startswith("| one | 65.0 ± 1.4 |")
     assert [c.strip() for c in two.strip("|").split("|")] == [
         "**two**", "**75.0 ± 1.4**", "75.0 ± 1.4", "70.0 ± 1.4", "51.5 ± 0.7", "23.5 ± 0.7 (+23.0, +24.0)",
-        "90.0 ± 0.0", "71.0 ± 1.4", "79.0 ± 1.4", "12.5", "1,234", "2/2",
+        "90.0 ± 0.0", "71.0 ± 1.4", "79.0 ± 1.4", "12.5", "1,234", "0.50", "1000", "2/2",
     ]  # fmt: skip
     # An evaluation knows no thresholds of validation: they are read off the test's curves, here 40 and 48.
     assert grad_cam.startswith("| GradCAM | 44.0 ± 0.0 | 44.0 ± 0.0 | 44.0 ± 0.0 | – | – | 90.0 ± 0.0 | 40.0")
@@ -93,6 +93,37 @@ def test_classifiers_once_per_seed_then_the_table(place: Place) -> None:
     assert float(rows[1]["val CorLoc std"]) == pytest.approx(2**0.5)
     assert rows[1]["difference per seed"] == "23.0000 24.0000"
     assert rows[1]["seeds"] == "0 1"
+
+    # Variants that were left out say so, in the study's order.
+    table = write_tables(
+        [run for run in runs if run.variant.name != "one"], place.folder, cost, ["one", "two"]
+    )
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:6]] == [
+        "one",
+        "**two**",
+        "GradCAM",
+        "GAP",
+    ]
+    assert table.splitlines()[2].endswith("| – | not run |")
+    page = (place.folder / "table.html").read_text(encoding="utf-8")
+    assert "<td><b>two</b></td>" in page
+    assert "<td>not run</td>" in page
+
+    models = [
+        line.split("|") for line in (place.folder / "models.md").read_text(encoding="utf-8").splitlines()
+    ]
+    assert [[cell.strip() for cell in line[1:8]] for line in models[2:]] == [
+        [
+            "two",
+            str(seed),
+            f"{74.0 + 2 * seed:.1f}",
+            f"{69.0 + 2 * seed:.1f}",
+            "abc123",
+            "a card",
+            "30 min 00 s",
+        ]
+        for seed in (0, 1)
+    ]
 
     assert not any(run.error for run in place.run(COLOCAM))
     assert place.started() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,15 @@ class SplitMetadata:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the ids, labels and boxes: splits with the same fingerprint are the same lists."""
+        digest = hashlib.sha256()
+        for name, label in zip(self.ids, self.labels.tolist(), strict=True):
+            boxes = self.boxes[name].tolist() if name in self.boxes else None
+            digest.update(f"{name}\t{label}\t{boxes}\n".encode())
+        return digest.hexdigest()
 
     def keep_per_class(self, count: int, seed: int) -> SplitMetadata:
         """At most ``count`` items of each class, drawn with ``seed``, in the old order; 0 keeps all."""

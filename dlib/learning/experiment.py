@@ -34,6 +34,7 @@ from dlib.learning.trainer import Trainer
 from dlib.models import MapMaker, load_best_model
 from dlib.tasks import build_task
 from dlib.utils import distributed
+from dlib.utils.environment import most_memory
 from dlib.utils.errors import Diverged, UserError
 from dlib.utils.logging import logger, start_logging
 from dlib.utils.reproducibility import seed_all, use_deterministic_algorithms
@@ -116,6 +117,8 @@ class TrainingRun:
         )
         self.best = BestModels(cfg, folder.path, self.checkpoints, data.classes, self.task.trains_maps)
         self.results = Results(folder.path, cfg, data.classes, environment, command_line())
+        splits = {"train": data.train, "val": data.val, "test": data.test}
+        self.results.content["data"] = {name: split.metadata.fingerprint for name, split in splits.items()}
         self.results.content["parameters"] = sum(p.numel() for p in self.task.model.parameters())
 
     def run(self) -> None:
@@ -245,6 +248,7 @@ class TrainingRun:
                 draw_test(self.cfg, self.task, self.data.test, report, self.path / criterion, references)
         self._count_seconds("test_s", start)
         total = self.results.times["total_s"]
+        self.results.content["peak_memory_mib"] = round(most_memory(self.task.device) / 2**20)
         self.events.write("end", seconds=total)
         if distributed.is_main():
             for maker in makers.values():

@@ -42,6 +42,8 @@ class Results:
             "classifier_test": None,
             "times": {},
             "parameters": 0,
+            "data": {},
+            "peak_memory_mib": None,
             "environment": environment,
             "device": environment["device"],
         }

@@ -20,7 +20,7 @@ from dlib.datasets.images import read_image
 from dlib.datasets.transforms import resize_image
 from dlib.learning.trainer import Trainer
 from dlib.selfcheck.setting import batch_for, frames, trainer_for
-from dlib.utils.environment import peak_memory
+from dlib.utils.environment import most_memory
 from dlib.utils.graphs import replaying
 from dlib.utils.timing import StepClock
 
@@ -89,7 +89,7 @@ def step_speed(device: torch.device, size: Size, name: str, shown: str, flags: s
         name, device, encoder=size.encoder, count=size.batch, side=size.side, steps=steps, flags=flags
     )
     seconds = _per_step(device, trainer, size.steps)
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+    peak = most_memory(device)
     parts = trainer.epoch_means()["seconds"]
     total = sum(parts.values())
     ratio = None

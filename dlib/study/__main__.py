@@ -40,8 +40,9 @@ def main(arguments: Sequence[str]) -> int:
         from dlib.study.table import write_tables
         from dlib.study.timing import frame_cost
 
-    print(write_tables(runs, out, frame_cost))
-    print(f"tables: {out / 'table.md'} and {out / 'table.csv'}")
+    others = [variant.name for variant in read_study(args.study, words[at + 1 :], []).variants]
+    print(write_tables(runs, out, frame_cost, others))
+    print(f"tables: {out / 'table.md'}, .csv and .html; every run: {out / 'models.md'}")
     return 1 if any(run.error for run in runs) else 0
 
 

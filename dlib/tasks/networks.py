@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlib.configure.config import Config
-from dlib.models import CamClassifier, ModelSettings, STDClassifier, UnetCoLoCAM, build_model
+from dlib.configure.constants import ENCODERS
+from dlib.encoders import Encoder
+from dlib.models import ModelSettings, STDClassifier, UnetCoLoCAM, build_model
 from dlib.utils.errors import UsageError
+from dlib.utils.lazy import load_object
 
 
 def network_settings(cfg: Config, num_classes: int) -> ModelSettings:
@@ -15,26 +18,27 @@ def network_settings(cfg: Config, num_classes: int) -> ModelSettings:
 
 
 def build_classifier(cfg: Config, num_classes: int, encoder_weights: str | None) -> STDClassifier:
+    _check_size(cfg)
     weights_dir = Path(cfg.pretrained_root) / "imagenet"
     model = build_model("STDClassifier", network_settings(cfg, num_classes), encoder_weights, weights_dir)
     assert isinstance(model, STDClassifier)
-    _check_size(cfg, model)
     return model
 
 
 def build_unet(cfg: Config, num_classes: int) -> UnetCoLoCAM:
     """The task's network with a decoder."""
+    _check_size(cfg)
     model = build_model(cfg.arch, network_settings(cfg, num_classes))
     assert isinstance(model, UnetCoLoCAM)
-    _check_size(cfg, model)
     return model
 
 
-def _check_size(cfg: Config, model: CamClassifier) -> None:
+def _check_size(cfg: Config) -> None:
     """Raises UsageError if the encoder cannot take images of the crop's size."""
-    side, multiple = int(cfg.crop_size * model.scale_in), model.encoder.side_multiple
+    encoder: type[Encoder] = load_object(ENCODERS[cfg.encoder_name])
+    side, multiple = int(cfg.crop_size * cfg.scale_in), encoder.side_multiple
     if side % multiple:
-        scaled = f" × --scale_in {model.scale_in} is {side}" if model.scale_in != 1 else ""
+        scaled = f" × --scale_in {cfg.scale_in} is {side}" if cfg.scale_in != 1 else ""
         raise UsageError(
             f"--crop_size {cfg.crop_size}{scaled}: --encoder_name {cfg.encoder_name} needs a multiple of {multiple}"
         )

@@ -66,6 +66,11 @@ def peak_memory() -> int:
     return largest if sys.platform == "darwin" else largest * 1024
 
 
+def most_memory(device: torch.device) -> int:
+    """The most memory held so far on the card, or by this process if ``device`` is the CPU, in bytes."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+
+
 def _git(folder: Path, *words: str) -> str:
     done = subprocess.run(
         ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
