@@ -15,10 +15,10 @@ from dlib.visualization.frames import same_frames
 from dlib.visualization.groups import Entry, entries, short_names
 from dlib.visualization.page import Pictures, write_page
 from dlib.visualization.records import Experiment, Record, duration, number, read_experiment, series
-from dlib.visualization.report import headline_at_validation_taus, status_of, title_of
+from dlib.visualization.report import AT_VAL_TAUS, BOX_RULE, headline_by, status_of, title_of
 from dlib.visualization.tables import TableCell, latex_table, markdown_table, text_table
 
-HEAD = ("test CorLoc", "at val τ", "classifier", "best val", "test accuracy", "time")
+HEAD = ("test CorLoc", "at val τ", "without τ", "classifier", "best val", "test accuracy", "time")
 KINDS = {".md": markdown_table, ".tex": latex_table}
 MAX_PICTURE_BYTES = 9_000_000  # base64 characters of the frames together
 
@@ -35,7 +35,8 @@ def _best_validation(experiment: Experiment) -> float | None:
 # The columns of HEAD without the time: numbers of the best model by localization, in percent.
 VALUES: tuple[Callable[[Experiment], float | None], ...] = (
     lambda e: number(_test(e).get("headline")),
-    lambda e: headline_at_validation_taus(_test(e)),
+    lambda e: headline_by(_test(e), AT_VAL_TAUS),
+    lambda e: headline_by(_test(e), BOX_RULE),
     lambda e: number((e.results.get("classifier_test") or {}).get("headline")),
     _best_validation,
     lambda e: number(_test(e).get("classification")),

@@ -85,7 +85,13 @@ def figure(args: argparse.Namespace) -> list[Path]:
         raise UsageError(f"--width {args.width}: expected 1 to 50 inches")
     tau = None if args.tau in (BY_VALIDATION, BY_TEST) else _threshold(args.tau)
     localizers = [
-        Localizer(folder, criterion, tau=0.5 if args.tau == BY_TEST else tau, model="own")
+        Localizer(
+            folder,
+            criterion,
+            tau=0.5 if args.tau == BY_TEST else tau,
+            model="own",
+            box_rule="threshold",
+        )
         for folder, criterion in zip(args.experiments, criteria, strict=True)
     ]
     taus = [

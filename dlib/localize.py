@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from dlib.commands import CommandParser, command, loading, truth
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, MODELS
+from dlib.configure.literals import BoxRule
 from dlib.utils.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ def parser() -> CommandParser:
         help="the trained model (own), or the classifier that it builds on; default: the better one on validation",
     )
     p.add_argument("--label", help="class in the video, if it is known; else it is predicted for each frame")
+    p.add_argument(
+        "--box_rule",
+        choices=get_args(BoxRule),
+        help="boxes from map and colours of the frame alone, or from a threshold of the map (colors; "
+        "with --tau: threshold)",
+    )
     p.add_argument(
         "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
     )
@@ -101,6 +108,7 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
             "classes": localizer.classes,
             "fps": float(source.rate),
             "smooth": args.smooth,
+            "box_rule": localizer.box_rule,
         }
         total = min((n for n in (source.count, args.max_frames) if n), default=None)
         try:
@@ -174,6 +182,7 @@ def main(arguments: Sequence[str]) -> None:
         args.smooth,
         args.label,
         args.model,
+        args.box_rule,
     )
     if localizer.is_classifier and args.model == "better":
         logger.info("the classifier localizes: it is better on validation; --model own uses the trained maps")

@@ -348,10 +348,28 @@ def test_other_mistakes_are_one_line(experiments: dict, tmp_path: Path, capsys) 
         ((experiments[STD_CL], clip, tmp_path / "o", "--max_frames", "-3"), 2),
         ((experiments[STD_CL], clip, tmp_path / "o", "--label", "x"), 2),
         ((experiments[STD_CL], clip, tmp_path / "o", "--tau", "2"), 2),
+        ((experiments[STD_CL], clip, tmp_path / "o", "--box_rule", "size"), 2),
+        ((experiments[STD_CL], clip, tmp_path / "o", "--box_rule", "colors", "--tau", "0.2"), 2),
     ):
         assert run(*arguments) == code
         assert capsys.readouterr().err.count("\n") == 1
         assert not (tmp_path / "o").exists()
+
+
+def test_the_files_say_what_made_the_boxes(experiments: dict, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+    for flags, rule, taus in (
+        ((), "colors", {None}),
+        (("--box_rule", "threshold"), "threshold", {0.2, 0.3, 0.4}),
+        (("--tau", "0.5"), "threshold", {0.5}),
+    ):
+        assert run(experiments[COLOCAM], clip, tmp_path / rule, *flags) == 0
+        content = json.loads((tmp_path / rule / "boxes.json").read_text())
+        assert content["box_rule"] == rule
+        assert {e["tau"] and round(e["tau"], 6) for e in content["frames"]} <= taus
+        with (tmp_path / rule / "boxes.csv").open() as file:
+            written = [row["tau"] for row in csv.DictReader(file)]
+        assert written == ["" if e["tau"] is None else str(e["tau"]) for e in content["frames"]]
 
 
 def test_help_needs_no_torch() -> None:

@@ -16,6 +16,7 @@ from dlib.configure.constants import COLOCAM, STD_CL
 from dlib.datasets.batch import normalize
 from dlib.localizer.predict import Localization, frame_box
 from dlib.localizer.smoothing import smooth_boxes
+from dlib.metrics import foreground_odds, quantize_maps, rule_boxes
 from dlib.models import load_saved_model
 from dlib.utils.errors import UsageError, UserError
 from helpers.clips import scene, write_clip
@@ -85,11 +86,34 @@ def test_boxes_in_pixels_of_the_frame(box: tuple, side: int, size: tuple, expect
     assert frame_box(np.array(box), side, size) == expected
 
 
+@pytest.mark.parametrize("task", [STD_CL, COLOCAM])
+def test_boxes_and_masks_without_thresholds_are_those_of_the_rule(
+    experiments: dict[str, Path], task: str
+) -> None:
+    localizer = dlib.Localizer(experiments[task])
+    assert localizer.box_rule == "colors"
+    different = 0
+    for i in range(4):
+        image = scene(i, 32, 32)  # the crop size: frame and map have the same pixels
+        (result,) = localizer.localize(image)
+        u = quantize_maps(result.map)
+        assert result.tau is None
+        assert result.box == frame_box(rule_boxes(u, image)[0], 32, (32, 32))
+        np.testing.assert_array_equal(result.mask(), foreground_odds(u, image) > 0)
+        (larger,) = localizer.localize(np.repeat(np.repeat(image, 2, 0), 2, 1))
+        assert larger.mask().shape == (64, 64)
+        (at_tau,) = dlib.Localizer(experiments[task], tau=0.5).localize(image)
+        different += at_tau.box != result.box
+    assert different
+
+
 def test_thresholds_of_the_predicted_class_and_the_mean_for_unknown_ones(
     experiments: dict[str, Path],
 ) -> None:
     for label, tau in (("bird", 0.2), ("cat", 0.4), ("train", 0.3)):
-        (result,) = dlib.Localizer(experiments[COLOCAM], label=label).localize(scene(0, 32, 32))
+        (result,) = dlib.Localizer(experiments[COLOCAM], label=label, box_rule="threshold").localize(
+            scene(0, 32, 32)
+        )
         assert result.tau == pytest.approx(tau)
         assert result.label == label
 
@@ -212,7 +236,12 @@ def test_errors_name_the_thing_and_the_remedy(experiments: dict[str, Path], tmp_
     with pytest.raises(UsageError, match="the model knows bird, cat, train"):
         dlib.Localizer(experiments[STD_CL], label="dog")
     with pytest.raises(UserError, match="no thresholds beside these weights"):
-        dlib.Localizer(next(experiments[STD_CL].glob("*-cp_*")))
+        dlib.Localizer(next(experiments[STD_CL].glob("*-cp_*")), box_rule="threshold")
+    assert dlib.Localizer(next(experiments[STD_CL].glob("*-cp_*"))).localize(scene(0, 9, 9))
+    with pytest.raises(UsageError, match="--box_rule none: expected colors or threshold"):
+        dlib.Localizer(experiments[STD_CL], box_rule="none")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--box_rule colors uses no --tau: leave one of them out"):
+        dlib.Localizer(experiments[STD_CL], tau=0.3, box_rule="colors")
     assert dlib.Localizer(next(experiments[STD_CL].glob("*-cp_*")), tau=0.3).localize(scene(0, 9, 9))
     with pytest.raises(ValueError, match=r"pixels must be uint8, uint16, bool or float in 0\.\.1, got int64"):
         dlib.Localizer(experiments[STD_CL]).localize(np.zeros((4, 4, 3), np.int64))
@@ -252,7 +281,8 @@ def test_thresholds_of_an_unfinished_run_come_from_its_validations(tmp_path: Pat
     tau = {"best_tau": {"50": 0.25}}
     text = {"val": {"best_localization": {"per_class": {"cat": tau}}}}
     (folder / "results.json").write_text(str(text).replace("'", '"'))
-    assert {r.tau for r in dlib.Localizer(folder, label="bird").localize([scene(0, 9, 9)])} == {0.25}
+    localizer = dlib.Localizer(folder, label="bird", box_rule="threshold")
+    assert {r.tau for r in localizer.localize([scene(0, 9, 9)])} == {0.25}
 
 
 @pytest.mark.parametrize(
@@ -276,7 +306,8 @@ def test_results_without_thresholds_are_said_and_tau_does_without(
     (folder / "thresholds-best_localization.yaml").unlink()
     (folder / "results.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=said):
-        dlib.Localizer(folder)
+        dlib.Localizer(folder, box_rule="threshold")
+    assert dlib.Localizer(folder).localize(scene(0, 9, 9))[0].tau is None
     assert dlib.Localizer(folder, tau=0.3).localize(scene(0, 9, 9))[0].tau == 0.3
 
 

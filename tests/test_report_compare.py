@@ -37,6 +37,7 @@ def test_table_and_report(
         for value in (
             test["headline"],
             test["at_val_taus"]["corloc"]["50"],
+            test["box_rule"]["corloc"]["50"],
             result["classifier_test"]["headline"],
         ):
             assert f" {value:.1f} " in line
@@ -88,6 +89,8 @@ def test_both_headlines_are_of_one_metric(tmp_path: Path, capsys: pytest.Capture
     page = write_report(folder).read_text(encoding="utf-8")
     tile = f"<b>{chosen['mean']:.1f} %</b><small>τ chosen on validation</small>"
     assert tile in page
+    rule = test["box_rule"]["corloc"]["mean"]
+    assert f"<b>{rule:.1f} %</b><small>boxes without thresholds</small>" in page
 
 
 def test_a_wrong_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

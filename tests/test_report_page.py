@@ -123,9 +123,9 @@ def test_the_table_shows_the_results(page: Page, finished: Path) -> None:
         for row in report["per_class"].values():
             for sigma in ("30", "50", "70"):
                 assert f"{row['corloc'][sigma]:.1f}" in cells
-        chosen = report["at_val_taus"]
-        assert f"{chosen['corloc']['50']:.1f}" in cells
-        assert {f"{row['corloc']['50']:.1f}" for row in chosen["per_class"].values()} <= cells
+        for chosen in (report["at_val_taus"], report["box_rule"]):
+            assert f"{chosen['corloc']['50']:.1f}" in cells
+            assert {f"{row['corloc']['50']:.1f}" for row in chosen["per_class"].values()} <= cells
     tau = results["val"]["best_localization"]["per_class"]["bird"]["best_tau"]["50"]
     assert f"{tau:.3f}" in cells
 
@@ -210,4 +210,4 @@ def test_missing_numbers_are_dashes(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps({"test": {"best_localization": report}}))
     row = re.search(r"<th>cat</th>.*?</tr>", write_report(tmp_path).read_text(), re.DOTALL)
     assert row is not None
-    assert row.group().count("–") == 8
+    assert row.group().count("–") == 9

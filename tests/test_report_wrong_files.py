@@ -153,17 +153,18 @@ def test_a_run_without_a_known_box_shows_dashes(small: Path) -> None:
         row = {"samples": 0, "corloc": nothing, "best_tau": nothing, "top1": nothing}
         report |= {"headline": None, "corloc": nothing, "top1": nothing, "per_class": {"cat": row}}
         report["curves"] = {"taus": [0.0], "30": {"cat": None}, "50": {"cat": None}, "70": {"cat": None}}
-        report["at_val_taus"] = {"corloc": nothing, "per_class": {"cat": {"samples": 0, "corloc": nothing}}}
+        unknown = {"corloc": nothing, "per_class": {"cat": {"samples": 0, "corloc": nothing}}}
+        report |= {"at_val_taus": unknown, "box_rule": unknown}
     results["best"]["best_localization"] = {"epoch": 0, "step": 0, "value": -1.0}
     path.write_text(json.dumps(results))
     assert status.status_rows(small.parent, 0.0)[1][3] == "–"
     values = [value(read_experiment(small)) for value in compare.VALUES]
-    assert values[:2] == [None, None]
-    assert values[3] is None
+    assert values[:3] == [None, None, None]
+    assert values[4] is None
     text = compare.compare([small], small / "c.html")
-    assert text.splitlines()[1].count("–") == 3
+    assert text.splitlines()[1].count("–") == 4
     tiles = write_report(small).read_text()
-    assert tiles.count("<b>– %</b>") == 2
+    assert tiles.count("<b>– %</b>") == 3
     assert "-1.0 %" not in tiles
 
 

@@ -12,9 +12,12 @@ from dlib.configure.config import Config
 from dlib.study.gain import main
 
 
-def report(best: float, chosen: float | None, mean: float = 0.0, v2: bool = False) -> dict[str, Any]:
+def report(
+    best: float, chosen: float | None, mean: float = 0.0, v2: bool = False, rule: float | None = None
+) -> dict[str, Any]:
     corloc = {"30": 1.0, "50": chosen, "70": 2.0, "mean": mean}
-    return {"headline": best, "box_v2_metric": v2, "at_val_taus": {"corloc": corloc}}
+    by_rule = {} if rule is None else {"box_rule": {"corloc": {"50": rule, "mean": rule + 1}}}
+    return {"headline": best, "box_v2_metric": v2, "at_val_taus": {"corloc": corloc}, **by_rule}
 
 
 def experiment(folder: Path, results: dict[str, Any], **flags: Any) -> Path:
@@ -30,24 +33,24 @@ def results(classifier: dict[str, Any] | None, localized: dict[str, Any]) -> dic
 
 
 def test_both_rows(tmp_path: Path, capsys) -> None:
-    found = experiment(tmp_path, results(report(20.04, 18.0), report(35.3333, None)))
+    found = experiment(tmp_path, results(report(20.04, 18.0), report(35.3333, None, rule=31.26)))
     assert main([str(found)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "                                                test CorLoc  at validation's τ",
-        "LayerCAM (the classifier that gives the seeds)         20.0               18.0",
-        "CoLo-CAM                                               35.3                  –",
+        "                                                test CorLoc  at validation's τ  without τ",
+        "LayerCAM (the classifier that gives the seeds)         20.0               18.0          –",
+        "CoLo-CAM                                               35.3                  –       31.3",
     ]
 
 
 def test_the_row_names_the_method_that_gives_the_seeds(tmp_path: Path, capsys) -> None:
-    v2 = report(60.0, 11.0, mean=59.0, v2=True)
+    v2 = report(60.0, 11.0, mean=59.0, v2=True, rule=57.0)
     found = experiment(
         tmp_path, results(v2, report(1.0, 2.0)), seed_cam_method="GradCAMpp", box_v2_metric=True
     )
     assert main([str(found)]) == 0
     first = capsys.readouterr().out.splitlines()[1]
     assert first.startswith("GradCAMpp (the classifier that gives the seeds) ")
-    assert first.split()[-2:] == ["60.0", "59.0"]
+    assert first.split()[-3:] == ["60.0", "59.0", "58.0"]
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,12 @@ class EvaluationFlags:
     map_refine_sigma_rgb: float = flag(
         30.0, "width of that filter in colour levels (0..255); smaller: it keeps weaker edges", ge=0.01
     )
+    map_cam_share: float = flag(
+        0.0,
+        "tasks with a decoder: share of the classifier's CAM in final maps, each over its peak; 0: none",
+        ge=0,
+        le=1,
+    )
     multi_contour_eval: bool = flag(
         True, "boxes of all contours", no_effect="follows box_v2_metric, as in the authors' program"
     )

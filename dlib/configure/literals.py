@@ -34,5 +34,8 @@ SampleStyle = Literal["before", "after", "before-after", "random"]
 SampleDist = Literal["uniform", "gaussian", "interval"]
 """How the first frame (random: every frame) is drawn."""
 
+BoxRule = Literal["colors", "threshold"]
+"""What makes a box from a map: the frame's colours, or a threshold per class that validation chose."""
+
 Colormap = Literal["heat", "jet", "turbo", "viridis", "gray"]
 """The colours of a drawn map."""

@@ -119,4 +119,5 @@ class BestModels:
             "map_temperature": cfg.map_temperature,
             "map_refine_sigma_xy": cfg.map_refine_sigma_xy,
             "map_refine_sigma_rgb": cfg.map_refine_sigma_rgb,
+            "map_cam_share": cfg.map_cam_share,
         }

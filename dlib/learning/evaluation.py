@@ -73,7 +73,7 @@ def evaluate(
         if not bool(cams.isfinite().all() & logits.isfinite().all()):
             raise Diverged(f"{label}: the network's maps or scores are not finite (NaN or infinity)")
         boxes = [scaled_boxes(dataset.metadata, frame_id, dataset.crop_size) for frame_id in batch.ids]
-        evaluator.update(cams, batch.labels, logits, boxes, batch.indices)
+        evaluator.update(cams, batch.labels, logits, boxes, batch.indices, batch.frames)
     maker.model.train(training)
     stop.check()
     state = evaluator.state()

@@ -83,7 +83,8 @@ def say_epoch(cfg: Config, summary: dict[str, Any]) -> None:
 def say_validation(epoch: int, report: LocalizationReport, improved: list[str]) -> None:
     best = f"; new {' and '.join(improved).replace('_', ' ')}" if improved else ""
     logger.info(
-        f"validation after epoch {epoch}: CorLoc {percent(report.headline)}, "
+        f"validation after epoch {epoch}: CorLoc {percent(report.headline)} "
+        f"(without thresholds {percent(report.without_thresholds)}), "
         f"classification {percent(report.classification)}{best}"
     )
 

@@ -133,11 +133,10 @@ def as_text(title: str, report: Report) -> str:
         cells = [numbers["corloc"][sigma] for sigma in ("30", "50", "70")]
         cells += [numbers["top1"]["50"], numbers["top5"]["50"], share]
         lines.append(f"{name:<16}{numbers['samples']:>7}" + _row(map(percent, cells)))
-    if "at_val_taus" in report:
-        chosen = report["at_val_taus"]["corloc"]
-        lines.append(
-            "at validation's thresholds".ljust(23) + _row(percent(chosen[s]) for s in ("30", "50", "70"))
-        )
+    for key, title in (("at_val_taus", "at validation's thresholds"), ("box_rule", "without thresholds")):
+        if key in report:
+            corloc = report[key]["corloc"]
+            lines.append(title.ljust(23) + _row(percent(corloc[s]) for s in ("30", "50", "70")))
     return "\n".join(lines) + "\n"
 
 

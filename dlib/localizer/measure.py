@@ -12,13 +12,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from dlib.commands import CommandParser, command, loading
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, TEST, VAL
+from dlib.configure.literals import BoxRule
 
 if TYPE_CHECKING:
     from dlib.datasets.metadata import SplitMetadata
@@ -64,6 +65,7 @@ def parser() -> CommandParser:
     p.add_argument("--split", choices=(TEST, VAL), default=TEST, help="(%(default)s)")
     p.add_argument("--smooth", type=int, default=5, help="median over so many frames (%(default)s)")
     p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
+    p.add_argument("--box_rule", choices=get_args(BoxRule), default="colors", help="(%(default)s)")
     return p
 
 
@@ -77,7 +79,8 @@ def main(arguments: Sequence[str]) -> None:
     cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
     data_dir = dataset_dir(cfg)
     metadata = read_split(data_dir, metadata_dir(cfg), args.split)
-    hits = localized(Localizer(args.fd_exp, args.criterion), data_dir, metadata, (0, args.smooth))
+    localizer = Localizer(args.fd_exp, args.criterion, box_rule=args.box_rule)
+    hits = localized(localizer, data_dir, metadata, (0, args.smooth))
     print(
         f"{len(metadata.boxes)} frames with a known box in {args.split}: {hits[0]} localized, "
         f"{hits[args.smooth]} with --smooth {args.smooth}"

@@ -18,7 +18,12 @@ from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
 
 _NEEDED = ("classes", "crop_size", "method")
-_FINISH = {"map_temperature": 1.0, "map_refine_sigma_rgb": 30.0, "map_refine_sigma_xy": 0.0}
+_FINISH = {
+    "map_temperature": 1.0,
+    "map_refine_sigma_rgb": 30.0,
+    "map_refine_sigma_xy": 0.0,
+    "map_cam_share": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,8 @@ def read_saved_model(
     finish = [settings.get(name, default) for name, default in _FINISH.items()]
     if not all(isinstance(value, (int, float)) and value >= 0 for value in finish) or finish[0] == 0:
         raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(_FINISH)} must be numbers >= 0")
+    if finish[-1] > 1:
+        raise UserError(f"{weights / 'config_model.yaml'}: map_cam_share must be from 0 to 1")
     maps = MapMaker(model.to(device), method_name(str(settings["method"])), *finish)
     return SavedModel(maps, classes, crop_size, taus, weights)
 

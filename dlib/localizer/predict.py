@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import cv2
 import numpy as np
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dlib.configure.constants import BEST_LOCALIZATION
+from dlib.configure.literals import BoxRule
 from dlib.datasets.images import Picture, rgb_array
 from dlib.datasets.transforms import resize_image
 from dlib.localizer.model import better_model, read_saved_model
 from dlib.localizer.smoothing import smooth_boxes
 from dlib.localizer.source import Frame, Source, open_source
-from dlib.metrics.boxes import boxes_from_map, quantize_maps
+from dlib.metrics.box_rule import rule_mask
+from dlib.metrics.boxes import boxes_from_map, mask_boxes, quantize_maps
 from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
 
@@ -40,10 +42,11 @@ class Localization:
         name: the picture's name, or the index of a video's frame.
         time: seconds from the start.
         label: the class, predicted or given; score: its probability.
-        tau: threshold that made the box.
+        tau: threshold that made the box; None: the frame's colours made it.
         box: x0, y0, x1, y1 in pixels of the frame, both corners inside the box; None: the map is empty.
         map: float32 [S, S] in 0..1, S the network's crop size; it covers the whole frame.
         size: width and height of the frame.
+        region: uint8 [S, S], 1 where map and colours say object, else 0; None: a threshold made the box.
         image: the frame, uint8 [H, W, 3] RGB; None in ``Localizer.stream``, which gives the frame beside it.
     """
 
@@ -52,10 +55,11 @@ class Localization:
     time: float
     label: str
     score: float
-    tau: float
+    tau: float | None
     box: Box | None
     map: NDArray[np.float32]
     size: tuple[int, int]
+    region: NDArray[np.uint8] | None = field(default=None, repr=False)
     image: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,7 +70,7 @@ class Localization:
             "time": round(self.time, 6),
             "class": self.label,
             "score": round(self.score, 6),
-            "tau": round(self.tau, 6),
+            "tau": None if self.tau is None else round(self.tau, 6),
             "box": None if self.box is None else list(self.box),
         }
 
@@ -112,8 +116,11 @@ class Localization:
         return np.asarray(cv2.resize(self.map, self.size, interpolation=cv2.INTER_LINEAR), np.float32)
 
     def mask(self) -> NDArray[np.bool_]:
-        """Pixels [H, W] above the threshold, all regions of them; the box is the largest region's."""
-        level = int(self.tau * quantize_maps(self.map).max())
+        """Pixels [H, W] of the object, all regions of them; the box is the largest region's."""
+        if self.region is not None:
+            share = cv2.resize(self.region.astype(np.float32), self.size, interpolation=cv2.INTER_LINEAR)
+            return np.asarray(share) > 0.5
+        level = int((self.tau or 0.0) * quantize_maps(self.map).max())
         return quantize_maps(self.full_map()) > level
 
 
@@ -125,6 +132,8 @@ class Localizer:
         criterion: which best model of the experiment: best_localization or best_classification.
         device: auto, cpu or cuda.
         batch_size: frames in one forward pass.
+        box_rule: what makes the boxes: the frame's colours (`rule_boxes`), or a threshold of the map. None:
+            threshold if ``tau`` is given, else colors.
         tau: threshold for every class; None: the one that validation chose for the predicted class (for a class
             without validation frames: the mean of the others).
         smooth: a box becomes the median of the boxes of so many frames around it; 0 or 1: off.
@@ -143,19 +152,26 @@ class Localizer:
         smooth: int = 0,
         label: str | None = None,
         model: str = "better",
+        box_rule: BoxRule | None = None,
     ) -> None:
         if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
             raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
+        if box_rule not in (None, *get_args(BoxRule)):
+            raise UsageError(f"--box_rule {box_rule}: expected {' or '.join(get_args(BoxRule))}")
+        if box_rule == "colors" and tau is not None:
+            raise UsageError("--box_rule colors uses no --tau: leave one of them out")
+        self.box_rule: BoxRule = box_rule or ("colors" if tau is None else "threshold")
+        chosen = self.box_rule == "threshold" and tau is None
         self.device = pick_device(device, None)
         folder = better_model(Path(experiment), criterion, model)
         self.is_classifier = folder != Path(experiment)
-        self.saved = read_saved_model(folder, criterion, self.device, thresholds=tau is None)
+        self.saved = read_saved_model(folder, criterion, self.device, thresholds=chosen)
         self.classes = self.saved.classes
         self.batch_size, self.smooth = batch_size, smooth
         if label is not None and label not in self.classes:
             raise UsageError(f"--label {label}: the model knows {', '.join(self.classes)}")
         self._label = None if label is None else self.classes.index(label)
-        self._taus = self._thresholds(tau)
+        self._taus = self._thresholds(tau) if self.box_rule == "threshold" else None
 
     @overload
     def localize(self, source: str | Path | int) -> Iterator[Localization]: ...
@@ -190,7 +206,7 @@ class Localizer:
         return smooth_boxes(self._predictions(iter(frames), size), self.smooth)
 
     def localize_class(self, image: Picture, label: str | None, tau: float | None = None) -> Localization:
-        """One image, where its class is known; ``tau``: another threshold than the class's own.
+        """One image, where its class is known; ``tau``: a threshold in the place of the localizer's own rule.
 
         Raises UserError for a class that the model does not have.
         """
@@ -216,22 +232,32 @@ class Localizer:
         frames = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
         maps, logits = self.saved.maps_and_logits(frames.to(self.device), label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
+        seen = frames.permute(0, 2, 3, 1).numpy()  # [B, S, S, 3]
         return [
-            self._localization(frame, cam, score, int(score.argmax()) if label is None else label, tau)
-            for frame, cam, score in zip(batch, maps.cpu().numpy(), scores, strict=True)
+            self._localization(
+                frame, pixels, cam, score, int(score.argmax()) if label is None else label, tau
+            )
+            for frame, pixels, cam, score in zip(batch, seen, maps.cpu().numpy(), scores, strict=True)
         ]
 
     def _localization(
         self,
         frame: Frame,
+        pixels: NDArray[np.uint8],
         cam: NDArray[np.float32],
         scores: torch.Tensor,
         best: int,
         tau: float | None,
     ) -> Localization:
         height, width = frame.image.shape[:2]
-        tau = self._taus[best] if tau is None else tau
-        (box,) = boxes_from_map(cam, tau)[0]
+        region = None
+        if tau is None and self._taus is not None:
+            tau = self._taus[best]
+        if tau is None:
+            region = rule_mask(quantize_maps(cam), pixels)
+            (box,) = mask_boxes(region, multi_contour=False)
+        else:
+            (box,) = boxes_from_map(cam, tau)[0]
         return Localization(
             index=frame.index,
             name=frame.name,
@@ -242,6 +268,7 @@ class Localizer:
             box=frame_box(box, cam.shape[0], (width, height)),
             map=cam,
             size=(width, height),
+            region=region,
         )
 
     def _thresholds(self, tau: float | None) -> list[float]:
@@ -249,7 +276,7 @@ class Localizer:
         if tau is None and not known:
             raise UserError(
                 f"{self.saved.weights}: no thresholds beside these weights (thresholds-*.yaml of the experiment); "
-                "give the experiment's folder, or --tau"
+                "give the experiment's folder, --tau, or --box_rule colors"
             )
         return known if tau is None else [tau] * len(self.classes)
 

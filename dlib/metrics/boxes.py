@@ -106,7 +106,7 @@ def level_boxes(
     steps, group = np.unique(below, return_inverse=True)
     mask = np.empty_like(u)  # one buffer: it takes longer to allocate a mask than to fill it
     boxes = [
-        _mask_boxes(u, int(present[step - 1]) if step else -1, multi_contour, mask)
+        mask_boxes(_level_mask(u, int(present[step - 1]) if step else -1, mask), multi_contour)
         if step < len(present)
         else np.array([NO_BOX])
         for step in steps
@@ -135,16 +135,23 @@ def best_matches(boxes: Sequence[IntArray], truth: npt.ArrayLike) -> tuple[Float
     return iou[best], stacked[best]
 
 
-def _mask_boxes(u: UInt8Map, level: int, multi_contour: bool, mask: UInt8Map) -> IntArray:
-    """Boxes [n, 4] of the contours of ``u > level``, which has at least one pixel; overwrites ``mask`` [H, W]."""
-    height, width = u.shape
-    cv2.threshold(u, level, 255, cv2.THRESH_BINARY, dst=mask)
+def mask_boxes(mask: UInt8Map, multi_contour: bool) -> IntArray:
+    """Boxes int64 [n, 4] of the contours of a mask [H, W], nonzero inside; without any the box (0, 0, 0, 0)."""
+    height, width = mask.shape
     # OpenCV 3 returns the image first: contours are the last but one in every version.
     contours = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[-2]
+    if not contours:
+        return np.array([NO_BOX])
     if not multi_contour and len(contours) > 1:
         contours = (max(contours, key=cv2.contourArea),)
     rects = [cv2.boundingRect(contour) for contour in contours]
     return np.array([(x, y, min(x + w, width - 1), min(y + h, height - 1)) for x, y, w, h in rects])
+
+
+def _level_mask(u: UInt8Map, level: int, mask: UInt8Map) -> UInt8Map:
+    """The mask ``u > level``, written into ``mask`` [H, W]."""
+    cv2.threshold(u, level, 255, cv2.THRESH_BINARY, dst=mask)
+    return mask
 
 
 def _as_boxes(boxes: npt.ArrayLike, name: str) -> FloatArray:

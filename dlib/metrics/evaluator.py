@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from dlib.metrics.box_rule import rule_boxes
 from dlib.metrics.boxes import (
     LEVELS,
     FloatArray,
@@ -37,6 +38,7 @@ class _Record:
     boxed: bool
     iou: FloatArray
     box: IntArray
+    rule_iou: float
 
 
 class BoxEvaluator:
@@ -83,6 +85,7 @@ class BoxEvaluator:
         logits: Tensor | npt.NDArray[Any] | None,
         boxes: Sequence[npt.ArrayLike],
         indices: Tensor | npt.NDArray[Any] | Sequence[int],
+        frames: Tensor | None = None,
     ) -> None:
         """Add a batch.
 
@@ -93,6 +96,7 @@ class BoxEvaluator:
             boxes: B arrays [n, 4] of true boxes in the map's pixels (x0, y0, x1, y1 inclusive); n = 0 where
                 the box is unknown: such a sample counts for classification alone.
             indices: the samples' numbers in the split, int [B].
+            frames: uint8 [B, 3, H, W], RGB, the maps' pixels: then the boxes of `rule_boxes` are measured too.
         Raises ValueError when shapes or labels do not fit.
         """
         u = quantize_maps(cams)  # [B, H, W]
@@ -108,6 +112,9 @@ class BoxEvaluator:
             raise ValueError(f"logits must be [B, {len(self.classes)}], got {list(scores.shape)}")
         if count and not 0 <= label.min() <= label.max() < len(self.classes):
             raise ValueError(f"labels must lie in 0..{len(self.classes) - 1}")
+        if frames is not None and frames.shape != (count, 3, *u.shape[1:]):
+            raise ValueError(f"frames {list(frames.shape)} are not the pixels of maps {list(u.shape)}")
+        pixels = None if frames is None else frames.permute(0, 2, 3, 1).cpu().numpy()  # [B, H, W, 3]
         ranks, predicted = _ranks(scores.astype(np.float64), label)
         if logits is None:
             ranks, predicted = np.full_like(ranks, NOT_CLASSIFIED), np.full_like(predicted, NOT_CLASSIFIED)
@@ -118,12 +125,11 @@ class BoxEvaluator:
             self._seen.add(index)
             known = (int(label[b]), int(predicted[b]), int(ranks[b]))
             truth = np.asarray(boxes[b], dtype=np.float64).reshape(-1, 4)
+            task = (u[b], None if pixels is None else pixels[b], truth, known, self.multi_contour)
             if self._pool is None:
-                self._records[index] = _record(u[b], truth, known, self.multi_contour)
+                self._records[index] = _record(*task)
             else:
-                self._pending.append(
-                    (index, self._pool.submit(_record, u[b], truth, known, self.multi_contour))
-                )
+                self._pending.append((index, self._pool.submit(_record, *task)))
         self._drain(_PENDING)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -140,6 +146,7 @@ class BoxEvaluator:
             "boxed": np.array([r.boxed for r in records], dtype=np.bool_),
             "iou": np.array([r.iou for r in records], dtype=np.float64).reshape(-1, LEVELS),
             "box": np.array([r.box for r in records], dtype=np.int32).reshape(-1, LEVELS, 4),
+            "rule_iou": np.array([r.rule_iou for r in records], dtype=np.float64),
         }
 
     def merge(self, states: Iterable[dict[str, npt.NDArray[Any]]]) -> None:
@@ -158,6 +165,7 @@ class BoxEvaluator:
                     boxed=bool(samples.boxed[row]),
                     iou=samples.iou[row],
                     box=samples.box[row].astype(np.int64),
+                    rule_iou=float(samples.rule_iou[row]),
                 )
 
     def compute(self) -> LocalizationReport:
@@ -179,12 +187,15 @@ class BoxEvaluator:
             self._records[index] = future.result()
 
 
-def _record(u: UInt8Map, truth: FloatArray, known: tuple[int, int, int], multi_contour: bool) -> _Record:
-    """Best IoU of one map at all 256 levels."""
+def _record(
+    u: UInt8Map, frame: UInt8Map | None, truth: FloatArray, known: tuple[int, int, int], multi_contour: bool
+) -> _Record:
+    """Best IoU of one map at all 256 levels, and of the box rule if the frame [H, W, 3] is given."""
     boxes, group = level_boxes(u, np.arange(LEVELS), multi_contour)
     iou, box = best_matches(boxes, truth)  # [G], [G, 4]
+    rule = np.nan if frame is None else best_matches([rule_boxes(u, frame, multi_contour)], truth)[0][0]
     label, predicted, rank = known
-    return _Record(label, predicted, rank, int(u.max()), len(truth) > 0, iou[group], box[group])
+    return _Record(label, predicted, rank, int(u.max()), len(truth) > 0, iou[group], box[group], float(rule))
 
 
 def _ranks(scores: FloatArray, labels: IntArray) -> tuple[IntArray, IntArray]:

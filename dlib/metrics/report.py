@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ class SampleArrays:
     boxed: npt.NDArray[np.bool_]  # [n] whether a true box is known
     iou: FloatArray  # [n, 256] best IoU of the mask u > level; 0 without a true box
     box: npt.NDArray[np.int32]  # [n, 256, 4] the box that has it
+    rule_iou: FloatArray  # [n] IoU of the box rule's box; NaN: the frame was not given
 
 
 class LocalizationReport:
@@ -39,7 +40,8 @@ class LocalizationReport:
     A sample whose true box is unknown counts for classification alone: it cannot be localized, which is not a miss.
     A class without samples (for localization: without boxes) has None in the tables and is left out of the means;
     without any such sample the means are None too. ``boxed``, the number of samples with a box, is beside ``samples``
-    if the two differ. If a sample was not classified, top-1, top-5 and classification are None.
+    if the two differ. If a sample was not classified, top-1, top-5 and classification are None. ``box_rule`` holds
+    CorLoc of boxes without thresholds (`rule_boxes`), where frames were given.
     """
 
     def __init__(
@@ -72,6 +74,12 @@ class LocalizationReport:
         return self._report["headline"]
 
     @property
+    def without_thresholds(self) -> float | None:
+        """The headline's metric with the boxes of `rule_boxes`; None if frames were not given."""
+        corloc = self._report.get("box_rule", {}).get("corloc", {})
+        return corloc.get("mean" if self.multi_iou else str(_HEADLINE_SIGMA))
+
+    @property
     def classification(self) -> float | None:
         """Share of samples whose highest logit is the true class."""
         return self._report["classification"]
@@ -98,15 +106,23 @@ class LocalizationReport:
         Raises ValueError when a σ is missing or has no τ at all.
         """
         given = {str(sigma): by_class for sigma, by_class in taus.items()}
-        table: dict[str, dict[str, float | None]] = {name: {} for name in self.classes}
+        chosen: dict[int, dict[str, FloatArray]] = {}
         for sigma in self.sigmas:
             known = {name: tau for name, tau in given.get(str(sigma), {}).items() if tau is not None}
             if not known:
                 raise ValueError(f"taus has no threshold for sigma {sigma}")
             fallback = float(np.mean(list(known.values())))
-            for name, rows in zip(self.classes, self._boxed, strict=True):
-                hit = self._hits(rows, sigma, np.array([known.get(name, fallback)]))  # [n_c, 1]
-                table[name][str(sigma)] = _percent(hit)
+            chosen[sigma] = {name: np.array([known.get(name, fallback)]) for name in self.classes}
+        return self._corloc(
+            lambda name, rows, sigma: self._hits(rows, sigma, chosen[sigma][name])
+        )  # [n_c, 1]
+
+    def _corloc(self, hits: Callable[[str, IntArray, int], npt.NDArray[np.bool_]]) -> dict[str, Any]:
+        """The value of `at_taus`; ``hits`` says of a class's samples which are localized at a σ."""
+        table: dict[str, dict[str, float | None]] = {
+            name: {str(sigma): _percent(hits(name, rows, sigma)) for sigma in self.sigmas}
+            for name, rows in zip(self.classes, self._boxed, strict=True)
+        }
         return {
             "corloc": self._means(table),
             "per_class": {
@@ -114,6 +130,13 @@ class LocalizationReport:
                 for name, rows in zip(self.classes, self._rows, strict=True)
             },
         }
+
+    def _by_rule(self) -> dict[str, Any]:
+        """{"box_rule": as `at_taus`}: CorLoc of the boxes of `rule_boxes`; empty if frames were not given."""
+        iou = self._samples.rule_iou
+        if np.isnan(iou).any():
+            return {}
+        return {"box_rule": self._corloc(lambda name, rows, sigma: iou[rows] >= sigma / 100)}
 
     def samples_table(self) -> list[dict[str, Any]]:
         """One entry per sample, by index, at its class's best τ for σ = 50 % (or the σ nearest to it).
@@ -194,6 +217,7 @@ class LocalizationReport:
                 for name, rows in zip(self.classes, self._rows, strict=True)
             },
             **means,
+            **self._by_rule(),
             "per_class": per_class,
             "curves": curves,
         }

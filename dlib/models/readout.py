@@ -18,6 +18,12 @@ def foreground(map_logits: Tensor, temperature: float = 1.0) -> Tensor:
     return F.softmax(map_logits.float() / temperature, dim=1)[:, 1]
 
 
+def over_peak(maps: Tensor) -> Tensor:
+    """Maps [B, H, W] >= 0, each divided by its highest value; a map of zeros does not change."""
+    peak = maps.amax(dim=(1, 2), keepdim=True)  # [B, 1, 1]
+    return maps / torch.where(peak > 0, peak, 1)
+
+
 @dataclass(frozen=True)
 class MapMaker:
     """Localization maps of a model: its decoder's foreground, or a CAM method's map of its classifier."""
@@ -29,6 +35,7 @@ class MapMaker:
         30.0  # widths of the filter that gives maps the frame's edges: in colour levels,
     )
     refine_sigma_xy: float = 0.0  # and in pixels, 0: off
+    cam_share: float = 0.0  # share 0..1 of the classifier's CAM in a decoder's final map; 0: none
     chunk_size: int = 32  # masked images per forward pass of ScoreCAM, SSCAM and ISCAM
     amp_dtype: torch.dtype | None = None  # precision of the network's forward pass; None: float32
     memory_format: torch.memory_format = torch.contiguous_format  # of the images that the network gets
@@ -44,14 +51,23 @@ class MapMaker:
         Returns: float32 [B, H, W] in 0..1, float32 [B, C].
         Raises ValueError for a class that the model does not have.
         """
-        if self.model.decodes_maps:
-            with self._precision(images):
-                output = self.model(self._arranged(images))
-            maps, logits = foreground(output.maps, self.temperature), output.logits.float()
-        else:
-            cams, logits = self.low_resolution(images, labels)
-            maps = upsample_cams(cams, (images.shape[2], images.shape[3]))
-        return edge_maps(maps, frames, self.refine_sigma_rgb, self.refine_sigma_xy), logits
+        if not self.model.decodes_maps:
+            return self._cams(images, frames, labels)
+        with self._precision(images):
+            output = self.model(self._arranged(images))
+        maps = self._edges(foreground(output.maps, self.temperature), frames)
+        if self.cam_share > 0:
+            cams, _ = self._cams(images, frames, labels)
+            maps = (1 - self.cam_share) * over_peak(maps) + self.cam_share * over_peak(cams)
+        return maps, output.logits.float()
+
+    def _cams(self, images: Tensor, frames: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The classifier's CAMs [B, H, W], refined, and logits [B, C]."""
+        cams, logits = self.low_resolution(images, labels)
+        return self._edges(upsample_cams(cams, (images.shape[2], images.shape[3])), frames), logits
+
+    def _edges(self, maps: Tensor, frames: Tensor) -> Tensor:
+        return edge_maps(maps, frames, self.refine_sigma_rgb, self.refine_sigma_xy)
 
     @torch.no_grad()
     def low_resolution(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:

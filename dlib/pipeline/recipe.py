@@ -47,6 +47,7 @@ _COLOCAM: Flags = {
     "max_sizepos_clc": True,
     "max_sizepos_clc_lambda": 0.01,
     "map_refine_sigma_xy": 8,
+    "map_cam_share": 0.5,
 }
 
 

@@ -38,15 +38,17 @@ def gain_table(experiment: Path) -> str:
     method = cfg.seed_cam_method or cfg.method
     rows = list(zip((f"{method} (the classifier that gives the seeds)", cfg.task), found, strict=True))
     width = max(len(name) for name, _ in rows)
-    head = f"{'':<{width}}  test CorLoc  at validation's τ"
-    return "\n".join([head, *(f"{name:<{width}}  {best:>11}  {at:>17}" for name, (best, at) in rows)])
+    head = f"{'':<{width}}  test CorLoc  at validation's τ  without τ"
+    return "\n".join(
+        [head, *(f"{name:<{width}}  {best:>11}  {at:>17}  {no:>9}" for name, (best, at, no) in rows)]
+    )
 
 
-def _percents(report: dict[str, Any]) -> tuple[str, str]:
-    """CorLoc at the best τ of the test split, and at the one that validation chose."""
-    chosen = (report.get("at_val_taus") or {}).get("corloc") or {}
-    values = (report["headline"], chosen.get("mean" if report["box_v2_metric"] else "50"))
-    return percent(values[0]), percent(values[1])
+def _percents(report: dict[str, Any]) -> tuple[str, str, str]:
+    """CorLoc at the best τ of the test split, at the one that validation chose, and of boxes without τ."""
+    key = "mean" if report["box_v2_metric"] else "50"
+    chosen, rule = ((report.get(name) or {}).get("corloc") or {} for name in ("at_val_taus", "box_rule"))
+    return percent(report["headline"]), percent(chosen.get(key)), percent(rule.get(key))
 
 
 def parser() -> CommandParser:

@@ -35,17 +35,25 @@ def numbers_of(run: Run) -> Numbers:
     else:
         results = read_json(run.folder / "results.json")
         validation, test = (results[split][BEST_LOCALIZATION] for split in (VAL, TEST))
-        chosen = test["at_val_taus"]["corloc"]["mean" if test["box_v2_metric"] else "50"]
+        chosen = _of_headline(test, "at_val_taus")
         classifier = (results["classifier_test"] or {}).get("headline")
     return {
         VALIDATION: validation["headline"],
         "test CorLoc": test["headline"],
         "test at val τ": chosen,
+        "val without τ": _of_headline(validation, "box_rule"),
+        "test without τ": _of_headline(test, "box_rule"),
         "classifier's CAM": classifier,
         DIFFERENCE: None if classifier is None else test["headline"] - classifier,
         "accuracy": test["classification"],
         **{f"class {name}": report["corloc"]["50"] for name, report in test["per_class"].items()},
     }
+
+
+def _of_headline(report: dict[str, Any], boxes: str) -> float | None:
+    """The headline's metric with the boxes that ``boxes`` names in a report; None in reports without them."""
+    corloc = (report.get(boxes) or {}).get("corloc") or {}
+    return corloc.get("mean" if report["box_v2_metric"] else "50")
 
 
 def _at_thresholds(test: dict[str, Any], validation: dict[str, Any]) -> float | None:

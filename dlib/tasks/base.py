@@ -114,6 +114,7 @@ class Task(ABC):
             temperature=cfg.map_temperature,
             refine_sigma_rgb=cfg.map_refine_sigma_rgb,
             refine_sigma_xy=cfg.map_refine_sigma_xy,
+            cam_share=cfg.map_cam_share,
             chunk_size=cfg.cam_chunk_size,
             amp_dtype=self.amp_dtype(cfg.amp_eval),
             memory_format=self.memory_format,

@@ -37,6 +37,7 @@ CRITERION_TITLES = {
     BEST_LOCALIZATION: "Best by localization",
     BEST_CLASSIFICATION: "Best by classification",
 }
+AT_VAL_TAUS, BOX_RULE = "at_val_taus", "box_rule"  # names in a report
 MAX_PICTURE_BYTES = 9_000_000  # base64 characters of all pictures of a report together
 
 
@@ -109,9 +110,13 @@ def command_of(experiment: Experiment) -> str:
     return " ".join(map(str, command)) if isinstance(command, list) else str(command)
 
 
-def at_validation_taus(report: Record) -> tuple[Record, dict[str, Record]]:
-    """CorLoc by σ with the thresholds chosen on validation: (mean over classes, {class: by σ})."""
-    chosen = report.get("at_val_taus") or {}
+def corloc_by(report: Record, boxes: str) -> tuple[Record, dict[str, Record]]:
+    """CorLoc by σ of other boxes than the headline's: (mean over classes, {class: by σ}).
+
+    Args:
+        boxes: AT_VAL_TAUS, with the thresholds chosen on validation; BOX_RULE, without thresholds.
+    """
+    chosen = report.get(boxes) or {}
     per_class = {
         name: row.get("corloc") or {}
         for name, row in (chosen.get("per_class") or {}).items()
@@ -120,15 +125,16 @@ def at_validation_taus(report: Record) -> tuple[Record, dict[str, Record]]:
     return chosen.get("corloc") or {}, per_class
 
 
-def headline_at_validation_taus(report: Record) -> float | None:
-    """The metric of the report's headline with the thresholds chosen on validation."""
-    mean, _ = at_validation_taus(report)
+def headline_by(report: Record, boxes: str) -> float | None:
+    """The metric of the report's headline with other boxes, named as in `corloc_by`."""
+    mean, _ = corloc_by(report, boxes)
     return number(mean.get("mean" if report.get("box_v2_metric") else "50"))
 
 
 def result_section(experiment: Experiment, criterion: str, report: Record) -> Record:
     """Table rows and the CorLoc-against-τ chart of one best model on the test split."""
-    mean_at_val, class_at_val = at_validation_taus(report)
+    mean_at_val, class_at_val = corloc_by(report, AT_VAL_TAUS)
+    mean_by_rule, class_by_rule = corloc_by(report, BOX_RULE)
     validation = (experiment.report(criterion, "val") or {}).get("per_class") or {}
     rows = [
         {
@@ -138,6 +144,7 @@ def result_section(experiment: Experiment, criterion: str, report: Record) -> Re
             "top1": (row.get("top1") or {}).get("50"),
             "tau": (row.get("best_tau") or {}).get("50"),
             "at_val": class_at_val.get(name, {}).get("50"),
+            "by_rule": class_by_rule.get(name, {}).get("50"),
             "val_tau": ((validation.get(name) or {}).get("best_tau") or {}).get("50"),
             "classification": (report.get("classification_per_class") or {}).get(name),
         }
@@ -150,6 +157,7 @@ def result_section(experiment: Experiment, criterion: str, report: Record) -> Re
         "top1": (report.get("top1") or {}).get("50"),
         "tau": None,
         "at_val": mean_at_val.get("50"),
+        "by_rule": mean_by_rule.get("50"),
         "val_tau": None,
         "classification": report.get("classification"),
     }
@@ -222,9 +230,12 @@ def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
     test = experiment.report(BEST_LOCALIZATION)
     if test:
         tiles.append(("Test CorLoc", f"{percent(test.get('headline'))} %", "best τ per class"))
-        if at_validation_taus(test)[0]:
-            value = percent(headline_at_validation_taus(test))
-            tiles.append(("Test CorLoc", f"{value} %", "τ chosen on validation"))
+        for boxes, remark in (
+            (AT_VAL_TAUS, "τ chosen on validation"),
+            (BOX_RULE, "boxes without thresholds"),
+        ):
+            if corloc_by(test, boxes)[0]:
+                tiles.append(("Test CorLoc", f"{percent(headline_by(test, boxes))} %", remark))
     classifier = experiment.results.get("classifier_test")
     if classifier:
         tiles.append(

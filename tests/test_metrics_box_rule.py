@@ -1,0 +1,221 @@
+"""Boxes without thresholds: the formula pixel by pixel in float64, scenes worked by hand, the lines of doc/boxes.md."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from itertools import product
+from math import exp, log
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dlib import Localizer, export
+from dlib.configure.constants import COLOCAM
+from dlib.localizer.predict import frame_box
+from dlib.metrics import BoxEvaluator, boxes_from_map, foreground_odds, quantize_maps, rule_boxes
+from helpers.clips import scene
+from helpers.paths import ROOT
+from helpers.saved_experiment import save_experiment
+
+RED, GREEN, BLUE = (200, 30, 30), (30, 160, 40), (20, 40, 190)
+
+
+def blobs(seed: int, height: int = 24, width: int = 31) -> tuple[np.ndarray, np.ndarray]:
+    """A uint8 map with two hills, and a frame of noisy patches."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    cam = np.zeros((height, width))
+    for strength in (1.0, rng.uniform(0.3, 0.9)):
+        cx, cy, s = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(2, 8)
+        cam += strength * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * s * s))
+    patches = rng.integers(0, 256, (3, 4, 3)).repeat(8, 0).repeat(8, 1)[:height, :width]
+    frame = np.clip(patches + rng.normal(0, 12, (height, width, 3)), 0, 255).astype(np.uint8)
+    return quantize_maps(cam / cam.max() * rng.uniform(0.2, 1)), frame
+
+
+def plain_odds(u: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """The formula of `foreground_odds`, one pixel and one cell after the other."""
+    pixels = list(product(range(u.shape[0]), range(u.shape[1])))
+    cell = {p: tuple(int(v) // 16 for v in frame[p]) for p in pixels}
+    prior = {p: 10 * (int(u[p]) / int(u.max()) - 0.8) for p in pixels}
+    binomial = dict(zip(range(-2, 3), (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16), strict=True))
+
+    def colors(weight: dict) -> dict:
+        total, smooth = sum(weight.values()), {}
+        for p in pixels:
+            for step in product(binomial, repeat=3):
+                near = tuple(c + d for c, d in zip(cell[p], step, strict=True))
+                share = binomial[step[0]] * binomial[step[1]] * binomial[step[2]]
+                smooth[near] = smooth.get(near, 0.0) + share * weight[p] / total
+        return smooth
+
+    odds = prior
+    for _ in range(2):
+        inside = {p: 1 / (1 + exp(-odds[p])) for p in pixels}
+        f, b = colors(inside), colors({p: 1 - q for p, q in inside.items()})
+        odds = {p: prior[p] + 2 * log((f[cell[p]] + 1e-3) / (b[cell[p]] + 1e-3)) for p in pixels}
+    return np.array([odds[p] for p in pixels]).reshape(u.shape)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_odds_are_those_of_the_formula(seed: int) -> None:
+    u, frame = blobs(seed, 12, 10)
+    np.testing.assert_allclose(foreground_odds(u, frame), plain_odds(u, frame), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_boxes_enclose_the_contours_of_positive_odds(multi: bool) -> None:
+    several = 0
+    for seed in range(8):
+        u, frame = blobs(seed)
+        odds = foreground_odds(u, frame)
+        # As a map with two values, through the metric's own boxes of thresholds.
+        expected = boxes_from_map((odds > 0).astype(np.float32), [0.5], multi)[0]
+        np.testing.assert_array_equal(rule_boxes(u, frame, multi), expected)
+        several += len(expected) > 1
+    assert (several > 0) == multi
+
+
+def test_the_box_follows_the_colour_from_a_part_to_the_object() -> None:
+    """The map is strong on the left half of a red square on green, and fades over the rest and beyond."""
+    frame = np.full((40, 40, 3), GREEN, np.uint8)
+    frame[10:25, 8:28] = RED
+    y, x = np.mgrid[:40, :40]
+    u = quantize_maps(np.exp(-((x - 12) ** 2 + (y - 17) ** 2) / (2 * 12.0**2)))
+    assert rule_boxes(u, frame).tolist() == [[8, 10, 28, 25]]  # right and lower edge: first pixel outside
+    (part,) = boxes_from_map(u / 255, [0.8])[0]
+    assert part[2] - part[0] < 16
+    assert rule_boxes(u, np.full_like(frame, 90)).tolist() == [part.tolist()]  # one colour says nothing
+
+
+def test_nothing_flat_maps_and_colours_against_the_peak() -> None:
+    frame = np.full((30, 40, 3), BLUE, np.uint8)
+    assert rule_boxes(np.zeros((30, 40), np.uint8), frame).tolist() == [[0, 0, 0, 0]]
+    assert rule_boxes(np.full((30, 40), 7, np.uint8), frame).tolist() == [[0, 0, 39, 29]]
+    # The peak has the background's colour, and the other marked pixels are too weak: no pixel has positive odds.
+    u = np.zeros((30, 40), np.uint8)
+    frame[5:15, 5:20], u[5:15, 5:20] = RED, 90
+    u[20:22, 30] = 255
+    assert not (foreground_odds(u, frame) > 0).any()
+    assert rule_boxes(u, frame).tolist() == [[30, 20, 31, 22]]
+
+
+def test_other_shapes_are_refused() -> None:
+    u, frame = blobs(0)
+    for a, b in ((u[None], frame), (u, frame[:-1]), (u, frame[..., 0]), (u[:0], frame[:0])):
+        with pytest.raises(ValueError, match="expected a map"):
+            rule_boxes(a, b)
+
+
+def split(n: int = 14) -> dict[str, torch.Tensor]:
+    pairs = [blobs(seed) for seed in range(n)]
+    return {
+        "cams": torch.tensor(np.stack([u for u, _ in pairs]) / 255, dtype=torch.float32),
+        "frames": torch.tensor(np.stack([frame for _, frame in pairs])).permute(0, 3, 1, 2),
+        "labels": torch.arange(n) % 2,
+        "logits": torch.zeros(n, 3),
+    }
+
+
+def boxes_near(n: int = 14) -> list[np.ndarray]:
+    """A true box per sample: the rule's own, moved by i pixels; the last two are unknown."""
+    near = []
+    for i in range(n - 2):
+        x0, y0, x1, y1 = rule_boxes(*blobs(i))[0].tolist()
+        near.append(np.array([[x0, y0, x1 + i, y1]]))
+    return [*near, np.zeros((0, 4)), np.zeros((0, 4))]
+
+
+def fed(rows: list[int], workers: int = 0, frames: bool = True) -> BoxEvaluator:
+    evaluator, data, truth = BoxEvaluator(["cat", "dog", "cow"], 0.01, workers=workers), split(), boxes_near()
+    for part in (rows[:5], rows[5:]):
+        evaluator.update(
+            data["cams"][part],
+            data["labels"][part],
+            data["logits"][part],
+            [truth[i] for i in part],
+            part,
+            data["frames"][part] if frames else None,
+        )
+    return evaluator
+
+
+def test_the_evaluator_measures_the_rules_boxes() -> None:
+    report = fed(list(range(14))).compute()
+    truth, hits = boxes_near(), {"cat": [], "dog": []}
+    for i in range(12):
+        # The true box has i more columns than the rule's of w columns: the IoU is w / (w + i).
+        x0, _, x1, _ = rule_boxes(*blobs(i))[0]
+        width = x1 - x0 + 1
+        assert truth[i][0, 2] == x1 + i
+        hits["cat" if i % 2 == 0 else "dog"].append(width / (width + i))
+    found = report.to_dict()["box_rule"]
+    for sigma in (30, 50, 70):
+        shares = {name: 100 * np.mean(np.array(ious) >= sigma / 100) for name, ious in hits.items()}
+        for name, share in shares.items():
+            assert found["per_class"][name]["corloc"][str(sigma)] == pytest.approx(share)
+        assert found["corloc"][str(sigma)] == pytest.approx(np.mean(list(shares.values())))
+    assert 0 < found["corloc"]["70"] < found["corloc"]["30"] <= 100
+    assert found["per_class"]["cow"] == {"samples": 0, "corloc": dict.fromkeys(("30", "50", "70"))}
+    assert found["per_class"]["cat"]["boxed"] == 6
+    assert report.without_thresholds == found["corloc"]["50"]
+
+
+def test_order_workers_and_processes_do_not_matter() -> None:
+    expected = fed(list(range(14))).compute().to_dict()
+    threaded = fed(list(range(14))[::-1], workers=2)
+    assert threaded.compute().to_dict() == expected
+    threaded.close()
+    first, second = fed([0, 3, 4, 6, 8, 9]), fed([1, 2, 5, 7, 9, 10, 11, 12, 13])
+    first.merge([second.state()])
+    assert first.compute().to_dict() == expected
+
+
+def test_without_frames_nothing_is_said_of_the_rule() -> None:
+    report = fed(list(range(14)), frames=False).compute()
+    assert "box_rule" not in report.to_dict()
+    assert report.without_thresholds is None
+    data = split()
+    with pytest.raises(ValueError, match="are not the pixels of maps"):
+        BoxEvaluator(["cat", "dog", "cow"]).update(
+            data["cams"], data["labels"], data["logits"], boxes_near(), range(14), data["frames"][..., :-1]
+        )
+
+
+@pytest.fixture(scope="module")
+def documented() -> Callable[[np.ndarray, np.ndarray], tuple[int, int, int, int]]:
+    """The function ``box`` of doc/boxes.md."""
+    text = Path(ROOT, "doc/boxes.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(import cv2\n.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    return names["box"]
+
+
+def test_the_documented_lines_give_the_same_boxes(documented: Callable) -> None:
+    for seed in range(40):
+        u, frame = blobs(seed)
+        assert documented(u / np.float32(255) + 1e-4, frame) == tuple(rule_boxes(u, frame)[0])
+    assert documented(np.zeros((9, 9)), np.zeros((9, 9, 3), np.uint8)) == (0, 0, 0, 0)
+
+
+def test_the_documented_lines_with_an_exported_model(documented: Callable, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    folder = save_experiment(tmp_path, COLOCAM)
+    file = export.export(folder, "torchscript", tmp_path / "m.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model = torch.jit.load(str(file))
+    localizer = Localizer(folder)
+    for i in range(4):
+        frame = scene(i, 96, 80)
+        small = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA)
+        _, maps = model(torch.tensor(small).permute(2, 0, 1)[None].float())
+        found = documented(maps[0].detach().numpy(), small)
+        (result,) = localizer.localize(small)
+        assert frame_box(np.array(found), 32, (32, 32)) == result.box is not None
