@@ -36,8 +36,8 @@ for name in ["", *COMMANDS]:
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = main([name, "--help"] if name else ["--help"])
-    slow = {"torch", "cv2", "scipy", "matplotlib", "plotly", "scenedetect", "imagehash", "av"}
-    slow |= {"numpy"} if name in ("", "train") else set()
+    slow = {"torch", "scipy", "matplotlib", "plotly", "scenedetect", "imagehash", "av"}
+    slow |= {"cv2", "numpy"} if name in ("", "train") else set()
     found[name] = [code, said.getvalue(), sorted(slow & set(sys.modules))]
 json.dump(found, sys.stdout)
 """

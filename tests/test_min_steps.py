@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlib.datasets import VideoDataset, read_split, train_loader
-from dlib.datasets.loaders import TrainLoader
+from dlib.datasets.loaders import TrainLoader, train_loader
+from dlib.datasets.metadata import read_split
+from dlib.datasets.video_dataset import VideoDataset
 from helpers.programs import start
 from helpers.workplace import DATASET, Workplace
 

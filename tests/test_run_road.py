@@ -120,7 +120,7 @@ def test_classifier_leaves_every_file(trained: Workplace) -> None:
     assert results["parameters"] == sum(
         value.numel()
         for part in torch.load(
-            next(experiment.glob("*/*_best_model.pth")), map_location="cpu", weights_only=True
+            next(experiment.glob("*-cp_*/*_best_model.pth")), map_location="cpu", weights_only=True
         ).values()
         for name, value in part.items()
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
@@ -191,7 +191,7 @@ def test_frozen_classifier_is_the_promoted_one(colocam: Workplace) -> None:
     promoted = torch.load(
         next((colocam.folder / "pretrained" / tag(CRITERIA[1])).glob("*.pth")), weights_only=True
     )
-    for weights in colocam.experiment("CoLo-CAM").glob("*/*_best_model.pth"):
+    for weights in colocam.experiment("CoLo-CAM").glob("*-cp_*/*_best_model.pth"):
         trained = torch.load(weights, weights_only=True)
         for part in ("encoder", "classification_head"):
             assert all(torch.equal(trained[part][key], value) for key, value in promoted[part].items())

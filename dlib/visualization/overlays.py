@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -40,6 +39,8 @@ def heat_map(cam: ArrayLike, colormap: Colormap = "heat") -> NDArray[np.uint8]:
     if colormap == "gray":
         return np.repeat(np.rint(255 * values).astype(np.uint8)[..., None], 3, axis=2)
     if colormap != "heat":
+        import cv2  # commands that draw nothing do without it
+
         code = getattr(cv2, f"COLORMAP_{colormap.upper()}")
         colored = cv2.applyColorMap(np.rint(255 * values).astype(np.uint8), code)  # [H, W, 3], blue first
         return np.ascontiguousarray(colored[..., ::-1])

@@ -49,6 +49,7 @@ VOLATILE = {
     "images_per_s",
     "shares",
     "times",
+    "peak_memory_mib",
     "environment",
     "command",
     "elapsed",
