@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +24,7 @@ from dlib.learning.optimizers import (
     set_learning_rate,
 )
 from dlib.learning.readout import Readout
+from dlib.learning.step_record import DIAGNOSTICS, TERMS, UNWEIGHTED, Position, StepRecord, fault_of
 from dlib.tasks import StepResult, Task
 from dlib.utils import distributed
 from dlib.utils.device import host_waits
@@ -38,32 +37,6 @@ from dlib.utils.timing import StepClock
 
 MAX_SKIPPED_IN_ROW = 10
 DIAGNOSED_EVERY = 8  # minibatches of an epoch
-
-
-@dataclass
-class Position:
-    """How far a run is; part of every checkpoint."""
-
-    epoch: int = 0  # the current epoch, or the one just finished; 0 before training
-    step_in_epoch: int = 0  # minibatches of that epoch that are done
-    step: int = 0  # minibatches of the run that are done, over all epochs
-    trained: bool = True  # that epoch's training is complete
-    validated: bool = False  # and its validation too
-    skipped_in_row: int = 0  # minibatches in a row that were skipped
-    sums: dict[str, float] = field(default_factory=dict)  # this epoch's sums over minibatches
-    counts: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A step whose numbers the host has not read."""
-
-    number: int
-    images: int
-    rates: list[float]
-    readout: Readout
-    clock: StepClock
-    elapsed: float
 
 
 class Trainer:
@@ -85,7 +58,7 @@ class Trainer:
         task.network = wrap_for_training(cfg, task)
         self.statistics = NormStatistics(task.model)
         self.sound_since_state = False  # whether a sound step came after the last ``state``
-        self._open: _Step | None = None
+        self._open: StepRecord | None = None
         self._said: str | None = None  # beside the progress bar
 
     def train_epoch(self, epoch: int) -> Iterator[int]:
@@ -120,7 +93,7 @@ class Trainer:
             position.step += 1
             self.settle()
             elapsed = time.perf_counter() - start
-            self._open = _Step(position.step, len(batch), rates, Readout(numbers), clock, elapsed)
+            self._open = StepRecord(position.step, len(batch), rates, Readout(numbers), clock, elapsed)
             if not host_waits(self.task.device):
                 self.settle()
             if self._said is not None:
@@ -133,16 +106,7 @@ class Trainer:
 
     def epoch_means(self) -> dict[str, Any]:
         """Means over the epoch's minibatches, grouped as ``log.jsonl`` has them."""
-        position = self.position
-        grouped: dict[str, Any] = defaultdict(dict)
-        for key, value in position.sums.items():
-            kind, _, name = key.partition("/")
-            mean = value / position.counts[key]
-            if name:
-                grouped[kind][name] = mean
-            else:
-                grouped[kind] = mean
-        return dict(grouped)
+        return self.position.means()
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold so that a run resumes exactly.
@@ -211,9 +175,9 @@ class Trainer:
             "scale": self.scaler.scale(torch.ones((), device=result.loss.device)),
         }
         for kind, values in (
-            ("terms", result.terms),
-            ("raw", result.unweighted),
-            ("diagnostics", result.diagnostics),
+            (TERMS, result.terms),
+            (UNWEIGHTED, result.unweighted),
+            (DIAGNOSTICS, result.diagnostics),
         ):
             numbers.update({f"{kind}/{name}": value for name, value in values.items()})
         if result.correct is not None:
@@ -274,29 +238,14 @@ class Trainer:
         if step is None:
             return
         numbers = step.readout.values()
-        fault = self._fault(numbers)
+        fault = fault_of(numbers, self.scaler.is_enabled())
         if fault:
             self._skip(step.number, fault)
         else:
             self.position.skipped_in_row = 0
             self.sound_since_state = True
-        self._log_step(step, numbers)
-
-    def _fault(self, numbers: dict[str, float]) -> str:
-        """Names what was not finite in a step, in any process; an empty text for a sound step."""
-        if numbers["finite/loss"] < 1:
-            bad = [
-                key.removeprefix("terms/")
-                for key, value in numbers.items()
-                if key.startswith("terms/") and not math.isfinite(value)
-            ]
-            return f"loss ({', '.join(bad) or 'sum'}) is"
-        if numbers["finite/statistics"] < 1:
-            return "batch norm statistics are"
-        # A scaler that still looks for its scale is no fault.
-        if numbers["finite/gradients"] < 1 and not (self.scaler.is_enabled() and numbers["scale"] >= 1):
-            return "gradients are"
-        return ""
+        logged = step.number % self.cfg.log_every == 0
+        self._said = step.log(numbers, self.position, self.events if logged else None)
 
     def _skip(self, step: int, fault: str) -> None:
         """Log that a step was skipped. Raises Diverged when too many steps in a row were skipped."""
@@ -321,43 +270,6 @@ class Trainer:
         name = next((name for name in found if name), None)
         if name:
             raise Diverged(f"{name} is not finite after step {self.position.step}: lower --opt__lr")
-
-    def _log_step(self, step: _Step, numbers: dict[str, float]) -> None:
-        seconds = step.clock.take()
-        seconds["other"] = max(step.elapsed - sum(seconds.values()), 0.0) + seconds.get("other", 0.0)
-        kinds: dict[str, dict[str, float]] = {"terms": {}, "raw": {}, "diagnostics": {}}
-        for key, value in numbers.items():
-            kind, _, name = key.partition("/")
-            if kind in kinds:
-                kinds[kind][name] = value
-                self._add(key, value)
-        self._add("loss", numbers["loss"])
-        for name, value in seconds.items():
-            self._add(f"seconds/{name}", value)
-        self._add("images", float(step.images))
-        self._add("elapsed", step.elapsed)
-        if "correct" in numbers:
-            self._add("accuracy", numbers["correct"], step.images)
-        speed = step.images / step.elapsed
-        self._said = f"loss {numbers['loss']:.4f}, {speed:.1f} images/s"
-        if step.number % self.cfg.log_every == 0:
-            self.events.write(
-                "step",
-                epoch=self.position.epoch,
-                step=step.number,
-                loss=numbers["loss"],
-                terms=kinds["terms"],
-                raw=kinds["raw"],
-                lr=step.rates,
-                images_per_s=speed,
-                seconds=seconds,
-            )
-
-    def _add(self, key: str, value: float, count: float = 1.0) -> None:
-        # One step with a loss that is not finite must not hide the whole epoch's mean.
-        if math.isfinite(value):
-            self.position.sums[key] = self.position.sums.get(key, 0.0) + value
-            self.position.counts[key] = self.position.counts.get(key, 0.0) + count
 
 
 def wrap_for_training(cfg: Config, task: Task) -> nn.Module:
