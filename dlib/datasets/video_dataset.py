@@ -176,10 +176,6 @@ class VideoDataset:
         """The frames of an item that training may draw."""
         return [0] if self.index is None else allowed_frames(self.index.count(item), self.frame_limit)
 
-    def allowed_ids(self) -> list[str]:
-        """Ids of all frames that training may draw: those that need a CAM."""
-        return [self.frame_id(item, frame) for item in range(len(self)) for frame in self.allowed(item)]
-
     def all_ids(self) -> list[str]:
         """Ids of all frames of the split."""
         counts = [1 if self.index is None else self.index.count(item) for item in range(len(self))]
