@@ -112,7 +112,7 @@ def test_pooling_follows_method(method: str) -> None:
         ("--lr 0.1", "unknown flag --lr; did you mean --opt__lr?"),
         (
             "--seed 1",
-            "unknown flag --seed; did you mean --MYSEED or --seed_cam_method or --seed_refine_sigma_xy?",
+            "unknown flag --seed; did you mean --MYSEED or --seed_maps or --seed_cam_method?",
         ),
         ("--epochs 3", "unknown flag --epochs; did you mean --max_epochs?"),
         (

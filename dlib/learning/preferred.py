@@ -38,7 +38,7 @@ def keep_better(folder: Path, cfg: Config, classes: list[str], maker: MapMaker, 
     results.content["better_on_validation"] = "classifier" if wins else cfg.task
     shutil.rmtree(kept, ignore_errors=True)  # of a run that was started again
     if own is None or other is None:
-        logger.info(f"no validation frame has a box: {cfg.task} and its classifier cannot be compared")
+        logger.info(f"{cfg.task} and its classifier cannot be compared without boxes of validation frames")
         return
     if wins:
         _write(kept, cfg, classes, maker, validation)
