@@ -105,7 +105,8 @@ def published_program(model: Path) -> Callable[[np.ndarray], tuple[str, Any]]:
 def test_the_published_program_draws_the_boxes_of_localization(tmp_path: Path, task: str) -> None:
     folder = save_experiment(tmp_path, task)
     assert export.main(["--fd_exp", str(folder), "--out", str(tmp_path / "m.onnx")]) == 0
-    box_of, localizer = published_program(tmp_path / "m.onnx"), Localizer(folder, device="cpu")
+    box_of = published_program(tmp_path / "m.onnx")
+    localizer = Localizer(folder, device="cpu", box_rule="threshold")
     rng, found = np.random.default_rng(0), []
     for number in range(24):
         width, height = (int(side) for side in rng.integers(20, 90, 2))

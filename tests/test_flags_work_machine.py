@@ -79,7 +79,7 @@ def test_compile(on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("on", "device", "converted"), [(True, CUDA, 1), (True, CPU, 0), (False, CUDA, 0)])
 def test_sync_bn(on: bool, device: torch.device, converted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     wrapped: list[Any] = []
-    monkeypatch.setattr(distributed, "is_running", lambda: True)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setattr(
         trainer, "DistributedDataParallel", lambda net, device_ids: wrapped.append(net) or net
     )
@@ -182,7 +182,9 @@ def test_eval_checkpoint_type(criterion: str, tmp_path: Path, monkeypatch: pytes
     loaded: list[Path] = []
     real = evaluate_only.load_best_model
     monkeypatch.setattr(
-        evaluate_only, "load_best_model", lambda model, path: loaded.append(path) or real(model, path)
+        evaluate_only,
+        "load_best_model",
+        lambda model, path, **more: loaded.append(path) or real(model, path, **more),
     )
     flags = write_dataset(tmp_path, CLASSES)
     assert main.main([*flags, "--fd_exp", str(folder), "--eval_checkpoint_type", criterion]) == 0
@@ -236,7 +238,8 @@ def test_init_method_reaches_the_processes(
 )
 def test_flags_of_the_heads(build: str, pooling: str, flag: str, attribute: str, value: float) -> None:
     methods = {"WildCatCLHead": "WILDCAT", "LogSumExpPool": "LogSumExp"}
-    cfg = config(method=methods[pooling], spatial_pooling=pooling, **{flag: value})
+    task = {} if build == "classifier" else {"task": "CoLo-CAM", "sl_clc": True, "freeze_cl": True}
+    cfg = config(method=methods[pooling], spatial_pooling=pooling, **{flag: value}, **task)
     net = build_classifier(cfg, 2, None) if build == "classifier" else build_unet(cfg, 2)
     head = net.classification_head
     assert type(head).__name__ == pooling

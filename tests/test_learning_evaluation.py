@@ -60,6 +60,7 @@ def test_batches_for_a_card_are_page_locked(workplace: Workplace, monkeypatch: p
 
     monkeypatch.setattr(classifier, "frame_loader", loader)
     monkeypatch.setattr(classifier, "_fingerprint", lambda *_: {})
+    cfg = cfg.replace(task="CoLo-CAM", sl_clc=True, freeze_cl=True)
     for device in (CUDA, CPU):
         seeder: Any = SimpleNamespace(model=torch.nn.Linear(1, 1), device=device)
         classifier.fill_cam_store(cfg, seeder, read_frames(cfg, "train"), StopRequest(CPU))

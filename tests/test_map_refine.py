@@ -75,7 +75,7 @@ def test_prediction_gives_the_map_of_evaluation(colocam: Path) -> None:
     settings = yaml.safe_load((find_weights(colocam, "best_localization") / "config_model.yaml").read_text())
     assert (settings["map_temperature"], settings["map_refine_sigma_xy"]) == (3.0, 3.0)
     maps, _, files = maps_of(colocam)
-    found = Localizer(colocam, tau=0.5).localize([Image.open(file) for file in files])
+    found = Localizer(colocam, tau=0.5, model="own").localize([Image.open(file) for file in files])
     for result, wanted in zip(found, maps.numpy(), strict=True):
         np.testing.assert_allclose(result.map, wanted, atol=1e-4)
 

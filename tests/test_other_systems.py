@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from setuptools import Extension
+from setuptools.command.build_ext import build_ext
 
 from dlib.crf import filters
 from dlib.datasets import workers
@@ -104,13 +105,14 @@ def test_each_compiler_gets_its_flags(
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.delitem(sys.modules, "setup", raising=False)
     setup = importlib.import_module("setup")
-    monkeypatch.setattr(setup.sys, "platform", platform)
+    builder = setup.FILTERS["BuildExt"]
+    monkeypatch.setattr(sys, "platform", platform)
     built: list[Extension] = []
-    monkeypatch.setattr(setup.build_ext, "build_extension", lambda self, ext: built.append(ext))
-    command = object.__new__(setup.BuildExt)
+    monkeypatch.setattr(build_ext, "build_extension", lambda self, ext: built.append(ext))
+    command = object.__new__(builder)
     command.compiler = SimpleNamespace(compiler_type=compiler)
     extension = Extension("bilateralfilter", ["a.cpp"])
-    setup.BuildExt.build_extension(command, extension)
+    builder.build_extension(command, extension)
     assert len(built) == (flags is not None)
     if flags is None:
         assert extension.optional

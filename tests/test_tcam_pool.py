@@ -110,7 +110,7 @@ def test_a_sample_has_the_pooled_map_under_its_own_crop(
     """As if the store held the pooled maps."""
     requests = all_requests(shots)
     pooled = CamStore(tmp_path / "pooled")
-    for _, item, frame, _ in requests:
+    for item, frame in ((request.item, request.frame) for request in requests):
         ids = [shots.frame_id(item, f) for f in shots.allowed(item)]
         maps = [shots.cams.read(frame_id).numpy() for frame_id in ids]
         pooled.write(ids[frame], torch.from_numpy(truth(maps, frame, 1, mode, 5.0)))

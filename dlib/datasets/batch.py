@@ -65,10 +65,10 @@ class Batch:
     order: Tensor
     keys: Tensor
     cams: Tensor | None = None
+    bad_frames: list[str] = field(default_factory=list)
     roi_masks: Tensor | None = None
     roi_boxes: Tensor | None = None
     roi_sizes: Tensor | None = None
-    bad_frames: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -20,6 +20,7 @@ from dlib.configure.literals import Backend
 from dlib.crf import IMAGE_RANGE, bilateral_filter, color_bilateral_filter
 from dlib.models import MapMaker, STDClassifier
 from dlib.selfcheck.setting import TASKS, frames, trainer_for
+from dlib.utils.tensors import load_tensors
 
 METHODS = ("CAM", "GradCAM", "GradCAMpp", "XGradCAM", "LayerCAM")
 _CPU = torch.device("cpu")
@@ -163,7 +164,7 @@ def resumed(device: torch.device, name: str) -> float:
             next(steps)
         with tempfile.TemporaryDirectory() as folder:
             torch.save(first.state(), Path(folder) / "state")
-            second.load_state(torch.load(Path(folder) / "state", map_location="cpu", weights_only=True))
+            second.load_state(load_tensors(Path(folder) / "state"))
         list(second.train_epoch(1))
         pairs = zip(
             whole.task.model.state_dict().values(), second.task.model.state_dict().values(), strict=True

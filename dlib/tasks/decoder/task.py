@@ -193,7 +193,7 @@ class DecoderTask(Task):
 
         Connected components are found on the CPU: for CAMs on another device the host would wait.
         """
-        epochs = range(1, self.cfg.max_epochs + 1)
+        epochs = range(1, max(self.cfg.max_epochs, 1) + 1)
         recipes = [None if self.makes_own_maps(epoch) else self.recipe(epoch) for epoch in epochs]
         if not (self.needs.regions or (self.needs.seeds and any(r and r.use_roi for r in recipes))):
             return None
