@@ -124,8 +124,8 @@ def test_modules_answer_help_and_have_the_flags(module: str, monkeypatch: pytest
 
 # What makes the tutorial's runs small; each is appended to the page's own words, where the last one wins.
 SMALL = shlex.split(
-    "--encoder_weights None --crop_size 32 --resize_size 36 --max_epochs 1 --num_workers 0 --device cpu --vizu_n 1 "
-    "--cam_curve_interval 0.1 --val_cam_curve_interval 0.1"
+    "--encoder_weights None --crop_size 32 --resize_size 36 --max_epochs 1 --min_steps 0 --num_workers 0 --device cpu "
+    "--vizu_n 1 --cam_curve_interval 0.1 --val_cam_curve_interval 0.1"
 )
 FEW_SEEDS = ["--sl_clc_min", "20", "--sl_clc_max", "20"]
 COPIED = ("main.py",)
