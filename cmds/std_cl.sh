@@ -4,7 +4,7 @@
 #   bash cmds/std_cl.sh METHOD ENCODER DATASET [more flags of main.py]
 #
 # METHOD    CAM GradCam GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM SSCAM ISCAM WILDCAT GAP MaxPOL LogSumExp
-# ENCODER   resnet50 vgg16 inceptionv3 resnet18 mobilenet_v2
+# ENCODER   resnet50 vgg16 inceptionv3 resnet18 mobilenet_v2 vit_b_16 swin_t
 # DATASET   YouTube-Objects-v1.0 YouTube-Objects-v2.2, or your own
 # NPROC     processes on this machine, one per card (default 1)
 set -euo pipefail

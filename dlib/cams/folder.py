@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from dlib.cams.store import stack_maps
 from dlib.utils.errors import UserError
 from dlib.utils.tensors import load_tensors
 
@@ -110,14 +111,14 @@ class MapFolder:
 
     def read_together(self, frame_ids: Sequence[str]) -> Tensor:
         """The maps of several frames, float32 [n, h, w]. Raises UserError as ``read``, and if their sizes differ."""
-        maps = [self.read(frame_id) for frame_id in frame_ids]
-        for frame_id, found in zip(frame_ids, maps, strict=True):
-            if found.shape != maps[0].shape:
-                raise UserError(
-                    f"maps {self.path(frame_ids[0])} and {self.path(frame_id)} of one shot have the sizes "
-                    f"{list(maps[0].shape)} and {list(found.shape)}: write them in one size"
-                )
-        return torch.stack(maps)
+
+        def fault(places: Sequence[Path | None], sizes: Sequence[torch.Size]) -> str:
+            return (
+                f"maps {places[0]} and {places[1]} of one shot have the sizes "
+                f"{list(sizes[0])} and {list(sizes[1])}: write them in one size"
+            )
+
+        return stack_maps(self, frame_ids, fault)
 
 
 def _values(path: Path) -> Tensor:

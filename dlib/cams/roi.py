@@ -68,15 +68,19 @@ def region_of_interest(
 
 def _regions(cams: Tensor, method: str, min_size: float) -> tuple[Tensor, Tensor, Tensor]:
     """Regions bool [B, H, W], their boxes [B, 4] and thresholds [B]."""
-    batch, height, width = cams.shape
     brightness = (cams.float() * 255).clamp_(0, 255)  # [B, H, W]
     thresholds = otsu_thresholds(brightness.to(torch.uint8))
     blobs = brightness >= thresholds.view(-1, 1, 1)
     if method == "roi_all":
-        boxes = torch.tensor([0, 0, width - 1, height - 1], device=cams.device).repeat(batch, 1)
-        return blobs, boxes, thresholds
+        return blobs, full_boxes(cams), thresholds
     regions, boxes = _best_components(blobs, cams, None if method == "largest" else min_size)
     return regions, boxes, thresholds
+
+
+def full_boxes(cams: Tensor) -> Tensor:
+    """The inclusive box of the full map for each of the CAMs [B, H, W]: int64 [B, 4]."""
+    batch, height, width = cams.shape
+    return torch.tensor([0, 0, width - 1, height - 1], device=cams.device).repeat(batch, 1)
 
 
 def otsu_thresholds(levels: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dlib.cams.morphology import erode
-from dlib.cams.roi import Roi, otsu_thresholds
+from dlib.cams.roi import Roi, full_boxes, otsu_thresholds
 
 
 def strict_region(cams: Tensor, erode_k: int = 11, erode_iter: int = 1) -> Roi:
@@ -31,9 +31,7 @@ def strict_region(cams: Tensor, erode_k: int = 11, erode_iter: int = 1) -> Roi:
     for _ in range(erode_iter):
         eroded = erode(masks, erode_k)
         masks = torch.where(eroded.any(dim=2).any(dim=1).view(-1, 1, 1), eroded, masks)
-    batch, height, width = cams.shape
-    boxes = torch.tensor([0, 0, width - 1, height - 1], device=cams.device).repeat(batch, 1)
-    return Roi(masks, regions, boxes, thresholds)
+    return Roi(masks, regions, full_boxes(cams), thresholds)
 
 
 def without_one_level(cams: Tensor) -> Tensor:

@@ -166,6 +166,6 @@ def check(cfg: Flags) -> Iterator[str]:
         yield "--rgb_jcrf_clc True has no effect with --sample_n_from_seq 1: it needs 2 or more frames of a shot"
     if joint:
         yield from split_shots(cfg, frames, f"--sample_n_from_seq {frames}")
+    yield from falling_heat(cfg, "sl_clc_knn_t", "sl_clc_min_t", "sl_clc_seed_epoch_switch_uniform")
     if seeds:
-        yield from falling_heat(cfg, "sl_clc_knn_t", "sl_clc_min_t", "sl_clc_seed_epoch_switch_uniform")
         yield from unused_region(cfg, "sl_clc_roi_method", "sl_clc_use_roi")

@@ -91,8 +91,8 @@ def check(cfg: Flags) -> Iterator[str]:
             " instant goes with 0, the other modes with at least 1"
         )
     yield from _check_frames(cfg)
+    yield from falling_heat(cfg, "sl_tc_knn_t", "sl_tc_min_t", "sl_tc_knn_epoch_switch_uniform")
     if cfg.term("sl_tc").on:
-        yield from falling_heat(cfg, "sl_tc_knn_t", "sl_tc_min_t", "sl_tc_knn_epoch_switch_uniform")
         yield from unused_region(cfg, "sl_tc_roi_method", "sl_tc_use_roi")
     if cfg.sl_tc_knn_t > 0 and cfg.sl_tc_knn == 0:
         yield "--sl_tc_knn_t has no effect with --sl_tc_knn 0: CAMs are sharpened for the pooling only"

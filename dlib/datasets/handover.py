@@ -37,7 +37,9 @@ class PackedBatch:
         return self.unpack().pin_memory()
 
 
-def fits_shared_memory(frames: int, crop_size: int, with_cams: bool, workers: int) -> bool:
+def fits_shared_memory(
+    frames: int, crop_size: int, with_cams: bool, workers: int, with_regions: bool = False
+) -> bool:
     """Whether all batches that workers hold at a time fit into half of the shared memory that is free.
 
     Shared memory is faster, but a container often has 64 MB of it: four batches of 32 frames at 224 pixels.
@@ -47,9 +49,10 @@ def fits_shared_memory(frames: int, crop_size: int, with_cams: bool, workers: in
         crop_size: of the frames, pixels.
         with_cams: frames come with their CAMs.
         workers: reading processes of this process; the other processes on this machine have as many each.
+        with_regions: CAMs come with the masks of their regions.
     """
     if not sys.platform.startswith("linux"):
         return True  # there, shared memory is not a file system of fixed size
-    one = frames * (crop_size * crop_size * (3 + 4 * with_cams) + _PER_FRAME)
+    one = frames * (crop_size * crop_size * (3 + 4 * with_cams + with_regions) + _PER_FRAME)
     held = (READ_AHEAD * workers + 2) * one * processes_here()
     return 2 * held <= (free_bytes(SHARED_MEMORY) or 0)

@@ -44,6 +44,14 @@ class FrameRegion(NamedTuple):
     size: Tensor  # [] Σ of the CAM over the region, as a share of the frame
 
 
+def stacked_regions(found: Sequence[FrameRegion]) -> dict[str, Tensor]:
+    """The regions as fields of a ``Batch``; no field for no regions."""
+    if not found:
+        return {}
+    names = {"roi_masks": "mask", "roi_boxes": "box", "roi_sizes": "size"}
+    return {name: torch.stack([getattr(region, part) for region in found]) for name, part in names.items()}
+
+
 class _Sample(NamedTuple):
     pixels: Tensor  # uint8 [3, H, W]
     cam: Tensor | None  # float32 [H, W]
@@ -208,7 +216,6 @@ class VideoDataset:
             torch.stack([s.pixels for s in samples]) if samples else torch.empty(shape, dtype=torch.uint8)
         )
         cams = [s.cam for s in samples if s.cam is not None]
-        regions = [s.region for s in samples if s.region is not None]
         items = torch.tensor([s.item for s in samples], dtype=torch.int64)  # [B]
         return Batch(
             frames=frames,  # [B, 3, H, W]
@@ -219,10 +226,8 @@ class VideoDataset:
             order=torch.tensor([s.frame for s in samples], dtype=torch.int64),
             keys=torch.tensor([s.key for s in samples], dtype=torch.int64),
             cams=torch.stack(cams) if cams else None,  # [B, H, W]
-            roi_masks=torch.stack([r.mask for r in regions]) if regions else None,  # [B, H, W]
-            roi_boxes=torch.stack([r.box for r in regions]) if regions else None,  # [B, 4]
-            roi_sizes=torch.stack([r.size for r in regions]) if regions else None,  # [B]
             bad_frames=bad,
+            **stacked_regions([s.region for s in samples if s.region is not None]),
         )
 
     def _sample(self, request: FrameRequest, bad: list[str]) -> _Sample | None:

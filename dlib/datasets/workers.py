@@ -204,8 +204,9 @@ class PlannedLoader:
     def _start(self, plan: Plan) -> Any:
         """An iterator of ``DataLoader`` over the plan; starts its processes if they do not run yet."""
         largest, workers = max(map(len, plan), default=0), self._loader.num_workers
-        cams, size = self.dataset.cams is not None, self.dataset.crop_size
-        self._reader.packs = not fits_shared_memory(largest, size, cams, workers)
+        cams, regions = self.dataset.cams is not None, self.dataset.regions is not None
+        size = self.dataset.crop_size
+        self._reader.packs = not fits_shared_memory(largest, size, cams, workers, regions)
         try:
             with _quiet():
                 iterator = iter(self._loader)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,12 +17,13 @@ from dlib.datasets.splits import Data, build_train_loader
 from dlib.learning.evaluation import whole_frames
 from dlib.tasks import Task, Work, build_task
 from dlib.utils.distributed import is_main, world_size
-from dlib.utils.environment import peak_memory
+from dlib.utils.environment import most_memory
 from dlib.utils.logging import logger
 from dlib.utils.text import duration
 from dlib.utils.timing import StepClock
 
 _MEASURED_STEPS = 2
+_CAM_SIDE = 28  # of a stored map of a frame of 224 pixels
 _NOT_COUNTED = (
     "reading frames, boxes from maps, checkpoints, pictures; CAMs of another classifier are computed again"
 )
@@ -51,7 +51,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     }
     if not is_main():
         return
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+    peak = most_memory(device)
     spent = ", ".join(f"{duration(seconds)} {what}" for what, seconds in times.items())
     lines = [
         f"folder      {experiment_dir(cfg)}",
@@ -74,10 +74,10 @@ def _measure(
     """Seconds of one training step, of one evaluated frame, and of all other work of the task by title."""
     seconds = []
     task.model.train()
+    # The stored CAMs may not exist yet. As in a run, the loader finds what a step needs of them.
+    data.train.cams, data.train.regions = _AnyCams(), task.region_reader()
     batches = loader.iterate(1)
     for _, batch in zip(range(_MEASURED_STEPS), batches, strict=False):
-        # The stored CAMs may not exist yet; any map costs the same.
-        batch = replace(batch, cams=torch.rand(len(batch), cfg.crop_size, cfg.crop_size))
         batch = batch.to(task.device)
         seconds.append(seconds_of(task.device, partial(_train_on, task, batch)))
     task.model.zero_grad(set_to_none=True)
@@ -86,6 +86,16 @@ def _measure(
     frames = whole_frames(data.val, range(count)).to(task.device)
     frame = _per_frame(task, frames, lambda: task.maps(frames.images, frames.frames, frames.labels))
     return min(seconds), frame, _of_extra_work(task, task.extra_work(data), frames)
+
+
+class _AnyCams:
+    """Random maps of low resolution in the place of stored ones."""
+
+    def read(self, frame_id: str) -> torch.Tensor:
+        return torch.rand(_CAM_SIDE, _CAM_SIDE)
+
+    def read_together(self, frame_ids: Sequence[str]) -> torch.Tensor:
+        return torch.rand(len(frame_ids), _CAM_SIDE, _CAM_SIDE)
 
 
 def _of_extra_work(task: Task, works: list[Work], frames: Batch) -> dict[str, float]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dlib.cams import build_cam_extractor, edge_maps, upsample_cams
 from dlib.models.classifier import CamClassifier
+from dlib.models.unet import UnetCoLoCAM
 from dlib.poolings import WGAP
 
 
@@ -53,32 +54,45 @@ class MapMaker:
         """
         if not self.model.decodes_maps:
             return self._cams(images, frames, labels)
+        features = None
         with self._precision(images):
-            output = self.model(self._arranged(images))
+            if self.cam_share > 0:  # the CAM needs the features too
+                assert isinstance(self.model, UnetCoLoCAM)
+                features = self.model.features(self._arranged(images))
+                output = self.model.decode(features, images.shape[-2:])
+            else:
+                output = self.model(self._arranged(images))
         maps = self._edges(foreground(output.maps, self.temperature), frames)
-        if self.cam_share > 0:
-            cams, _ = self._cams(images, frames, labels)
+        if features is not None:
+            cams, _ = self._cams(images, frames, labels, features[-1])
             maps = (1 - self.cam_share) * over_peak(maps) + self.cam_share * over_peak(cams)
         return maps, output.logits.float()
 
-    def _cams(self, images: Tensor, frames: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _cams(
+        self, images: Tensor, frames: Tensor, labels: Tensor | None, features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The classifier's CAMs [B, H, W], refined, and logits [B, C]."""
-        cams, logits = self.low_resolution(images, labels)
+        cams, logits = self.low_resolution(images, labels, features)
         return self._edges(upsample_cams(cams, (images.shape[2], images.shape[3])), frames), logits
 
     def _edges(self, maps: Tensor, frames: Tensor) -> Tensor:
         return edge_maps(maps, frames, self.refine_sigma_rgb, self.refine_sigma_xy)
 
     @torch.no_grad()
-    def low_resolution(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """CAMs [B, h, w] as the CAM layer gives them, min-max normalized, and logits [B, C]; arguments as above."""
+    def low_resolution(
+        self, images: Tensor, labels: Tensor | None = None, features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """CAMs [B, h, w] as the CAM layer gives them, min-max normalized, and logits [B, C].
+
+        Arguments as above; ``features``: what the CAM layer gives for the images, if it is known.
+        """
         images = self._arranged(images)
         extractor = build_cam_extractor(self.model, self.method, chunk_size=self.chunk_size)
         with self._precision(images):
             if labels is not None:
-                return extractor.cams_and_logits(images, labels)
+                return extractor.cams_and_logits(images, labels, features)
             # Both the predicted class and its map need the features.
-            features = self.model.cam_features(images)  # [B, K, h, w]
+            features = self.model.cam_features(images) if features is None else features  # [B, K, h, w]
             predicted = self.model.logits_from_features(features).argmax(dim=1)
             return extractor.cams_and_logits(images, predicted, features)
 

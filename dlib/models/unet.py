@@ -112,9 +112,12 @@ class UnetCoLoCAM(CamClassifier):
 
     def forward(self, images: Tensor) -> UnetOutput:
         """Class logits, map logits and decoder features for images [B, 3, H, W]."""
-        features = self.features(images)
+        return self.decode(self.features(images), images.shape[-2:])
+
+    def decode(self, features: list[Tensor], size: torch.Size) -> UnetOutput:
+        """The output for the encoder's feature maps of images with ``size`` = (H, W)."""
         decoded = self.decoder(features)
-        maps = resize(self.segmentation_head(decoded), images.shape[-2:])
+        maps = resize(self.segmentation_head(decoded), size)
         return UnetOutput(self.logits_from_features(features[-1]), maps, decoded.detach())
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from dlib.configure.config import parse_args
 from dlib.datasets.batch import Batch
+from dlib.datasets.video_dataset import stacked_regions
 from dlib.learning.trainer import Trainer
 from dlib.tasks import Task, build_task
 from dlib.tasks.decoder.task import DecoderTask
@@ -60,9 +61,7 @@ def batch_for(task: Task, count: int, side: int, seed: int = 0) -> Batch:
             pairs = zip(batch.cams, batch.frames, strict=True)
             found = [region for cam, pixels in pairs if (region := reader(cam, pixels, 1))]
             batch.cams = torch.stack([region.cam for region in found])
-            batch.roi_masks = torch.stack([region.mask for region in found])
-            batch.roi_boxes = torch.stack([region.box for region in found])
-            batch.roi_sizes = torch.stack([region.size for region in found])
+            vars(batch).update(stacked_regions(found))
     return batch
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.datasets.splits import Data
-from dlib.datasets.video_dataset import VideoDataset
+from dlib.datasets.video_dataset import RegionFinder, VideoDataset
 from dlib.models import CamClassifier, MapMaker, load_best_model, load_fitting_weights
 from dlib.utils.logging import logger
 from dlib.utils.signals import StopRequest
@@ -126,6 +126,10 @@ class Task(ABC):
     def prepare(self, data: Data, stop: StopRequest) -> None:
         """Called once before training, in every process; may give the train split its CAMs."""
 
+    def region_reader(self) -> RegionFinder | None:
+        """What finds the regions of the train frames' CAMs where these are read; None: the task needs none."""
+        return None
+
     def close(self) -> None:
         """Called at the end of a run, also of a failed one; releases what ``prepare`` has taken."""
 
@@ -185,7 +189,7 @@ class Task(ABC):
     def _start_from(self, weights: Path) -> None:
         """Fill the model from a best model that the user names."""
         if self.cfg.strict:
-            load_best_model(self.model, weights)
+            load_best_model(self.model, weights, promoted=Path(self.cfg.pretrained_root))
             return
         unfilled = load_fitting_weights(self.model, weights)
         if unfilled:

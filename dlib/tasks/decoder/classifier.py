@@ -111,19 +111,19 @@ def fill_cam_store(cfg: Config, seeder: MapMaker, dataset: VideoDataset, stop: S
 
 
 def open_seed_maps(cfg: Config, dataset: VideoDataset, stop: StopRequest) -> MapFolder:
-    """Another program's maps (``--seed_maps``) of all train frames; the main process reads each of them once.
+    """Another program's maps (``--seed_maps``) of all train frames; the processes read each of them once.
 
     Raises UserError for a missing or wrong map.
     """
     maps = MapFolder(Path(cfg.seed_maps or ""), side=cfg.resize_size)
     ids = dataset.all_ids()
     maps.check_complete(ids)
-    if distributed.is_main():
-        for frame_id in stop.watch(progress(ids, "maps for the seeds", total=len(ids))):
-            size = None
-            with suppress(UserError), open_image(dataset.data_dir / frame_id, "replace it") as image:
-                size = image.size  # of a frame that can be read; training names the others
-            maps.read(frame_id, size)
+    share = ids[distributed.rank() :: distributed.world_size()]
+    for frame_id in stop.watch(progress(share, "maps for the seeds", total=len(share))):
+        size = None
+        with suppress(UserError), open_image(dataset.data_dir / frame_id, "replace it") as image:
+            size = image.size  # of a frame that can be read; training names the others
+        maps.read(frame_id, size)
     stop.check()
     distributed.barrier()
     logger.info(f"maps for the seeds: {len(ids)} train frames have one in {maps.folder}")

@@ -80,11 +80,11 @@ class SeedRecipe:
 
     def seen(self, cams: Tensor) -> Tensor:
         """Source CAMs [B, H, W] as seeds see them."""
-        return self.region.seen(temper_cams(cams, self.temperature) if self.temperature > 0 else cams)
+        return self.region.seen(temper_cams(cams, self.temperature))
 
     def find(self, cams: Tensor) -> tuple[Tensor, Roi]:
         """Source CAMs [B, H, W] as seeds see them, and their regions."""
-        tempered = temper_cams(cams, self.temperature) if self.temperature > 0 else cams
+        tempered = temper_cams(cams, self.temperature)
         return self.region.seen(tempered), self.region.find(tempered)
 
 
@@ -126,7 +126,7 @@ class RegionReader:
 
     def __call__(self, cam: Tensor, pixels: Tensor, epoch: int) -> FrameRegion | None:
         """Of a CAM [H, W] and its frame's pixels [3, H, W]; None in an epoch without a recipe."""
-        recipe = self.recipes[min(epoch, len(self.recipes)) - 1]
+        recipe = self.recipes[min(max(epoch, 1), len(self.recipes)) - 1]
         if recipe is None:
             return None
         refined = edge_maps(cam[None], pixels[None], self.sigma_rgb, self.sigma_xy)

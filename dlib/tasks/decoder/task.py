@@ -102,10 +102,11 @@ class DecoderTask(Task):
         return [{"params": trained, "lr": self.cfg.opt__lr}]
 
     def prepare(self, data: Data, stop: StopRequest) -> None:
-        if self.needs_cams() and self.cfg.seed_maps:
-            data.train.cams = self.seed_maps = open_seed_maps(self.cfg, data.train, stop)
-        elif self.needs_cams():
-            data.train.cams = self._store = fill_cam_store(self.cfg, self.classifier, data.train, stop)
+        if self.needs_cams():
+            if self.cfg.seed_maps:
+                data.train.cams = self.seed_maps = open_seed_maps(self.cfg, data.train, stop)
+            else:
+                data.train.cams = self._store = fill_cam_store(self.cfg, self.classifier, data.train, stop)
             data.train.regions = self.region_reader()
         self._purity = SeedPurity(self, data.val, stop)
 
@@ -117,7 +118,7 @@ class DecoderTask(Task):
         return {} if self.cfg.seed_maps else {"classifier": self.classifier}
 
     def diagnostics(self, epoch: int) -> dict[str, float | None]:
-        if self._purity is None or not any(isinstance(term, SelfLearning) for term in self.losses):
+        if self._purity is None or not self._learns_from_seeds:
             return {}
         return {"seed_purity": self._purity(epoch)}
 
@@ -143,13 +144,10 @@ class DecoderTask(Task):
         stored = self.needs_cams() and not self.cfg.seed_maps
         missing = len(CamStore(cam_store_folder(self.cfg)).missing(frames)) if stored else 0
         boxed = sum(frame_id in data.val.metadata.boxes for frame_id in data.val.metadata.ids)
+        boxed *= self._learns_from_seeds
         epochs = range(1, self.cfg.max_epochs + 1)
         own = [epoch for epoch in epochs if self.makes_own_maps(epoch)]
-        recipes: list[SeedRecipe] = []
-        for epoch in epochs:
-            recipe = self.recipe(epoch)
-            if epoch not in own and recipe not in recipes:
-                recipes.append(recipe)
+        recipes = {self.recipe(epoch) for epoch in epochs if not self.makes_own_maps(epoch)}
 
         def read_out(maker: MapMaker, batch: Batch) -> Tensor:
             return maker(batch.images, batch.frames, batch.labels)[0]
@@ -177,6 +175,10 @@ class DecoderTask(Task):
             Work(purity, boxed * len(own), lambda batch: read_out(self.maps, batch), shared=False),
             Work(purity, boxed * (len(recipes) + len(own)), draw, shared=False),
         ]
+
+    @property
+    def _learns_from_seeds(self) -> bool:
+        return any(isinstance(term, SelfLearning) for term in self.losses)
 
     def needs_cams(self) -> bool:
         """Whether training frames must come with the classifier's CAMs."""
