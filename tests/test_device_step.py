@@ -18,6 +18,7 @@ from dlib.datasets.batch import Batch
 from dlib.learning.trainer import Trainer
 from dlib.tasks import Task, build_task
 from dlib.utils.logging import EventLog
+from dlib.utils.signals import StopRequest
 from dlib.utils.timing import StepClock
 from helpers.cam_maps import smooth_cams
 
@@ -138,6 +139,25 @@ def test_a_step_does_not_wait(name: str, more: str, tmp_path: Path, monkeypatch:
     assert not waits.found
     assert all(value.numel() == 1 for value in numbers.values())
     assert torch.isfinite(numbers["loss"])
+
+
+def test_asking_for_a_stop_does_not_wait() -> None:
+    """Training does it after every step."""
+    stop = StopRequest(torch.device("cpu"))
+    with Waits() as waits:
+        assert not stop.agreed()
+    assert not waits.found
+
+
+def test_sgd_without_momentum_does_not_wait(tmp_path: Path) -> None:
+    cfg = settings("STD_CL", "--opt__momentum 0 --opt__nesterov False")
+    task = build_task(cfg, ["a", "b", "c"], torch.device("cpu"), initialize=False)
+    trainer = Trainer(cfg, task, Loader(), EventLog(tmp_path / "log.jsonl"))  # type: ignore[arg-type]
+    task.model.train()
+    batch = batch_of(task)
+    with Waits() as waits:
+        trainer._step(batch, 1, StepClock())
+    assert not waits.found
 
 
 def test_the_counter_sees_what_waits() -> None:

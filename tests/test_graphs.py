@@ -100,3 +100,17 @@ def test_outputs_have_no_gradient() -> None:
     graphed = Graphed(times, record=Recorder())
     with replaying(True):
         assert not graphed(torch.ones(1, requires_grad=True), factor=2)[0].requires_grad
+
+
+def test_arguments_that_change_all_the_time_are_not_recorded_again_and_again() -> None:
+    """Six shapes in turns, three calls each: their graphs would be dropped before they are used."""
+    recorder = Recorder()
+    graphed = Graphed(times, record=recorder)
+    with replaying(True):
+        for turn in range(10):
+            for size in range(1, 7):
+                for _ in range(3):
+                    assert (
+                        graphed(torch.full((size,), float(turn)), factor=2)[0].tolist() == [2.0 * turn] * size
+                    )
+    assert recorder.recordings <= 4 + 180 // 50

@@ -28,10 +28,10 @@ class WeightAverage:
         """Average the weights in unless the step was not ``sound``, bool []; the host does not wait for it."""
         self._steps += sound
         held = (1 + self._steps.double()) / (10 + self._steps)
-        gain = torch.where(sound, 1 - held.clamp(max=self._decay), 0.0)  # []
+        gain = torch.where(sound, 1 - held.clamp(max=self._decay), 0.0).float()  # []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
-                self._average[name].lerp_(value, gain.to(value.dtype))
+                self._average[name].lerp_(value, gain)
             else:
                 self._average[name].copy_(value)
 

@@ -39,6 +39,11 @@ def fused(device: torch.device) -> bool:
     return device.type in ("cpu", "cuda")
 
 
+def lacks_momenta(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether SGD has momenta that its next step makes; Adam makes its own as zeros, also in a step that it skips."""
+    return not optimizer.state and any(group.get("momentum", 0) > 0 for group in optimizer.param_groups)
+
+
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, kind: str, state: dict[str, Any], state_kind: str
 ) -> None:

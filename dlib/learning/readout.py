@@ -16,9 +16,15 @@ class Readout:
     """
 
     def __init__(self, numbers: Mapping[str, Tensor]) -> None:
-        """``numbers``: tensors of one element, on one device; float32 is precise enough for a log."""
+        """``numbers``: tensors of one element; they are gathered where the first is. float32 is enough for a log."""
         self._names = list(numbers)
-        gathered = torch.stack([value.detach().to(torch.float32).reshape(()) for value in numbers.values()])
+        device = next(iter(numbers.values())).device
+        gathered = torch.stack(
+            [
+                value.detach().to(device, torch.float32, non_blocking=True).reshape(())
+                for value in numbers.values()
+            ]
+        )
         self._host = gathered.to("cpu", non_blocking=True)
         self._copied: torch.cuda.Event | None = None
         if gathered.is_cuda:

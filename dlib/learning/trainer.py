@@ -19,6 +19,7 @@ from dlib.learning.norm_statistics import NormStatistics
 from dlib.learning.optimizers import (
     build_optimizer,
     fused,
+    lacks_momenta,
     optimizer_kind,
     restore_optimizer,
     set_learning_rate,
@@ -213,7 +214,7 @@ class Trainer:
         Fused kernels read ``sound`` on the device. Before the first sound step the host reads it: a kernel that skips
         that step would leave the new momenta as uninitialized memory.
         """
-        if fused(self.task.device) and self.optimizer.state:
+        if fused(self.task.device) and not lacks_momenta(self.optimizer):
             # How a GradScaler tells fused optimizers what to skip.
             self.optimizer.grad_scale, self.optimizer.found_inf = None, (~sound).float()  # type: ignore[attr-defined]
             self.optimizer.step()

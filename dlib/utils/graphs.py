@@ -22,6 +22,9 @@ Outputs = tuple[Tensor, ...]
 Replay = Callable[[Sequence[Tensor]], Outputs]
 _WARM_UP = 2  # plain calls before recording: kernels are compiled and chosen in them
 _MOST_GRAPHS = 4  # of one function; a graph holds the memory that its function needs
+_CALLS_PER_RECORDING = (
+    50  # a recording takes as long as tens of calls, so arguments that change often are not recorded
+)
 
 _active: ContextVar[bool] = ContextVar("replaying", default=False)
 
@@ -66,6 +69,7 @@ class Graphed:
         self._record = record or _record
         self._tested = record is not None
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._calls = self._recordings = 0
 
     @torch.no_grad()
     def __call__(self, *tensors: Tensor, **static: Hashable) -> Outputs:
@@ -73,7 +77,9 @@ class Graphed:
             return self._function(*tensors, **static)
         entry = self._entry(tensors, static)
         entry.calls += 1
-        if entry.calls > _WARM_UP and entry.replay is None and not entry.failed:
+        self._calls += 1
+        if entry.calls > _WARM_UP and entry.replay is None and not entry.failed and self._pays():
+            self._recordings += 1
             try:
                 entry.replay = self._record(self._function, tensors, static)
             except RuntimeError as error:
@@ -86,6 +92,11 @@ class Graphed:
             return self._function(*tensors, **static)
         found = entry.replay(tensors)
         return tuple(tensor.clone() for tensor in found) if self._copies else found
+
+    def _pays(self) -> bool:
+        """Whether one more recording is worth its time, by the calls so far."""
+        first_ones = self._recordings < _MOST_GRAPHS
+        return first_ones or self._calls >= _CALLS_PER_RECORDING * self._recordings
 
     def _entry(self, tensors: Sequence[Tensor], static: dict[str, Hashable]) -> _Entry:
         """What is known of calls with such arguments; the entry that was not used for the longest time is dropped."""

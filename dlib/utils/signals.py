@@ -59,7 +59,13 @@ class StopRequest:
         return self._received > 0
 
     def agreed(self) -> bool:
-        """Whether any process was asked to stop; every process must call this at the same point."""
+        """Whether any process was asked to stop; every process must call this at the same point.
+
+        A single process does not ask the device, for which it would wait.
+        """
+        if world_size() == 1:
+            self._agreed = self._received
+            return self._agreed > 0
         number = torch.tensor(self._received, device=self._device)
         self._agreed = int(largest_over_processes(number))
         return self._agreed > 0
