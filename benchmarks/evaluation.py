@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.pictures import images as natural
 from benchmarks.reference.plain_boxes import plain_boxes
 from dlib.metrics import BoxEvaluator, boxes_from_map, threshold_grid
 from dlib.metrics.boxes import LEVELS, level_boxes, quantize_maps
@@ -99,7 +100,8 @@ def _against_forward(frames: int, rounds: int) -> list[dict[str, Any]]:
 def _encoder_rows(encoder: str, frames: int, rounds: int) -> list[dict[str, Any]]:
     """Evaluation of one network without and with box workers, against its forward passes alone."""
     model = STDClassifier(encoder, 10).eval()
-    maps, images = torch.from_numpy(example_maps(frames, 28)), torch.rand(frames, 3, SIDE, SIDE)
+    maps, pixels = torch.from_numpy(example_maps(frames, 28)), natural(frames, SIDE)[0].to(torch.uint8)
+    images = pixels.float() / 255
     batches = torch.arange(frames).split(8)
 
     @torch.inference_mode()
@@ -109,7 +111,7 @@ def _encoder_rows(encoder: str, frames: int, rounds: int) -> list[dict[str, Any]
             logits = model(images[rows])
             if workers is not None:
                 truth = [[[50, 50, 150, 150]]] * len(rows)
-                evaluator.update(maps[rows], torch.zeros_like(rows), logits, truth, rows)
+                evaluator.update(maps[rows], torch.zeros_like(rows), logits, truth, rows, pixels[rows])
         evaluator.compute()
         evaluator.close()
 

@@ -7,7 +7,7 @@ Outputs: ``logits`` [B, classes] and ``maps``: of a decoder the CAM [B, H, W] in
 class [B, classes, h, w] before normalization. These are the head's own maps, or for WGAP the linear CAM of its weights
 (with --method LayerCAM, of the positive weights only: LayerCAM's map of this head up to a factor). The command checks
 the file against the model before it ends. The file holds class names, thresholds, crop size and the rule of boxes:
-doc/export.md lists them, and has a program that draws the same boxes.
+doc/export.md lists them, and has a program that draws the boxes of --box_rule threshold.
 """
 
 from __future__ import annotations

@@ -136,12 +136,16 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
 def localize_all(localizer: Localizer, videos: dict[str, Path], args: argparse.Namespace) -> Done:
     """Every video into its own folder below ``--out``. One that cannot be read is named at the end.
 
-    Raises UserError if none of them can be read.
+    Raises UserError if none of them can be read, and when the output cannot be written.
     """
+    from dlib.localizer.output import CannotWrite
+
     whole, failed = Done(), []
     for name, path in videos.items():
         try:
             done = localize(localizer, str(path), args.out / name, args)
+        except CannotWrite:
+            raise
         except UserError as error:
             failed.append(str(error))
             continue

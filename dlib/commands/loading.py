@@ -14,14 +14,14 @@ from dlib.commands.door import BY_SIGINT, STOPPED, rank, say
 
 
 @contextmanager
-def loading(package: str = "PyTorch", module: str = "torch") -> Iterator[None]:
-    """Say on stderr that ``package`` is loaded, unless its ``module`` already is; inside the context are only imports.
+def loading() -> Iterator[None]:
+    """Say on stderr that PyTorch is loaded, unless it already is; inside the context are only imports.
 
     An interrupted import can raise any error, or leave a library half loaded. So Ctrl-C prints its line and ends the
     process itself, unless the program has its own handler already.
     """
-    if rank() == "0" and module not in sys.modules:
-        say(f"loading {package} …")
+    if rank() == "0" and "torch" not in sys.modules:
+        say("loading PyTorch …")
     if (
         threading.current_thread() is not threading.main_thread()
         or signal.getsignal(signal.SIGINT) is not signal.default_int_handler

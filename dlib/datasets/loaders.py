@@ -180,8 +180,6 @@ def frame_loader(
     batch_size: int,
     *,
     num_workers: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
     pin_memory: bool = False,
 ) -> FixedLoader:
     """Loader of the named frames, uncropped as in evaluation, also of a training split (for the CAM store).
@@ -190,7 +188,7 @@ def frame_loader(
     Raises KeyError for an id that the split does not have.
     """
     places = dataset.locate(frame_ids)
-    return _fixed(dataset, places, batch_size, num_workers, rank, world_size, pin_memory)
+    return _fixed(dataset, places, batch_size, num_workers, 0, 1, pin_memory)
 
 
 def _fixed(

@@ -8,7 +8,7 @@ from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import TEST, TRAIN, VAL
 from dlib.datasets.loaders import TrainLoader, train_loader
 from dlib.datasets.metadata import read_split
-from dlib.datasets.video_dataset import CamReader, VideoDataset
+from dlib.datasets.video_dataset import VideoDataset
 from dlib.utils import distributed
 from dlib.utils.errors import UsageError
 
@@ -37,7 +37,7 @@ def load_data(cfg: Config) -> Data:
     return Data(train, val, test)
 
 
-def read_frames(cfg: Config, split: str, cams: CamReader | None = None) -> VideoDataset:
+def read_frames(cfg: Config, split: str) -> VideoDataset:
     """One split of the dataset that the flags name."""
     folder = dataset_dir(cfg)
     metadata = read_split(folder, metadata_dir(cfg), split)
@@ -55,7 +55,6 @@ def read_frames(cfg: Config, split: str, cams: CamReader | None = None) -> Video
         std=cfg.sample_n_from_seq_std,
         frame_limit=cfg.sample_fr_limit,
         seed=cfg.seed,
-        cams=cams,
         skip_bad_frames=cfg.skip_bad_frames,
         color=cfg.aug_color,
         scale_min=cfg.aug_scale_min,

@@ -131,6 +131,7 @@ class TrainingRun:
             raise UserError(f"{error}{more}") from error
         finally:
             self.profile.close()
+            self.events.flush()
 
     def _run(self) -> None:
         """Train, validating after every epoch (and before the first), then test the best weights."""
@@ -251,8 +252,8 @@ class TrainingRun:
         self.results.content["peak_memory_mib"] = round(most_memory(self.task.device) / 2**20)
         self.events.write("end", seconds=total)
         if distributed.is_main():
-            for maker in makers.values():
-                keep_better(self.path, self.cfg, self.data.classes, maker, self.results)
+            if classifier := makers.get("classifier"):
+                keep_better(self.path, self.cfg, self.data.classes, classifier, self.results)
             self.results.write()
             draw_progress(self.cfg, self.path, curves=True)
             entry = self.results.content["test"][BEST_LOCALIZATION]

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -174,23 +174,31 @@ class TrackedLog(EventLog):
         super().write(event, **values)
         self._epoch = values.get("epoch", self._epoch)
         placed = place({"event": event, **values}, self._epoch)
-        for name, tracker in list(self._trackers.items()):
-            try:
-                if placed:
-                    tracker.log(*placed)
-                if event in ("validation", "test", "end"):
-                    tracker.flush()
-                if event == "end":
-                    tracker.close()
-            except Exception as error:  # of a server, a network, a library: the training is worth more
-                self._drop(name, error)
+
+        def follow(tracker: Tracker) -> None:
+            if placed:
+                tracker.log(*placed)
+            if event in ("validation", "test", "end"):
+                tracker.flush()
+            if event == "end":
+                tracker.close()
+
+        self._each(follow)
+
+    def flush(self) -> None:
+        self._each(lambda tracker: tracker.flush())
 
     def forget_after(self, step: int, validated: bool) -> None:
         super().forget_after(step, validated)
+        kept = list(self._read())
+        self._epoch = max((event.get("epoch", 0) for event in kept), default=0)
+        self._each(lambda tracker: tracker.resume(step, kept))
+
+    def _each(self, work: Callable[[Tracker], None]) -> None:
         for name, tracker in list(self._trackers.items()):
             try:
-                tracker.resume(step, list(self._read()))
-            except Exception as error:
+                work(tracker)
+            except Exception as error:  # of a server, a network, a library: the training is worth more
                 self._drop(name, error)
 
     def _drop(self, name: str, error: Exception) -> None:

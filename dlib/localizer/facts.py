@@ -1,4 +1,4 @@
-"""What another program must know about an exported model to draw the same boxes; written into the file."""
+"""What an exported file says for another program that draws the boxes of ``--box_rule threshold``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def facts(saved: SavedModel) -> dict[str, Any]:
         },
         "maps": "one map in 0..1" if decodes else "one map per class, before min-max normalization",
         "refine": {"sigma_rgb": maps.refine_sigma_rgb, "sigma_xy": maps.refine_sigma_xy},
+        "cam_share": maps.cam_share,
         "normalization": {
             "inside": True,
             "input": "RGB 0..255",

@@ -53,9 +53,7 @@ class Look:
         return (self.opacity * np.linspace(0, 1, 256)).astype(np.float32)
 
 
-def draw(
-    frame: Frame, result: Localization, look: Look | None = None, caption: bool = True
-) -> NDArray[np.uint8]:
+def draw(frame: Frame, result: Localization, look: Look | None = None) -> NDArray[np.uint8]:
     """The frame [H, W, 3] under its heat map, with box, class and score."""
     look = look or Look()
     height, width = frame.image.shape[:2]
@@ -71,12 +69,11 @@ def draw(
         # A dark line around the white one: the box is seen on every ground.
         cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), thick + 2)
         cv2.rectangle(picture, (x0, y0), (x1, y1), PREDICTED_COLOR, thick)
-    if caption:
-        scale = max(min(height, width) / 500, 0.35)
-        text = f"{result.label} {result.score:.0%}".encode("ascii", "replace").decode()
-        at = (thick * 4, round(24 * scale) + thick * 2)
-        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick + 2, cv2.LINE_AA)
-        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, PREDICTED_COLOR, thick, cv2.LINE_AA)
+    scale = max(min(height, width) / 500, 0.35)
+    text = f"{result.label} {result.score:.0%}".encode("ascii", "replace").decode()
+    at = (thick * 4, round(24 * scale) + thick * 2)
+    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick + 2, cv2.LINE_AA)
+    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, PREDICTED_COLOR, thick, cv2.LINE_AA)
     return picture
 
 
@@ -226,9 +223,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+class CannotWrite(UserError):
+    """The output cannot be written: no other input can be localized either."""
+
+
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # PyAV's errors are of this kind too
-        raise UserError(f"--out {folder}: cannot be written ({error.strerror or error})") from error
+        raise CannotWrite(f"--out {folder}: cannot be written ({error.strerror or error})") from error

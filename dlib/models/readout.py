@@ -106,7 +106,7 @@ class MapMaker:
         """
         if self.model.decodes_maps:
             output = self.model(images)
-            return output.logits, output.maps.softmax(dim=1)[:, 1]
+            return output.logits, foreground(output.maps, self.temperature)
         features = self.model.cam_features(images)  # [B, K, h, w]
         logits = self.model.logits_from_features(features)
         if not isinstance(self.model.classification_head, WGAP):

@@ -48,9 +48,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any], durable: bool
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str, durable: bool = True) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` atomically."""
-    write_atomically(path, lambda stream: stream.write(text.encode("utf-8")), durable)
+    write_atomically(path, lambda stream: stream.write(text.encode("utf-8")))
 
 
 def write_json(path: Path, value: Any) -> None:

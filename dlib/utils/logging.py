@@ -85,6 +85,9 @@ class EventLog:
         except OSError as error:
             raise UserError(f"cannot write {self._path}: {reason(error)}") from error
 
+    def flush(self) -> None:
+        """Called when the run ends in any way; a line of the log is on the disk as soon as it is written."""
+
     def has_warned(self, beginning: str) -> bool:
         """Whether a warning that begins like this was written, by this process or by the run that it resumes."""
         return any(str(event.get("message", "")).startswith(beginning) for event in self._read())
