@@ -154,6 +154,7 @@ def _fcam(name: str, like: str, **fields: Any) -> TermRow:
 # Terms of other tasks that are like one of CoLo-CAM's, under other names.
 _OTHERS = (
     _tcam("sl_tc", "sl_clc", "TcamSeedFlags", options={"ignore_index": "seg_ignore_idx"}),
+    _tcam("soft_cam_tc", "soft_cam_clc"),
     _tcam("crf_tc", "crf_clc", options=_crf_options("crf_tc")),
     _tcam(
         "rgb_jcrf_tc",
@@ -175,6 +176,7 @@ _OTHERS = (
         end_flag="sl_end_ep",
         options={"ignore_index": "seg_ignore_idx"},
     ),
+    _fcam("soft_cam_fc", "soft_cam_clc"),
     _fcam(
         "crf_fc",
         "crf_clc",
