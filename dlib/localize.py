@@ -4,7 +4,8 @@
 
 FOLDER gets overlay.mp4 (overlay.png for a picture), boxes.json, boxes.csv and, with --masks True, masks/*.png. Of a
 folder of videos, each video gets such a folder, FOLDER/<video>.
-Boxes are x0, y0, x1, y1 in pixels of the original frame, both corners inside the box.
+Boxes are x0, y0, x1, y1 in pixels of the original frame, both corners inside the box. boxes.csv has a row for each box,
+or one with empty columns for a frame without.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from dlib.commands import CommandParser, command, loading, truth
-from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, MODELS
+from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, MIN_PRESENCE, MODELS
 from dlib.configure.literals import BoxRule
 from dlib.utils.errors import UsageError, UserError
 
@@ -52,6 +53,27 @@ def parser() -> CommandParser:
     p.add_argument(
         "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
     )
+    p.add_argument(
+        "--multi",
+        type=truth,
+        default=False,
+        metavar="BOOL",
+        help="a box for each clear region of the map: for frames with several objects of a class (False)",
+    )
+    p.add_argument(
+        "--min_presence",
+        type=float,
+        default=MIN_PRESENCE,
+        help="a frame whose presence score is less has no box: raise it if boxes appear where no object is; 0: every "
+        "frame has a box (%(default)s)",
+    )
+    p.add_argument(
+        "--tracks",
+        type=truth,
+        default=False,
+        metavar="BOOL",
+        help="follow the objects: smooth boxes without gaps, each with the number of its track (False)",
+    )
     p.add_argument("--masks", type=truth, default=False, metavar="BOOL", help="write masks too (False)")
     p.add_argument(
         "--boxes_only",
@@ -65,7 +87,8 @@ def parser() -> CommandParser:
         "--smooth",
         type=int,
         default=0,
-        help="replace each box by the median of the boxes of so many frames (0: off)",
+        help="replace each box by the median of the boxes of so many frames (0: off); with --tracks: frames that a "
+        "track's box depends on (0: 9)",
     )
     p.add_argument("--fps", type=_rate, help="frames per second of a folder of frames (10)")
     p.add_argument("--max_frames", type=int, default=0, help="stop after so many frames (0: all)")
@@ -81,6 +104,7 @@ class Done:
     """What the localization of one input, or of several, has written."""
 
     frames: int = 0
+    empty: int = 0  # frames in which nothing was found
     damaged: int = 0
     classes: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -88,6 +112,7 @@ class Done:
 
     def add(self, other: Done) -> None:
         self.frames += other.frames
+        self.empty += other.empty
         self.damaged += other.damaged
         self.classes += other.classes
         self.notes += other.notes
@@ -109,6 +134,8 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
             "fps": float(source.rate),
             "smooth": args.smooth,
             "box_rule": localizer.box_rule,
+            "multi": localizer.multi,
+            "min_presence": localizer.min_presence,
         }
         total = min((n for n in (source.count, args.max_frames) if n), default=None)
         try:
@@ -121,6 +148,7 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
                     writer.write(frame, result)
                     done.classes[result.label] += 1
                     done.frames += 1
+                    done.empty += result.box is None
                     if done.frames == args.max_frames:
                         break
         except KeyboardInterrupt:
@@ -163,7 +191,8 @@ def _summary(done: Done) -> str:
     if not done.frames:
         return "no frame"
     named = ", ".join(f"{name} {count / done.frames:.0%}" for name, count in done.classes.most_common(3))
-    return f"{done.frames} frames: {named}"
+    nothing = f"; nothing found in {done.empty}" if done.empty else ""
+    return f"{done.frames} frames: {named}{nothing}"
 
 
 @command()
@@ -187,6 +216,9 @@ def main(arguments: Sequence[str]) -> None:
         args.label,
         args.model,
         args.box_rule,
+        args.multi,
+        args.min_presence,
+        args.tracks,
     )
     if localizer.is_classifier and args.model == "better":
         logger.info("the classifier localizes: it is better on validation; --model own uses the trained maps")

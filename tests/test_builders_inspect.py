@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlib.datasets.build.import_one import CutDetector
+from dlib.datasets.cuts import CutDetector
 from dlib.datasets.inspect import Hashes, near_duplicates, picture_hash
 from helpers.paths import ROOT
 from helpers.small_datasets import picture, write_faulty_dataset

@@ -19,7 +19,7 @@ from dlib.utils.errors import UsageError
 from dlib.visualization.charts import diagnosis_charts, loss_charts
 from dlib.visualization.records import Experiment
 
-# Published defaults of λ; every term starts at 0 and ends at -1. soft_cam_clc is ours.
+# Published defaults of λ; every term starts at 0 and ends at -1. The soft_cam terms are ours.
 COLOCAM = {
     "sl_clc": 1.0,
     "soft_cam_clc": 1.0,
@@ -33,6 +33,7 @@ COLOCAM = {
 }
 TCAM = {
     "sl_tc": 1.0,
+    "soft_cam_tc": 1.0,
     "crf_tc": 2e-9,
     "rgb_jcrf_tc": 2e-9,
     "max_sizepos_tc": 1.0,
@@ -41,7 +42,7 @@ TCAM = {
     "empty_out_bb_tc": 1.0,
 }
 # F-CAM's terms: λ, and the flags whose names are not those of the term.
-FCAM = {"sl_fc": 1.0, "crf_fc": 2e-9, "max_sizepos_fc": 1.0, "entropy_fc": 1.0}
+FCAM = {"sl_fc": 1.0, "soft_cam_fc": 1.0, "crf_fc": 2e-9, "max_sizepos_fc": 1.0, "entropy_fc": 1.0}
 PREFIX = {"sl_fc": ("sl_fc_lambda", "sl"), "crf_fc": ("crf_lambda", "crf")}
 LAMBDAS = COLOCAM | TCAM | FCAM
 

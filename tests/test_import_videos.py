@@ -14,7 +14,8 @@ from PIL import Image
 from dlib.datasets.build.annotations import VideoBoxes
 from dlib.datasets.build.box_files import read_annotations
 from dlib.datasets.build.import_dataset import import_videos, split_videos
-from dlib.datasets.build.import_one import CutDetector, Imported, Options
+from dlib.datasets.build.import_one import Imported, Options
+from dlib.datasets.cuts import CutDetector
 from dlib.datasets.metadata import read_split
 from dlib.datasets.videos import UnusableVideo, VideoReader
 from dlib.utils.errors import UserError

@@ -18,6 +18,7 @@ from dlib import Localizer, export
 from dlib.configure.constants import COLOCAM
 from dlib.localizer.predict import frame_box
 from dlib.metrics import BoxEvaluator, boxes_from_map, foreground_odds, quantize_maps, rule_boxes
+from dlib.metrics.regions import region_boxes
 from helpers.clips import scene
 from helpers.paths import ROOT
 from helpers.saved_experiment import save_experiment
@@ -68,17 +69,23 @@ def test_odds_are_those_of_the_formula(seed: int) -> None:
     np.testing.assert_allclose(foreground_odds(u, frame), plain_odds(u, frame), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("multi", [False, True])
-def test_boxes_enclose_the_contours_of_positive_odds(multi: bool) -> None:
-    several = 0
+def test_the_box_encloses_the_largest_contour_of_positive_odds() -> None:
     for seed in range(8):
         u, frame = blobs(seed)
         odds = foreground_odds(u, frame)
         # As a map with two values, through the metric's own boxes of thresholds.
-        expected = boxes_from_map((odds > 0).astype(np.float32), [0.5], multi)[0]
-        np.testing.assert_array_equal(rule_boxes(u, frame, multi), expected)
+        expected = boxes_from_map((odds > 0).astype(np.float32), [0.5])[0]
+        np.testing.assert_array_equal(rule_boxes(u, frame), expected)
+
+
+def test_several_boxes_are_those_of_the_clear_regions_of_positive_odds() -> None:
+    several = 0
+    for seed in range(8):
+        u, frame = blobs(seed)
+        expected = region_boxes((foreground_odds(u, frame) > 0).astype(np.uint8), u)
+        np.testing.assert_array_equal(rule_boxes(u, frame, multi_contour=True), expected)
         several += len(expected) > 1
-    assert (several > 0) == multi
+    assert several
 
 
 def test_the_box_follows_the_colour_from_a_part_to_the_object() -> None:

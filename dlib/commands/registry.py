@@ -41,7 +41,7 @@ COMMANDS = {
     "score-maps": Command("dlib.score_maps", "measure maps that another program has made"),
     "localize": Command("dlib.localize", "find the objects in videos or pictures"),
     "export": Command("dlib.export", "write a trained model for other programs (ONNX, TorchScript)"),
-    "measure": Command("dlib.localizer.measure", "measure what smoothing does to the boxes"),
+    "measure": Command("dlib.localizer.measure", "measure what smoothing and tracks do to the boxes"),
     "promote": Command("dlib.promote", "copy a trained classifier to where CoLo-CAM looks for it"),
     "study": Command("dlib.study", "run all variants and seeds of a study file"),
     "gain": Command("dlib.study.gain", "say what CoLo-CAM adds to its classifier"),

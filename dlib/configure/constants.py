@@ -119,6 +119,9 @@ CLASSIFIER_FOLDER = "classifier"
 # Which model of an experiment localizes: the one better on validation, the trained one, its classifier.
 MODELS = ("better", "own", CLASSIFIER_FOLDER)
 
+# A frame whose presence score is less holds nothing: no pixel is rather object than background.
+MIN_PRESENCE = 0.5
+
 
 def tested_criteria(task: str, freeze_cl: bool) -> tuple[str, ...]:
     """The best models that a run of ``task`` tests and draws.

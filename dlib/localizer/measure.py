@@ -1,16 +1,18 @@
-"""What smoothing does to boxes in videos: how many frames of a split it localizes, with and without.
+"""What smoothing and tracks do to boxes in videos: frames of a split that are localized, mean IoU, and jitter.
 
     python -m dlib.localizer.measure --fd_exp EXPERIMENT --dataset my-videos --smooth 5
 
 Complete shots are localized as in dlib.localize: the class is predicted frame by frame. Only frames with a known box
-count. A frame is localized if its box has an IoU of at least 50 % with a true one, in pixels of the frame.
+count. A frame is localized if its box has an IoU of at least 50 % with a true one, in pixels of the frame. Jitter is
+the mean change of an edge's speed from frame to frame, in percent of the frame's longer side.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -23,37 +25,88 @@ from dlib.configure.literals import BoxRule
 
 if TYPE_CHECKING:
     from dlib.datasets.metadata import SplitMetadata
-    from dlib.localizer import Localizer
+    from dlib.localizer import Localization, Localizer
+    from dlib.localizer.source import Frame
 
 
-def localized(
-    localizer: Localizer, data_dir: Path, metadata: SplitMetadata, windows: Sequence[int]
-) -> dict[int, int]:
-    """{window: number of frames localized}, for smoothing over each of ``windows`` (0: none).
+@dataclass(frozen=True)
+class Measured:
+    """How well the boxes of one way follow the true ones.
+
+    Attributes:
+        localized: frames whose box has an IoU of at least 50 % with a true one.
+        iou: mean over the frames with a known box, in percent; a frame without a found box has 0.
+        jitter: mean change of an edge's speed from frame to frame, in percent of the frame's longer side; over frames
+            whose neighbours have a known and a found box too. None: there are no such frames.
+    """
+
+    localized: int
+    iou: float
+    jitter: float | None
+
+
+Way = Callable[[Iterator[tuple["Frame", "Localization"]]], Iterator[tuple["Frame", "Localization"]]]
+
+
+def measure(
+    localizer: Localizer, data_dir: Path, metadata: SplitMetadata, ways: Mapping[str, Way]
+) -> dict[str, Measured]:
+    """What each way of joining the boxes of a shot gives.
 
     Args:
-        localizer: without its own smoothing.
+        localizer: without its own smoothing and tracks.
         metadata: frames; those in one folder are one shot, which is localized as one video.
+        ways: they get frames with tiny pictures.
     """
-    from dlib.localizer.smoothing import smooth_boxes
     from dlib.localizer.source import open_source
-    from dlib.metrics import box_iou
 
     shots: dict[Path, dict[str, np.ndarray]] = {}
     for frame_id, boxes in metadata.boxes.items():
         path = data_dir / frame_id
         shots.setdefault(path.parent, {})[path.name] = boxes
-    hits = dict.fromkeys(windows, 0)
+    ious: dict[str, list[float]] = {name: [] for name in ways}
+    changes: dict[str, list[float]] = {name: [] for name in ways}
     for shot, truth in shots.items():
         with open_source(shot) as source:
-            nothing = np.zeros((0, 0, 3), np.uint8)  # pictures are not needed any more
-            pairs = [(replace(frame, image=nothing), result) for frame, result in localizer.stream(source)]
-        for window in hits:
-            for _, result in smooth_boxes(iter(pairs), window):
-                name = source.files[result.index].name
-                if name in truth and result.box is not None:
-                    hits[window] += bool(box_iou([result.box], truth[name]).max() >= 0.5)
-    return hits
+            pairs = [(_without_picture(frame), result) for frame, result in localizer.stream(source)]
+        for name, way in ways.items():
+            results = [result for _, result in way(iter(pairs))]
+            files = [source.files[result.index].name for result in results]
+            known = [(truth.get(file), result) for file, result in zip(files, results, strict=True)]
+            ious[name] += [_iou(result, boxes) for boxes, result in known if boxes is not None]
+            changes[name] += _changes([result if boxes is not None else None for boxes, result in known])
+    return {
+        name: Measured(
+            sum(iou >= 0.5 for iou in ious[name]),
+            100 * float(np.mean(ious[name])) if ious[name] else 0.0,
+            100 * float(np.mean(changes[name])) if changes[name] else None,
+        )
+        for name in ways
+    }
+
+
+def _without_picture(frame: Frame) -> Frame:
+    """The frame with a picture that is just large enough to find cuts."""
+    import cv2
+
+    small = cv2.resize(frame.image, (128, 96), interpolation=cv2.INTER_AREA)
+    return replace(frame, image=np.asarray(small, np.uint8))
+
+
+def _iou(result: Localization, truth: np.ndarray) -> float:
+    from dlib.metrics import box_iou
+
+    return 0.0 if result.box is None else float(box_iou([result.box], truth).max())
+
+
+def _changes(results: list[Localization | None]) -> list[float]:
+    """Mean |b(t + 1) - 2 b(t) + b(t - 1)| over the edges, as a share of the longer side, where all three are found."""
+    boxes = [None if result is None or result.box is None else np.array(result.box) for result in results]
+    return [
+        float(np.abs(after - 2 * box + before).mean()) / max(result.size)
+        for before, box, after, result in zip(boxes, boxes[1:], boxes[2:], results[1:], strict=False)
+        if before is not None and box is not None and after is not None and result is not None
+    ]
 
 
 def parser() -> CommandParser:
@@ -75,16 +128,22 @@ def main(arguments: Sequence[str]) -> None:
     with loading():
         from dlib.datasets.metadata import read_split
         from dlib.localizer import Localizer
+        from dlib.localizer.smoothing import smooth_boxes
+        from dlib.localizer.tracks import follow
 
     cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
     data_dir = dataset_dir(cfg)
     metadata = read_split(data_dir, metadata_dir(cfg), args.split)
     localizer = Localizer(args.fd_exp, args.criterion, box_rule=args.box_rule)
-    hits = localized(localizer, data_dir, metadata, (0, args.smooth))
-    print(
-        f"{len(metadata.boxes)} frames with a known box in {args.split}: {hits[0]} localized, "
-        f"{hits[args.smooth]} with --smooth {args.smooth}"
-    )
+    ways: dict[str, Way] = {
+        "frame by frame": lambda pairs: pairs,
+        f"--smooth {args.smooth}": partial(smooth_boxes, window=args.smooth),
+        "--tracks True": follow,
+    }
+    print(f"{len(metadata.boxes)} frames with a known box in {args.split}")
+    for name, found in measure(localizer, data_dir, metadata, ways).items():
+        jitter = "unknown" if found.jitter is None else f"{found.jitter:.2f}"
+        print(f"{name}: {found.localized} localized, mean IoU {found.iou:.1f}, jitter {jitter}")
 
 
 if __name__ == "__main__":

@@ -41,14 +41,14 @@ class SavedModel:
         known = [self.taus[name] for name in self.classes if name in self.taus]
         return [self.taus.get(name, sum(known) / len(known)) for name in self.classes] if known else []
 
-    def maps_and_logits(self, frames: Tensor, label: int | None = None) -> tuple[Tensor, Tensor]:
-        """Maps [B, H, W] in 0..1 of class ``label`` (None: each image's predicted one) and logits [B, C].
+    def __call__(self, frames: Tensor, label: int | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Maps, logits and presence of ``MapMaker.with_presence``; ``label``: None, each image's predicted class.
 
         Args:
             frames: uint8 [B, 3, H, W], RGB, on the model's device.
         """
         labels = None if label is None else torch.full((len(frames),), label, device=frames.device)
-        return self.maps(normalize(frames), frames, labels)
+        return self.maps.with_presence(normalize(frames), frames, labels)
 
 
 def better_model(experiment: Path, criterion: str, choice: str) -> Path:

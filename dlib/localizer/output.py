@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from PIL import Image
 from dlib.configure.literals import Colormap
 from dlib.localizer.predict import Localization
 from dlib.localizer.source import Frame, Source
+from dlib.localizer.tracks import TrackTable
 from dlib.metrics.boxes import quantize_maps
 from dlib.utils.errors import UserError
 from dlib.visualization.overlays import OPACITY, PREDICTED_COLOR, heat_map
@@ -31,7 +33,7 @@ _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libvpx-vp9", {"crf": "30"}),
 )
 _TICKS = 90_000  # per second: times of frames at any rate
-CSV_HEAD = ("frame", "name", "time", "class", "score", "tau", "x0", "y0", "x1", "y1")
+CSV_HEAD = ("frame", "name", "time", "class", "score", "tau", "x0", "y0", "x1", "y1", "presence", "track")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Look:
 
 
 def draw(frame: Frame, result: Localization, look: Look | None = None) -> NDArray[np.uint8]:
-    """The frame [H, W, 3] under its heat map, with box, class and score."""
+    """The frame [H, W, 3] under its heat map, with boxes, class and score; a box of a track has its number."""
     look = look or Look()
     height, width = frame.image.shape[:2]
     if look.boxes_only:
@@ -64,16 +66,21 @@ def draw(frame: Frame, result: Localization, look: Look | None = None) -> NDArra
         mixed = frame.image + look.alpha[level][..., None] * (look.colors[level] - frame.image)
         picture = np.ascontiguousarray(np.rint(mixed).astype(np.uint8))
     thick = max(2, min(height, width) // 180)
-    if result.box is not None:
-        x0, y0, x1, y1 = result.box
+    scale = max(min(height, width) / 500, 0.35)
+
+    def write(text: str, at: tuple[int, int]) -> None:
+        text = text.encode("ascii", "replace").decode()
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick + 2, cv2.LINE_AA)
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, PREDICTED_COLOR, thick, cv2.LINE_AA)
+
+    for (x0, y0, x1, y1), track in zip_longest(result.boxes, result.tracks):
         # A dark line around the white one: the box is seen on every ground.
         cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), thick + 2)
         cv2.rectangle(picture, (x0, y0), (x1, y1), PREDICTED_COLOR, thick)
-    scale = max(min(height, width) / 500, 0.35)
-    text = f"{result.label} {result.score:.0%}".encode("ascii", "replace").decode()
-    at = (thick * 4, round(24 * scale) + thick * 2)
-    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick + 2, cv2.LINE_AA)
-    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, PREDICTED_COLOR, thick, cv2.LINE_AA)
+        if track is not None:
+            write(str(track), (x0 + thick * 2, y1 - thick * 2))
+    nothing = ", nothing found" if result.box is None else ""
+    write(f"{result.label} {result.score:.0%}{nothing}", (thick * 4, round(24 * scale) + thick * 2))
     return picture
 
 
@@ -164,14 +171,15 @@ class Writer:
         self._rows.writerow(CSV_HEAD)
         self._json.write(json.dumps(head, indent=1)[:-2] + ',\n "frames": [')
         self._count = 0
+        self._tracks = TrackTable()
 
     def write(self, frame: Frame, result: Localization) -> None:
         """Add one frame. Raises UserError when the disk is full."""
-        box = result.box
         entry = result.to_dict()
         with _writable(self._folder):
             self._json.write((",\n  " if self._count else "\n  ") + json.dumps(entry))
-            self._rows.writerow([*list(entry.values())[:-1], *(box or ("", "", "", ""))])
+            for row in csv_rows(result):
+                self._rows.writerow(row)
             picture = draw(frame, result, self._look)
             if self._picture is not None:
                 Image.fromarray(picture).save(self._picture)
@@ -180,14 +188,23 @@ class Writer:
             if self._masks:
                 mask = Image.fromarray(result.mask().astype(np.uint8) * 255)
                 mask.save(self._folder / "masks" / _mask_name(result.index, result.name))
+        self._tracks.add(result)
         self._count += 1
 
     def close(self) -> None:
         """End every file, also after an interruption."""
         with self._files, _writable(self._folder):
-            self._json.write("\n ]\n}\n")
+            rows = ",".join(f"\n  {json.dumps(row)}" for row in self._tracks.rows())
+            self._json.write(f'\n ],\n "tracks": [{rows}\n ]\n}}\n')
             if self._video is not None:
                 self._video.close()
+
+
+def csv_rows(result: Localization) -> list[list[Any]]:
+    """Rows of ``CSV_HEAD``, one for each box; without a box one row, whose columns of the box are empty."""
+    frame, name, time, label, score, tau, presence, *_ = result.to_dict().values()
+    boxed = zip_longest(result.boxes or [("",) * 4], result.tracks)
+    return [[frame, name, time, label, score, tau, *box, presence, track] for box, track in boxed]
 
 
 def _mask_name(index: int, name: str) -> str:

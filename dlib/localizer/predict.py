@@ -15,15 +15,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dlib.configure.constants import BEST_LOCALIZATION
+from dlib.configure.constants import BEST_LOCALIZATION, MIN_PRESENCE
 from dlib.configure.literals import BoxRule
 from dlib.datasets.images import Picture, rgb_array
 from dlib.datasets.transforms import resize_image
 from dlib.localizer.model import better_model, read_saved_model
 from dlib.localizer.smoothing import smooth_boxes
 from dlib.localizer.source import Frame, Source, open_source
+from dlib.localizer.tracks import TRACK_WINDOW, follow
 from dlib.metrics.box_rule import rule_mask
-from dlib.metrics.boxes import boxes_from_map, mask_boxes, quantize_maps
+from dlib.metrics.boxes import mask_boxes, quantize_maps, threshold_mask
+from dlib.metrics.regions import region_boxes
 from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
 
@@ -43,11 +45,14 @@ class Localization:
         time: seconds from the start.
         label: the class, predicted or given; score: its probability.
         tau: threshold that made the box; None: the frame's colours made it.
-        box: x0, y0, x1, y1 in pixels of the frame, both corners inside the box; None: the map is empty.
+        box: x0, y0, x1, y1 in pixels of the frame, both corners inside the box; None: nothing was found.
         map: float32 [S, S] in 0..1, S the network's crop size; it covers the whole frame.
         size: width and height of the frame.
         region: uint8 [S, S], 1 where map and colours say object, else 0; None: a threshold made the box.
         image: the frame, uint8 [H, W, 3] RGB; None in ``Localizer.stream``, which gives the frame beside it.
+        others: boxes of further objects, if several are looked for; less of the map is in each than in the one before.
+        presence: how sure the decoder is of its surest object pixel, 0..1; None: a classifier's CAM made the map.
+        tracks: the number of the track of each of ``boxes``; empty: objects are not followed.
     """
 
     index: int
@@ -61,9 +66,20 @@ class Localization:
     size: tuple[int, int]
     region: NDArray[np.uint8] | None = field(default=None, repr=False)
     image: NDArray[np.uint8] | None = field(default=None, repr=False)
+    others: tuple[Box, ...] = ()
+    presence: float | None = None
+    tracks: tuple[int, ...] = ()
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """``box`` and ``others``; empty if nothing was found."""
+        return () if self.box is None else (self.box, *self.others)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as in ``boxes.json``: frame, name, time, class, score, tau, box (a list or None)."""
+        """Plain values, as in ``boxes.json``.
+
+        Keys: frame, name, time, class, score, tau, presence, box (a list or None), boxes and tracks (lists).
+        """
         return {
             "frame": self.index,
             "name": self.name,
@@ -71,7 +87,10 @@ class Localization:
             "class": self.label,
             "score": round(self.score, 6),
             "tau": None if self.tau is None else round(self.tau, 6),
+            "presence": None if self.presence is None else round(self.presence, 6),
             "box": None if self.box is None else list(self.box),
+            "boxes": [list(box) for box in self.boxes],
+            "tracks": list(self.tracks),
         }
 
     def overlay(self) -> NDArray[np.uint8]:
@@ -101,8 +120,7 @@ class Localization:
         if self.image is not None:
             axes.imshow(self.image)
         axes.imshow(self.full_map(), cmap="jet", alpha=0.4, vmin=0, vmax=1)
-        if self.box is not None:
-            x0, y0, x1, y1 = self.box
+        for x0, y0, x1, y1 in self.boxes:
             corner = (x0 - 0.5, y0 - 0.5)  # a pixel's center is its number
             axes.add_patch(
                 Rectangle(corner, x1 - x0 + 1, y1 - y0 + 1, fill=False, edgecolor="white", linewidth=2)
@@ -116,7 +134,9 @@ class Localization:
         return np.asarray(cv2.resize(self.map, self.size, interpolation=cv2.INTER_LINEAR), np.float32)
 
     def mask(self) -> NDArray[np.bool_]:
-        """Pixels [H, W] of the object, all regions of them; the box is the largest region's."""
+        """Pixels [H, W] of the object, all regions of them, specks too; none if nothing was found."""
+        if self.box is None:
+            return np.zeros(self.size[::-1], np.bool_)
         if self.region is not None:
             share = cv2.resize(self.region.astype(np.float32), self.size, interpolation=cv2.INTER_LINEAR)
             return np.asarray(share) > 0.5
@@ -139,6 +159,10 @@ class Localizer:
         smooth: a box becomes the median of the boxes of so many frames around it; 0 or 1: off.
         label: the class, if it is known; None: it is predicted frame by frame.
         model: better (on validation: the trained model, or the classifier that it builds on), own or classifier.
+        multi: look for several objects of the class: a box for each clear region (`region_boxes`).
+        min_presence: a decoder's frame whose presence is less holds nothing and gets no box; at the default no pixel
+            of it is rather object than background. 0: every frame gets a box.
+        tracks: follow the objects through the frames (`follow`) with the window ``smooth``, or 0: `TRACK_WINDOW`.
     Raises UserError for a folder without a usable model, UsageError for a wrong argument.
     """
 
@@ -153,9 +177,14 @@ class Localizer:
         label: str | None = None,
         model: str = "better",
         box_rule: BoxRule | None = None,
+        multi: bool = False,
+        min_presence: float = MIN_PRESENCE,
+        tracks: bool = False,
     ) -> None:
         if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
             raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
+        if not 0 <= min_presence <= 1:
+            raise UsageError(f"--min_presence {min_presence}: expected a number from 0 to 1")
         if box_rule not in (None, *get_args(BoxRule)):
             raise UsageError(f"--box_rule {box_rule}: expected {' or '.join(get_args(BoxRule))}")
         if box_rule == "colors" and tau is not None:
@@ -168,6 +197,7 @@ class Localizer:
         self.saved = read_saved_model(folder, criterion, self.device, thresholds=chosen)
         self.classes = self.saved.classes
         self.batch_size, self.smooth = batch_size, smooth
+        self.multi, self.min_presence, self.tracks = multi, min_presence, tracks
         if label is not None and label not in self.classes:
             raise UsageError(f"--label {label}: the model knows {', '.join(self.classes)}")
         self._label = None if label is None else self.classes.index(label)
@@ -203,7 +233,10 @@ class Localizer:
         """Every frame with its localization, in order; holds one batch and the window of ``smooth``."""
         # A camera's batch is one frame: waiting for more would delay the output.
         size = 1 if isinstance(frames, Source) and frames.kind == "camera" else self.batch_size
-        return smooth_boxes(self._predictions(iter(frames), size), self.smooth)
+        results = self._predictions(iter(frames), size)
+        if self.tracks:
+            return follow(results, self.smooth or TRACK_WINDOW, self.multi)
+        return smooth_boxes(results, self.smooth)
 
     def localize_class(self, image: Picture, label: str | None, tau: float | None = None) -> Localization:
         """One image, where its class is known; ``tau``: a threshold in the place of the localizer's own rule.
@@ -230,45 +263,53 @@ class Localizer:
         label = self._label if label is None else label
         size = self.saved.crop_size
         frames = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
-        maps, logits = self.saved.maps_and_logits(frames.to(self.device), label)
+        maps, logits, presence = self.saved(frames.to(self.device), label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
         seen = frames.permute(0, 2, 3, 1).numpy()  # [B, S, S, 3]
-        return [
-            self._localization(
-                frame, pixels, cam, score, int(score.argmax()) if label is None else label, tau
-            )
-            for frame, pixels, cam, score in zip(batch, seen, maps.cpu().numpy(), scores, strict=True)
-        ]
+        sure = [None] * len(batch) if presence is None else presence.tolist()
+        cams = maps.cpu().numpy()
+        results = []
+        for frame, pixels, cam, score, value in zip(batch, seen, cams, scores, sure, strict=True):
+            best = int(score.argmax()) if label is None else label
+            results.append(self._localization(frame, pixels, cam, float(score[best]), best, tau, value))
+        return results
 
     def _localization(
         self,
         frame: Frame,
         pixels: NDArray[np.uint8],
         cam: NDArray[np.float32],
-        scores: torch.Tensor,
+        score: float,
         best: int,
         tau: float | None,
+        presence: float | None,
     ) -> Localization:
         height, width = frame.image.shape[:2]
         region = None
         if tau is None and self._taus is not None:
             tau = self._taus[best]
+        u = quantize_maps(cam)
         if tau is None:
-            region = rule_mask(quantize_maps(cam), pixels)
-            (box,) = mask_boxes(region, multi_contour=False)
+            mask = region = rule_mask(u, pixels)
         else:
-            (box,) = boxes_from_map(cam, tau)[0]
+            mask = threshold_mask(u, tau)
+        found = region_boxes(mask, u) if self.multi else mask_boxes(mask, multi_contour=False)
+        boxes = [frame_box(box, cam.shape[0], (width, height)) for box in found]
+        if presence is not None and presence < self.min_presence:
+            boxes = [None]
         return Localization(
             index=frame.index,
             name=frame.name,
             time=frame.time,
             label=self.classes[best],
-            score=float(scores[best]),
+            score=score,
             tau=tau,
-            box=frame_box(box, cam.shape[0], (width, height)),
+            box=boxes[0],
             map=cam,
             size=(width, height),
             region=region,
+            others=tuple(box for box in boxes[1:] if box is not None),
+            presence=presence,
         )
 
     def _thresholds(self, tau: float | None) -> list[float]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlib.metrics.boxes import FloatArray, IntArray, UInt8Map, mask_boxes
+from dlib.metrics.regions import region_boxes
 
 LEVEL = 0.8  # share of the map's peak at which map alone is undecided
 SLOPE = 10.0  # log-odds per share of the peak
@@ -32,11 +33,13 @@ def rule_boxes(u: UInt8Map, frame: UInt8Map, multi_contour: bool = False) -> Int
     Args:
         u: map [H, W], uint8.
         frame: the same pixels, RGB [H, W, 3], uint8.
-        multi_contour: a box around every contour; False: only around the contour with the largest area.
+        multi_contour: a box around every clear region, by mass (`region_boxes`); False: only around the contour with
+            the largest area.
     Returns: int64 [n, 4], n >= 1; for an empty map the single box (0, 0, 0, 0).
     Raises ValueError for shapes that do not fit.
     """
-    return mask_boxes(rule_mask(u, frame), multi_contour)
+    mask = rule_mask(u, frame)
+    return region_boxes(mask, u) if multi_contour else mask_boxes(mask, multi_contour=False)
 
 
 def rule_mask(u: UInt8Map, frame: UInt8Map) -> UInt8Map:

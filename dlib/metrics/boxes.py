@@ -114,6 +114,12 @@ def level_boxes(
     return boxes, group.reshape(-1)
 
 
+def threshold_mask(u: UInt8Map, tau: float) -> UInt8Map:
+    """The mask of one threshold, ``u > int(τ · max u)``: uint8 [H, W], nonzero inside, of the uint8 map u [H, W]."""
+    (level,) = threshold_levels(np.array([tau]), int(u.max()))
+    return _level_mask(u, int(level), np.empty_like(u))
+
+
 def best_matches(boxes: Sequence[IntArray], truth: npt.ArrayLike) -> tuple[FloatArray, IntArray]:
     """Best IoU of each group of boxes with any true box.
 

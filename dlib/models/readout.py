@@ -41,19 +41,27 @@ class MapMaker:
     amp_dtype: torch.dtype | None = None  # precision of the network's forward pass; None: float32
     memory_format: torch.memory_format = torch.contiguous_format  # of the images that the network gets
 
-    @torch.no_grad()
     def __call__(self, images: Tensor, frames: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Final maps and class logits.
+        """Final maps and class logits: the first two of ``with_presence``."""
+        maps, logits, _ = self.with_presence(images, frames, labels)
+        return maps, logits
+
+    @torch.no_grad()
+    def with_presence(
+        self, images: Tensor, frames: Tensor, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Final maps, class logits, and presence: how sure the decoder is of its surest object pixel.
 
         Args:
             images: float32 [B, 3, H, W], normalized as in ImageNet, on the model's device.
             frames: [B, 3, H, W] RGB 0..255, the same pixels; their edges refine the maps if the filter is on.
             labels: int64 [B], the class of each map; None: the class that the model predicts.
-        Returns: float32 [B, H, W] in 0..1, float32 [B, C].
+        Returns: float32 [B, H, W] in 0..1, float32 [B, C], float32 [B] in 0..1. Presence is None without a decoder:
+            a CAM is stretched to 0..1 in every image, and cannot say that there is nothing.
         Raises ValueError for a class that the model does not have.
         """
         if not self.model.decodes_maps:
-            return self._cams(images, frames, labels)
+            return *self._cams(images, frames, labels), None
         features = None
         with self._precision(images):
             if self.cam_share > 0:  # the CAM needs the features too
@@ -62,11 +70,13 @@ class MapMaker:
                 output = self.model.decode(features, images.shape[-2:])
             else:
                 output = self.model(self._arranged(images))
-        maps = self._edges(foreground(output.maps, self.temperature), frames)
+        decoded = foreground(output.maps, self.temperature)
+        presence = decoded.amax(dim=(1, 2))
+        maps = self._edges(decoded, frames)
         if features is not None:
             cams, _ = self._cams(images, frames, labels, features[-1])
             maps = (1 - self.cam_share) * over_peak(maps) + self.cam_share * over_peak(cams)
-        return maps, output.logits.float()
+        return maps, output.logits.float(), presence
 
     def _cams(
         self, images: Tensor, frames: Tensor, labels: Tensor | None, features: Tensor | None = None

@@ -10,69 +10,16 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from dlib.datasets.build.annotations import Annotations, FrameBoxes, VideoBoxes
 from dlib.datasets.build.folds import Item, checked_box, ordered_box, write_if_changed
+from dlib.datasets.cuts import CutDetector
 from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
 from dlib.utils.errors import UserError
 
 _RECORD = "imported.json"
 _FORMAT = 4  # increased when the same video and boxes give other frames or other lines than before
-
-
-_SIZE = (128, 96)  # that frames are compared at
-_FLASH = 3  # frames that a flash lasts at most
-_RATE = 25.0  # of the time stamps that the detector wants; only indices count here
-_WINDOW = 3  # frames on each side that tell how much this video changes without a cut
-
-
-class CutDetector:
-    """Compares the colours of successive frames.
-
-    A cut is a change that is much larger than the changes around it (PySceneDetect's adaptive detector). So fast
-    motion, camera shake and changing light are not cuts. A flash, after which the picture is as before, is not a cut.
-
-    Args:
-        threshold: how many times larger than the changes around it the change at a cut must be.
-        min_length: smallest length of a shot, in frames; of two cuts that are closer the first counts.
-    """
-
-    def __init__(self, threshold: float = 2.5, min_length: int = 4) -> None:
-        from scenedetect.detectors import AdaptiveDetector
-
-        self._detector = AdaptiveDetector(threshold, min_length, _WINDOW)
-        self._min_length = min_length
-        self._small: list[NDArray[np.uint8]] = []  # each [12, 16, 3]
-        self._found: list[int] = []
-
-    def add(self, image: NDArray[np.uint8]) -> None:
-        """Add the next frame [H,W,3], of any size."""
-        import cv2
-        from scenedetect.common import FrameTimecode
-
-        picture = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA)
-        time = FrameTimecode(len(self._small), _RATE)
-        self._small.append(np.asarray(cv2.resize(picture, (16, 12), interpolation=cv2.INTER_AREA), np.uint8))
-        bgr = np.ascontiguousarray(picture[..., ::-1])
-        self._found += [cut.frame_num for cut in self._detector.process_frame(time, bgr)]
-
-    def cuts(self) -> list[int]:
-        """Indices of the frames that begin a new shot (0, the first frame, is not among them)."""
-        end = len(self._small) - self._min_length
-        return [i for i in self._found if self._min_length <= i <= end and not self._is_flash(i)]
-
-    def _is_flash(self, i: int) -> bool:
-        """Whether the picture soon looks again as before frame i, or frame i looks again as shortly before."""
-        change = self._distance(i - 1, i)
-        later = [self._distance(i - 1, j) for j in range(i + 1, min(i + 1 + _FLASH, len(self._small)))]
-        earlier = [self._distance(j, i) for j in range(max(i - 1 - _FLASH, 0), i - 1)]
-        return min([*later, *earlier], default=change) < 0.5 * change
-
-    def _distance(self, a: int, b: int) -> float:
-        return float(np.abs(self._small[a].astype(int) - self._small[b]).mean())
 
 
 @dataclass(frozen=True)
