@@ -4,8 +4,8 @@
       --data_root DIR --metadata_root DIR
 
 The best level of a frame is the share of its map's peak whose box has the highest IoU with a true box (of equal ones
-the middle). Only frames count in which an IoU of 50 % is possible. Prints quartiles and rank correlations (Spearman), and
-draws the best level over the true box's area, over the map's mean, and by class. Models are pooled.
+the middle). Only frames count in which an IoU of 50 % is possible. Prints quartiles and rank correlations (Spearman).
+Draws the best level over the true box's area, over the map's mean, and by class. Models are pooled.
 """
 
 from __future__ import annotations

@@ -110,12 +110,6 @@ def test_the_plan_of_a_folder_of_videos(tmp_path: Path, trained: Workplace) -> N
     stages = trainings(made)
     assert [s.words[0] for s in stages] == ["train", "promote", "train", "gain"]
     assert not any(s.done() for s in stages)
-    thresholds = tmp_path / "exp" / "thresholds-best_localization.yaml"
-    thresholds.parent.mkdir()
-    thresholds.write_text("{a: null, b: null}")
-    (drawn,) = overlays(args, parse_args(made.colocam()), tmp_path / "exp")
-    assert drawn.words[-2:] == ("--tau", "0.7")
-    thresholds.write_text("{a: null, b: 0.5}")
     (drawn,) = overlays(args, parse_args(made.colocam()), tmp_path / "exp")
     assert drawn.words[:5] == ("localize", "--fd_exp", str(tmp_path / "exp"), "--input", "a.mp4")
     out = Path(drawn.words[-1])

@@ -18,12 +18,10 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-import yaml
-
 from dlib.commands import AGAIN, CommandParser, command
 from dlib.configure.config import Config, dataset_dir, metadata_dir, model_folder, parse_args
-from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, ENCODERS, TEST
-from dlib.pipeline.recipe import COLOCAM_SHARE, TAU_WITHOUT_BOXES, Recipe
+from dlib.configure.constants import CRITERIA, ENCODERS, TEST
+from dlib.pipeline.recipe import COLOCAM_SHARE, Recipe
 from dlib.pipeline.stages import Stage, run_stages
 from dlib.utils.errors import UsageError, UserError
 from dlib.utils.files import read_json
@@ -94,13 +92,11 @@ def trainings(recipe: Recipe) -> list[Stage]:
 def overlays(args: argparse.Namespace, cfg: Config, colocam: Path) -> list[Stage]:
     """A stage for each clip."""
     clips = args.clips or held_out(cfg, args.overlays)
-    tau = [] if _has_thresholds(colocam) else ["--tau", TAU_WITHOUT_BOXES]
-    why = ", without boxes in validation at a threshold that suits most data" if tau else ""
     stages = []
     for number, clip in enumerate(clips, 1):
         out = args.out / _OVERLAYS / f"{number:02d}-{Path(clip).stem}"
-        words = ["localize", "--fd_exp", colocam, "--input", clip, "--out", out, *tau]
-        stages.append(Stage(f"boxes in {clip}{why}", _texts(words), partial(_is_whole, out)))
+        words = ["localize", "--fd_exp", colocam, "--input", clip, "--out", out]
+        stages.append(Stage(f"boxes in {clip}", _texts(words), partial(_is_whole, out)))
     return stages
 
 
@@ -112,13 +108,6 @@ def held_out(cfg: Config, count: int) -> list[str]:
         by_class.setdefault(shot.split("/")[0], []).append(str(dataset_dir(cfg) / shot))
     turns = [shot for turn in zip_longest(*by_class.values()) for shot in turn if shot]
     return turns[:count]
-
-
-def _has_thresholds(experiment: Path) -> bool:
-    """Whether validation has chosen a threshold for any class."""
-    path = experiment / f"thresholds-{BEST_LOCALIZATION}.yaml"
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return any(tau is not None for tau in found.values())
 
 
 def _is_whole(folder: Path) -> bool:

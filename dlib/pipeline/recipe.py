@@ -14,9 +14,6 @@ Flags = dict[str, Any]
 # CoLo-CAM's time over its classifier's, of 108 shots on a CPU (doc/small_data.md); for the time left before it begins.
 COLOCAM_SHARE = 0.7
 
-# The threshold where no validation box can choose one: about the mean of those that validation chose on 108 shots.
-TAU_WITHOUT_BOXES = 0.7
-
 _CLASSIFIER: Flags = {
     "batch_size": 32,
     "max_epochs": 20,
