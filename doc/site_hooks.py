@@ -6,8 +6,10 @@ README.md becomes its front page, and every other file that a page links to beco
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def linked(text: str, folder: str) -> Iterator[str]:
 
 
 def executed(notebook: Path, folder: Path) -> NotebookNode:
-    """The notebook with its outputs, run in ``folder``. Raises CellExecutionError if a cell fails."""
+    """The notebook with its outputs; all of its files are in ``folder``. Raises CellExecutionError if a cell fails."""
     cells = nbformat.read(notebook, as_version=4)
     return NotebookClient(
         cells,
@@ -63,7 +65,7 @@ def executed(notebook: Path, folder: Path) -> NotebookNode:
         kernel_name="python3",
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
-    ).execute()
+    ).execute(env={**os.environ, "TMPDIR": str(folder)})
 
 
 def notebook_page(cells: NotebookNode) -> tuple[str, dict[str, bytes]]:
@@ -88,9 +90,12 @@ def as_page(path: str) -> str:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not in doc/."""
-    notebook = ROOT / NOTEBOOK
-    run = config.extra["run_notebook"]
-    text, pictures = notebook_page(executed(notebook, ROOT) if run else nbformat.read(notebook, as_version=4))
+    if config.extra["run_notebook"]:
+        with tempfile.TemporaryDirectory() as folder:
+            cells = executed(ROOT / NOTEBOOK, Path(folder))
+    else:
+        cells = nbformat.read(ROOT / NOTEBOOK, as_version=4)
+    text, pictures = notebook_page(cells)
     for path, content in ({site_path(NOTEBOOK): text} | pictures).items():
         files.append(File.generated(config, path, content=content))
     texts = {file.src_uri: file.content_string for file in files.documentation_pages()}

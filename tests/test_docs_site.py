@@ -144,7 +144,6 @@ def test_the_notebook_runs_and_its_page_has_the_pictures(
     hooks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DATASETSH", raising=False)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the notebook makes its folder
     cells = hooks.executed(NOTEBOOK, tmp_path)
     (folder,) = tmp_path.glob("colocam-*")
     boxes = json.loads((folder / "found" / "boxes.json").read_text())
