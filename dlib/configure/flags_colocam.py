@@ -148,10 +148,10 @@ class SizeFlags:
         0.001, "allowed difference from the ROI's size, as a share of the frame", ge=0
     )
     sizefg_tmp_clc_knn: int = flag(
-        0, "frames around", ge=0, no_effect="the size is always taken from the frame itself"
+        0, "frames around", ge=0, no_effect="the size is always that of the frame itself"
     )
     sizefg_tmp_clc_knn_mode: WindowMode = flag(
-        "instant", "which frames around", no_effect="the size is always taken from the frame itself"
+        "instant", "which frames around", no_effect="the size is always that of the frame itself"
     )
 
 

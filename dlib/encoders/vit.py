@@ -22,7 +22,7 @@ class PatchMaps(nn.Module):
 class ViTB16Encoder(Encoder):
     """Two maps: the input, and the last layer's tokens of the patches, at 1/16 of the input's sides (14 for 224).
 
-    The class token takes part in the attention, but has no map. The position embedding is that of 14 × 14 patches; for
+    The attention uses the class token, but it has no map. The position embedding is that of 14 × 14 patches; for
     another number it is interpolated as torchvision's ``interpolate_embeddings`` does (bicubic, corners aligned).
     """
 

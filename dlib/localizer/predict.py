@@ -99,7 +99,7 @@ class Localization:
 
         if self.image is None:
             raise ValueError(
-                "this result has no image: take it from Localizer.localize, or give one with replace"
+                "this result has no image: use a result of Localizer.localize, or give it one with replace"
             )
         return draw(Frame(self.index, self.name, self.time, self.image), self)
 
@@ -216,7 +216,7 @@ class Localizer:
 
         Args:
             source: a path (video, picture or folder of frames), a camera's number, one image or a sequence of
-                images: PIL pictures, or arrays [H, W] or [H, W, 3] RGB as ``dlib.datasets.images.rgb_array`` takes
+                images: PIL pictures, or arrays [H, W] or [H, W, 3] RGB as ``dlib.datasets.images.rgb_array`` reads
                 them.
         Returns: for images a list; for a path or a camera an iterator, usable once, which reads frames when they are
             needed. It holds one batch and the window of ``smooth``: a long video needs no more memory than a short one.

@@ -81,7 +81,7 @@ class LossInputs:
 
     @property
     def zero(self) -> Tensor:
-        """0 that is part of the graph, so that ``backward`` works even if no term has a value."""
+        """0 with a graph, so that ``backward`` works even if no term has a value."""
         return (self.map_logits * 0).sum()
 
 

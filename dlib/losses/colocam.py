@@ -1,7 +1,7 @@
 """The terms of CoLo-CAM's total loss (Belharbi et al. 2025, section 3), one class each.
 
 Notation: p = softmax of the map logits [B, 2, H, W], p_fg = p[:, 1], p_bg = p[:, 0], λ = ``weight``. Every
-class also takes the keyword arguments of `Term`: ``name``, ``weight``, ``start_epoch``, ``end_epoch``,
+class also has the keyword arguments of `Term`: ``name``, ``weight``, ``start_epoch``, ``end_epoch``,
 ``warmup_epochs``.
 """
 

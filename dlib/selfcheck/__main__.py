@@ -36,7 +36,7 @@ def parser() -> CommandParser:
     )
     p.add_argument("--checks_only", action="store_true", help="compare results, do not measure speed")
     p.add_argument(
-        "--compile", action="store_true", help="measure torch.compile too; takes minutes to compile"
+        "--compile", action="store_true", help="measure torch.compile too; it needs minutes to compile"
     )
     p.add_argument("--table", type=Path, help="check nothing; print one line for each record in this folder")
     return p
