@@ -161,11 +161,9 @@ class _Tracks:
             label, score = self._votes[position]
             scores.setdefault(label, []).append(score)
         best = max(scores, key=lambda label: (sum(scores[label]), label == result.label))
-        return (
-            result
-            if best == result.label
-            else replace(result, label=best, score=float(np.mean(scores[best])))
-        )
+        if best == result.label:
+            return result
+        return replace(result, label=best, score=float(np.mean(scores[best])))
 
     def _link(self, position: int, boxes: tuple[Box, ...]) -> None:
         """Give each box to the track whose last box it overlaps most, or to a new one."""
