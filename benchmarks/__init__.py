@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-MODULES = ("filters", "cams", "evaluation", "step", "loading")
+MODULES = ("filters", "cams", "evaluation", "step", "precision", "loading")
 Row = dict[str, object]
 
 

@@ -21,7 +21,7 @@ from dlib.utils.timing import StepClock
 _SIDE = 224
 _BATCH = 8
 # The command line of the paper, without what only names files.
-_PUBLISHED = """--task CoLo-CAM --freeze_cl True --sl_clc True --sl_clc_min 1000 --sl_clc_max 1000 --sl_clc_ksz 3
+PUBLISHED = """--task CoLo-CAM --freeze_cl True --sl_clc True --sl_clc_min 1000 --sl_clc_max 1000 --sl_clc_ksz 3
  --sl_clc_max_p 0.7 --sl_clc_min_p 0.1 --sl_clc_seed_tech seed_weighted --sl_clc_use_roi True
  --sl_clc_roi_method largest --crf_clc True --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 9.0
  --rgb_jcrf_clc_lambda_style adaptive --max_sizepos_clc True --max_sizepos_clc_lambda 0.01 --sample_n_from_seq 2"""
@@ -41,7 +41,7 @@ def run(rounds: int = 5) -> list[Row]:
 
 def shares(encoder: str, rounds: int) -> Row:
     """Where the time of a step goes: data of two frames of each of four shots, published losses."""
-    cfg = parse_args([*_PUBLISHED.split(), "--encoder_name", encoder])
+    cfg = parse_args([*PUBLISHED.split(), "--encoder_name", encoder])
     task = CoLoCam(cfg, [str(c) for c in range(10)], torch.device("cpu"), initialize=False)
     task.model.train()
     batch = _batch(cfg)

@@ -98,7 +98,7 @@ def test_of_two_flat_levels_the_higher_one_is_the_region(low: float, high: float
 
 
 @pytest.mark.parametrize("method", ["largest", "roi_high_density"])
-@pytest.mark.parametrize("grid", [4, 9, 20])
+@pytest.mark.parametrize("grid", [4, 9, 20, 40])  # 40: noise, hundreds of components
 def test_component_equals_plain_loop(method: str, grid: int) -> None:
     cams = smooth_cams(12, 40, grid, grid)
     regions = region_of_interest(cams, method, min_size=0.03, mask="region")

@@ -242,6 +242,37 @@ def test_crop_flip_is_slicing_and_mirroring() -> None:
     assert torch.equal(CropFlip(1, 2, 3, True).apply(values), truth)
 
 
+@settings(max_examples=cases(40))
+@given(data=st.data())
+def test_a_window_of_a_picture_has_the_bits_of_the_whole(data: st.DataObject) -> None:
+    side = data.draw(st.sampled_from([16, 64, 128, 60]))
+    width, height = (data.draw(st.sampled_from([side, side // 2, 33, 97, 200])) for _ in range(2))
+    pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    size = data.draw(st.integers(1, side))
+    top, left = (data.draw(st.integers(0, side - size)) for _ in range(2))
+    window = CropFlip(top, left, size, data.draw(st.booleans()))
+    final = data.draw(st.sampled_from([size, 9]))
+    found = window.of_picture(Image.fromarray(pixels), side, final)
+    assert found.is_contiguous()
+    assert torch.equal(found, window.apply(resize_image(Image.fromarray(pixels), side), final))
+
+
+def test_only_the_window_of_a_picture_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where places are exact in float32: in a square of 60, and of a picture of 2^20 pixels' width, they are not."""
+    sizes: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+
+    def noted(self: Image.Image, size: tuple[int, int], *more: object) -> Image.Image:
+        sizes.append(size)
+        return resize(self, size, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image.Image, "resize", noted)
+    wide = Image.new("RGB", (2**20, 1))
+    for picture, side in ((Image.fromarray(PIXELS), 64), (Image.fromarray(PIXELS), 60), (wide, 64)):
+        CropFlip(1, 2, 20, False).of_picture(picture, side, 20)
+    assert sizes == [(20, 20), (60, 60), (64, 64)]
+
+
 def test_crops_reach_every_place_and_both_flips() -> None:
     rng = np.random.default_rng(1)
     drawn = {draw_crop_flip(6, 4, rng) for _ in range(500)}

@@ -104,8 +104,9 @@ def test_amp_dtype(name: str, dtype: torch.dtype, scaled: bool, monkeypatch: pyt
         return nullcontext()
 
     cfg = config(amp=True, amp_dtype=name)
-    task: Any = SimpleNamespace(cfg=cfg, device=CUDA, model=nn.Linear(1, 1))
+    task: Any = SimpleNamespace(cfg=cfg, device=CUDA, model=nn.Linear(1, 1), bfloat16=None)
     task.amp_dtype = lambda wanted: Task.amp_dtype(task, wanted)
+    task.training_dtype = lambda wanted: Task.training_dtype(task, wanted)
     task.parameter_groups = lambda: [{"params": list(task.model.parameters()), "lr": 0.1}]
     monkeypatch.setattr(torch, "autocast", autocast)
     monkeypatch.setattr(torch.amp, "GradScaler", lambda _, enabled: scalers.append(enabled))

@@ -94,15 +94,23 @@ def otsu_thresholds(levels: Tensor) -> Tensor:
         levels: uint8 [B, H, W], any device.
     Returns: float32 [B] on the same device; 0 for a constant image.
     """
-    batch = len(levels)
-    rows = torch.arange(batch, device=levels.device).view(-1, 1) * 256
-    counts = torch.bincount((levels.flatten(1) + rows).view(-1), minlength=256 * batch).view(batch, 256)
-    thresholds = _thresholds_of_histograms(counts.cpu().numpy())
+    thresholds = _thresholds_of_histograms(_histograms(levels))
     return torch.from_numpy(thresholds).to(levels.device)
 
 
+def _histograms(levels: Tensor) -> np.ndarray:
+    """Pixels of each level: uint8 [B, H, W] -> [B, 256]."""
+    batch = len(levels)
+    if levels.device.type == "cpu":
+        found = (cv2.calcHist([image], [0], None, [256], [0, 256]) for image in levels.contiguous().numpy())
+        return np.stack([counts.ravel() for counts in found])
+    rows = torch.arange(batch, device=levels.device).view(-1, 1) * 256
+    counts = torch.bincount((levels.flatten(1) + rows).view(-1), minlength=256 * batch)
+    return counts.view(batch, 256).cpu().numpy()
+
+
 def _thresholds_of_histograms(counts: np.ndarray) -> np.ndarray:
-    """Pixels of each level, int64 [B, 256] -> thresholds float32 [B].
+    """Pixels of each level [B, 256] -> thresholds float32 [B].
 
     All sums are float32 and in skimage's order, since rounding decides between bins that are equally good.
     """
@@ -146,19 +154,20 @@ def _best_components(blobs: Tensor, cams: Tensor, min_size: float | None) -> tup
     # The images are put below each other, with an empty row between them: one call labels all.
     sheet = np.zeros((batch, height + 1, width), np.uint8)
     sheet[:, :height] = blobs.cpu().numpy()
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(sheet.reshape(-1, width), connectivity=4)
+    # Counting the labels takes a quarter of the time that OpenCV's statistics of all components take.
+    count, labels = cv2.connectedComponents(sheet.reshape(-1, width), connectivity=4)
     labels = labels.reshape(batch, height + 1, width)[:, :height]
-    image_of = stats[1:, cv2.CC_STAT_TOP] // (height + 1)  # [components]
-    areas = stats[1:, cv2.CC_STAT_AREA]
+    # Labels have the order of the components' first pixels, so that an image's components follow one another.
+    image_of = np.searchsorted(labels.max(axis=(1, 2)), np.arange(1, count))  # [components]
+    areas = np.bincount(labels.ravel(), minlength=count)[1:]
     chosen = _first_best(areas, image_of, batch)
     if min_size is not None:
-        sums = np.bincount(labels.ravel(), cams.cpu().double().numpy().ravel(), len(stats))[1:]
+        sums = np.bincount(labels.ravel(), cams.cpu().double().numpy().ravel(), count)[1:]
         densest = _first_best(sums / areas, image_of, batch)
         chosen = np.where(areas[densest] < min_size * height * width, chosen, densest)
-    left, top, box_width, box_height = stats[1:][chosen, :4].astype(np.int64).T  # [B] each
-    top = top % (height + 1)
-    boxes = np.stack((left, top, left + box_width - 1, top + box_height - 1), axis=1)
     regions = labels == (chosen + 1).astype(np.int32).reshape(-1, 1, 1)
+    corners = np.array([cv2.boundingRect(region.view(np.uint8)) for region in regions], np.int64)
+    boxes = np.concatenate((corners[:, :2], corners[:, :2] + corners[:, 2:] - 1), axis=1)
     return torch.from_numpy(regions).to(cams.device), torch.from_numpy(boxes).to(cams.device)
 
 

@@ -3,7 +3,6 @@ _>.pt``."""
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +12,10 @@ from typing import IO, Protocol
 import torch
 from torch import Tensor
 
+from dlib.utils.alike import AlikeTensors
 from dlib.utils.errors import UserError
 from dlib.utils.filesystem import try_lock
-from dlib.utils.tensors import load_tensors, save_tensors
+from dlib.utils.tensors import save_tensors
 
 _POLL = 0.1  # seconds
 _SMALLEST = 256  # bytes; a map of one value is larger in every format of torch.save
@@ -30,6 +30,7 @@ class CamStore:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._lock: IO[bytes] | None = None
+        self._files = AlikeTensors()
 
     def __getstate__(self) -> dict[str, object]:
         # Data loading processes only read; the lock belongs to this process.
@@ -112,7 +113,7 @@ class CamStore:
         foreign."""
         path = self.path(frame_id)
         try:
-            cam = load_tensors(io.BytesIO(path.read_bytes()), old_format=True)
+            cam = self._files.load(path.read_bytes())
         except FileNotFoundError as error:
             raise UserError(f"CAM file {path} is missing: start the run again to compute it") from error
         except (OSError, ValueError) as error:

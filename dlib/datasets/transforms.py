@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+_EXACT = 2**24  # whole numbers up to here are exact in float32
+
 
 class CropFlip(NamedTuple):
     """A square window of ``size`` pixels at (``top``, ``left``), mirrored left to right if ``flip``."""
@@ -23,6 +25,24 @@ class CropFlip(NamedTuple):
     def apply(self, values: Tensor, size: int | None = None) -> Tensor:
         """The window of ``values`` [C, R, R] or [R, R], contiguous, resized to ``size`` if that differs."""
         window = values[..., self.top : self.top + self.size, self.left : self.left + self.size]
+        return self._finished(window, size)
+
+    def of_picture(self, picture: Image.Image, side: int, size: int) -> Tensor:
+        """``apply(resize_image(picture, side), size)``, bit by bit, uint8 [3, size, size].
+
+        Where the numbers allow it, the pixels outside of the window are not computed. Pillow then places the window
+        as it would place the whole only if all places are exact: they are multiples of 1/``side``, in float32.
+        """
+        if side & (side - 1) or max(picture.size) * side > _EXACT:
+            return self.apply(resize_image(picture, side), size)
+        across, down = picture.width / side, picture.height / side
+        left, top = self.left, self.top
+        box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
+        resized = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box)
+        return self._finished(_planes(resized), size)
+
+    def _finished(self, window: Tensor, size: int | None) -> Tensor:
+        """The window's values, mirrored, contiguous, resized."""
         window = (window.flip(-1) if self.flip else window).contiguous()
         return window if size in (None, self.size) else _resize_square(window, size)
 
@@ -68,16 +88,20 @@ def draw_colors(strength: float, rng: np.random.Generator) -> Colors:
 
 def resize_image(image: Image.Image, size: int) -> Tensor:
     """RGB picture -> uint8 [3, size, size]; bilinear with antialiasing, aspect ratio not kept."""
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))  # [size, size, 3]
-    planes = np.empty((3, size, size), np.uint8)
-    cv2.split(pixels, tuple(planes))  # ten times as fast as a transposed copy
-    return torch.from_numpy(planes)
+    return _planes(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def resize_cam(cam: Tensor, size: int) -> Tensor:
     """CAM [h, w] -> float32 [size, size], bilinear."""
     cam = cam.to(torch.float32)[None, None]  # [1, 1, h, w]
     return F.interpolate(cam, (size, size), mode="bilinear", align_corners=False)[0, 0]
+
+
+def _planes(picture: Image.Image) -> Tensor:
+    """RGB picture -> uint8 [3, H, W]."""
+    planes = np.empty((3, picture.height, picture.width), np.uint8)
+    cv2.split(np.asarray(picture), tuple(planes))  # ten times as fast as a transposed copy
+    return torch.from_numpy(planes)
 
 
 def _resize_square(values: Tensor, size: int) -> Tensor:

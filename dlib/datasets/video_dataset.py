@@ -243,7 +243,7 @@ class VideoDataset:
             pixels = resize_image(image, self.crop_size)
             return _Sample(pixels, None, None, frame_id, request.item, frame, key, request.again)
         window = draw_crop_flip(self.resize_size, self.crop_size, rng, self.scale_min)
-        pixels = window.apply(resize_image(image, self.resize_size), self.crop_size)
+        pixels = window.of_picture(image, self.resize_size, self.crop_size)
         if self.color > 0:
             # The frames of a shot change in the same way: terms over several frames compare their colours.
             colors = self.rng(request.epoch, request.item, 0, 2, again=request.again)

@@ -15,6 +15,7 @@ from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import TrainLoader
 from dlib.datasets.splits import Data, build_train_loader
 from dlib.learning.evaluation import whole_frames
+from dlib.learning.precision import choose_precision
 from dlib.tasks import Task, Work, build_task
 from dlib.utils.distributed import is_main, world_size
 from dlib.utils.environment import most_memory
@@ -36,6 +37,7 @@ def show_plan(cfg: Config, data: Data, device: torch.device) -> None:
     the weights do not change.
     """
     task = build_task(cfg, data.classes, device)
+    choose_precision(cfg, task)
     task.set_sampling(data.train)
     loader = build_train_loader(cfg, data.train, pin_memory=False)
     loader.set_epoch(1)

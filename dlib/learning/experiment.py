@@ -26,6 +26,7 @@ from dlib.learning.messages import (
     warn_of_collapse,
 )
 from dlib.learning.pictures import draw_examples, draw_progress, draw_test, draw_train_progress
+from dlib.learning.precision import choose_precision
 from dlib.learning.preferred import keep_better
 from dlib.learning.profiling import StepProfile
 from dlib.learning.results import Results, as_text
@@ -139,6 +140,7 @@ class TrainingRun:
         self.task.prepare(self.data, self.stop)
         prepared = time.perf_counter() - start
         resumed = self._resume()
+        choose_precision(self.cfg, self.task)
         # A resumed run has just restored the seconds before it.
         self.results.add_seconds("prepare_s", prepared)
         if distributed.is_main():

@@ -26,7 +26,7 @@ def say_what_runs(cfg: Config, data: Data, environment: dict[str, str], folder: 
     )
     logger.info(f"device: {environment['device']}")
     if environment["device"].startswith("CPU"):
-        logger.info("no CUDA card is used: --cudaid has no effect and --amp True computes in float32")
+        logger.info("no CUDA card is used: --cudaid has no effect")
     for warning in config_warnings(cfg):
         logger.warning(warning)
 

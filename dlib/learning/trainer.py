@@ -122,6 +122,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "optimizer_kind": optimizer_kind(self.cfg),
             "scaler": self.scaler.state_dict(),
+            "bfloat16": self.task.bfloat16,
             "average": self.average.state_dict() if self.average else {},
             "position": dict(vars(self.position)),
             "loader": self.loader.state(),
@@ -134,6 +135,7 @@ class Trainer:
         restore_optimizer(self.optimizer, kind, state["optimizer"], state.get("optimizer_kind", kind))
         if self.scaler.is_enabled() and state["scaler"]:  # a run without one leaves it empty
             self.scaler.load_state_dict(state["scaler"])
+        self.task.bfloat16 = state.get("bfloat16")
         if self.average and state["average"]:
             self.average.load_state_dict(state["average"])
         self.position = Position(**state["position"])

@@ -65,6 +65,7 @@ class Task(ABC):
     Attributes:
         trains_maps: whether training makes the maps themselves; classification then says nothing about them.
         advice: what to change if its maps become all foreground or all background.
+        bfloat16: whether training steps on a CPU compute in bfloat16; None: not chosen yet, then they do not.
     """
 
     trains_maps: ClassVar[bool] = False
@@ -84,6 +85,7 @@ class Task(ABC):
         self.initialize = initialize
         self.classes = classes
         self.device = device
+        self.bfloat16: bool | None = None
         self.model = self.build_model()
         if initialize and cfg.path_pre_trained is not None:
             self._start_from(Path(cfg.path_pre_trained))
@@ -169,22 +171,37 @@ class Task(ABC):
         """The counterpart of ``loss_state``."""
 
     def amp_dtype(self, wanted: bool) -> torch.dtype | None:
-        """Number type of mixed precision, if it is ``wanted`` and the device has it in hardware; None: float32.
+        """Number type of mixed precision in evaluation, if it is ``wanted`` and the device has it; None: float32.
 
-        CPUs stay in float32: bfloat16 is emulated on most of them, many times slower than float32.
+        CPUs evaluate in float32: the numbers of a checkpoint then do not depend on what the processor has.
         """
         if not wanted or self.device.type != "cuda":
             return None
         return torch.bfloat16 if self.cfg.amp_dtype == "bfloat16" else torch.float16
 
+    def training_dtype(self, wanted: bool) -> torch.dtype | None:
+        """The same in training: on a CPU bfloat16, if the run has chosen it (``dlib/learning/precision.py``)."""
+        if self.device.type == "cpu":
+            return torch.bfloat16 if wanted and self.bfloat16 else None
+        return self.amp_dtype(wanted)
+
     def autocast(self, wanted: bool) -> torch.autocast:
-        """Mixed precision in training, as `amp_dtype` says."""
-        dtype = self.amp_dtype(wanted)
+        """Mixed precision in training, as `training_dtype` says."""
+        dtype = self.training_dtype(wanted)
         return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
+    @property
+    def bfloat16_layout(self) -> torch.memory_format:
+        """Memory layout of images for passes in bfloat16 on a CPU: channels_last unless ``--channels_last`` says no.
+
+        The weights keep theirs, so that an evaluation of them gives the same bits.
+        """
+        return torch.contiguous_format if self.cfg.channels_last == "false" else torch.channels_last
+
     def images(self, batch: Batch) -> Tensor:
-        """The network's input [B, 3, H, W], normalized, in the memory layout of the network."""
-        return batch.images.contiguous(memory_format=self.memory_format)
+        """The network's input [B, 3, H, W] in training, normalized, in the memory layout that suits the network."""
+        layout = self.bfloat16_layout if self.bfloat16 else self.memory_format
+        return batch.images.contiguous(memory_format=layout)
 
     def _start_from(self, weights: Path) -> None:
         """Fill the model from a best model that the user names."""
@@ -198,10 +215,11 @@ class Task(ABC):
             )
 
     def _wants_channels_last(self) -> bool:
-        """``--channels_last``; auto: on CUDA for every encoder, never on a CPU.
+        """``--channels_last``; auto: on CUDA for every encoder, on a CPU for training in bfloat16 alone.
 
         cuDNN's tensor-core convolutions work on channels-last tensors, and reorder all others before and after. On a
-        CPU oneDNN reorders to its own layouts in both cases, so the common order is kept.
+        CPU oneDNN reorders to its own layouts in both cases, so that float32 gains little and the common order is
+        kept.
         """
         if self.cfg.channels_last == "auto":
             return self.device.type == "cuda"

@@ -58,7 +58,7 @@ class FakeBatch:
 class FakeTask(SimpleNamespace):
     def __init__(self, bad_steps: set[int]) -> None:
         torch.manual_seed(0)
-        super().__init__(model=Model(3, 2), device=torch.device("cpu"), bad=bad_steps, calls=0)
+        super().__init__(model=Model(3, 2), device=torch.device("cpu"), bfloat16=None, bad=bad_steps, calls=0)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.model.parameters()), "lr": 0.1}]

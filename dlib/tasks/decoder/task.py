@@ -252,7 +252,7 @@ class DecoderTask(Task):
         """The network of this run that makes the source CAMs of ``epoch``; None: the classifier does."""
         if self.own_model is None or not self.makes_own_maps(epoch):
             return None
-        precision = self.amp_dtype(self.cfg.amp)
+        precision = self.training_dtype(self.cfg.amp)
         return MapMaker(
             self.own_model, self.cfg.method, amp_dtype=precision, memory_format=self.memory_format
         )
