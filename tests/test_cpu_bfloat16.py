@@ -295,7 +295,7 @@ def test_layout_of_images_in_bfloat16(flag: str, last: bool) -> None:
             {"amp_dtype": "bfloat16"},
             True,
             True,
-            "goes on in bfloat16 (was float32), as --amp_dtype says",
+            "continues in bfloat16 (was float32), as --amp_dtype says",
         ),
     ],
 )
