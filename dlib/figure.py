@@ -193,13 +193,11 @@ def random_frames(metadata: SplitMetadata, count: int, seed: int) -> list[str]:
 
 def best_test_taus(folder: Path, criterion: str) -> dict[str, float]:
     """The threshold of each class that is best on the test split, from an experiment's results."""
+    from dlib.visualization.measured import best_taus
     from dlib.visualization.records import read_experiment
 
     report = read_experiment(folder).report(criterion) or {}
-    taus = {
-        name: (row.get("best_tau") or {}).get("50") for name, row in (report.get("per_class") or {}).items()
-    }
-    known = {name: float(tau) for name, tau in taus.items() if tau is not None}
+    known = {name: tau for name, tau in best_taus(report).items() if tau is not None}
     if not known:
         raise UserError(
             f"--tau {BY_TEST}: {folder} has no test by {criterion}; give --tau {BY_VALIDATION} or a number"

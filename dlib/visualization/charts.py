@@ -9,6 +9,7 @@ from typing import Any
 
 from dlib.configure.terms import TERMS, term_title
 from dlib.visualization.gallery import FAILURES, HIT
+from dlib.visualization.measured import class_curves
 from dlib.visualization.records import Experiment, Record, keys_of, number, series
 
 PALETTE = (
@@ -200,25 +201,21 @@ def _foreground_chart(epochs: Sequence[Record]) -> list[Chart]:
 
 def tau_chart(chart_id: str, title: str, report: Record) -> Chart | None:
     """CorLoc against the threshold, one line per class and their mean; a button for each σ."""
-    curves = report.get("curves") or {}
-    taus = curves.get("taus") or []
     traces: list[Record] = []
     buttons: list[str] = []
-    for sigma in (s for s in ("50", "30", "70") if curves.get(s)):
-        # A class without frames has no curve.
-        per_class = {name: y for name, y in curves[sigma].items() if y and len(y) == len(taus)}
-        if not per_class:
+    for sigma in ("50", "30", "70"):
+        taus, curves = class_curves(report, sigma)
+        if not curves:
             continue
+        mean = curves.pop("")
         group = len(buttons)
         buttons.append(f"IoU ≥ {sigma} %")
-        keep = thinned(len(taus))
-        for i, (name, y) in enumerate(per_class.items()):
+        for i, (name, y) in enumerate(curves.items()):
             thin = {"mode": "lines", "line": {"color": PALETTE[i % 10], "width": 1.3}, "group": group}
-            traces.append(line([taus[k] for k in keep], [y[k] for k in keep], name, PALETTE[i % 10], **thin))
-        mean = [sum(y[k] for y in per_class.values()) / len(per_class) for k in keep]
+            traces.append(line(thinned(taus), thinned(y), name, PALETTE[i % 10], **thin))
         thick = {"mode": "lines", "line": {"color": "#64748b", "width": 4}, "group": group}
-        traces.append(line([taus[k] for k in keep], mean, "mean", "#64748b", **thick))
-    if not traces or not taus:
+        traces.append(line(thinned(taus), thinned(mean), "mean", "#64748b", **thick))
+    if not traces:
         return None
     layout = axes("threshold τ", "CorLoc %", rangemode="tozero")
     return Chart(chart_id, title, "The mean line uses one τ for all classes.", traces, layout, buttons)
@@ -256,7 +253,6 @@ def outcome_chart(chart_id: str, counts: dict[str, dict[str, int]]) -> Chart | N
     return Chart(chart_id, "Hits and failures", "", traces, layout)
 
 
-def thinned(n: int, limit: int = 251) -> list[int]:
-    """At most ``limit`` evenly spaced indices of 0 … n − 1."""
-    stride = max(1, -(-n // limit))
-    return list(range(0, n, stride))
+def thinned(values: Sequence[float], limit: int = 251) -> Sequence[float]:
+    """At most ``limit`` evenly spaced ones of the values."""
+    return values[:: max(1, -(-len(values) // limit))]
