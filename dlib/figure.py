@@ -68,6 +68,9 @@ def parser() -> CommandParser:
 
 def figure(args: argparse.Namespace) -> list[Path]:
     """Write the files of ``args``; returns their paths. Raises UserError for frames or models that are not there."""
+    for folder in args.experiments:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; give an experiment's folder or one with weights")
     with loading():
         from dlib.localizer import Localizer
         from dlib.visualization.figure import KINDS, draw_figure, save_figure
