@@ -10,7 +10,7 @@ from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION
 from dlib.utils.errors import UsageError, UserError
 from dlib.utils.files import write_text
-from dlib.visualization.charts import PALETTE, Chart, axes, line, thinned
+from dlib.visualization.charts import PALETTE, Chart, axes, epoch_chart, line, thinned
 from dlib.visualization.frames import same_frames
 from dlib.visualization.groups import Entry, entries, short_names
 from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, class_curves, headline_by
@@ -98,7 +98,7 @@ def different_flags(experiments: Sequence[Experiment]) -> list[tuple[str, list[s
 
 def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -> list[Chart]:
     """Validation CorLoc and classification, total loss over epochs; mean test CorLoc against τ."""
-    charts = []
+    charts: list[Chart] = []
     for chart_id, title, source, path in (
         ("validation", "Validation CorLoc", "validations", ("report", "headline")),
         ("classification", "Validation accuracy", "validations", ("report", "classification")),
@@ -110,16 +110,9 @@ def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -
             for i, ((x, y), name) in enumerate(zip(points, names, strict=True))
             if x
         ]
-        if traces:
-            charts.append(
-                Chart(
-                    chart_id,
-                    title,
-                    "",
-                    traces,
-                    axes("epoch", "loss" if chart_id == "loss" else "% of the frames"),
-                )
-            )
+        charts += epoch_chart(
+            chart_id, title, "", traces, "loss" if chart_id == "loss" else "% of the frames"
+        )
     traces = []
     for i, (experiment, name) in enumerate(zip(experiments, names, strict=True)):
         taus, curves = class_curves(_test(experiment))

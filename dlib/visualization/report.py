@@ -12,11 +12,10 @@ from dlib.utils.errors import UserError
 from dlib.visualization.charts import (
     Chart,
     diagnosis_charts,
-    loss_charts,
+    learning_charts,
     outcome_chart,
     speed_charts,
     tau_chart,
-    validation_chart,
 )
 from dlib.visualization.frames import embedded
 from dlib.visualization.gallery import BEST, FAILURES, MEDIAN, RANDOM, WORST
@@ -61,8 +60,7 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
             results.append(result_section(experiment, criterion, report))
         if folder := folders.get(criterion):
             galleries.append(_gallery_section(experiment, criterion, folder, shares[1 + len(galleries)]))
-    validation = validation_chart(experiment)
-    losses = [*([validation] if validation else []), *loss_charts(experiment)]
+    losses = learning_charts(experiment)
     speed, diagnosis = speed_charts(experiment), diagnosis_charts(experiment)
     charts = [*losses, *speed, *diagnosis]
     charts += [section["chart"] for section in (*results, *galleries) if section["chart"]]
