@@ -3,9 +3,9 @@ torchcam and grad-cam on torchvision's networks (`others`)."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from skimage.filters import threshold_otsu
 from torch import Tensor
 from torchvision import models as tv
 
-from benchmarks import alternate, compare
+from benchmarks import Row, alternate, compare
 from dlib.cams import (
     build_cam_extractor,
     normalize_cams,
@@ -31,8 +31,8 @@ from dlib.models import STDClassifier
 _SEEDS = {"max_n": 1000, "min_n": 1000, "max_p": 0.7, "min_p": 0.1}  # the published hyper-parameters
 
 
-def run(rounds: int = 9) -> list[dict[str, object]]:
-    """Rows {"area", "case", "plain_ms", "ours_ms", "ratio"}: medians of alternated runs; ratio = plain / ours.
+def run(rounds: int = 9) -> list[Row]:
+    """Rows as of `compare`: medians of alternated runs; ratio = plain / ours.
 
     For extractors "plain" is the classifier's forward pass under no_grad: the ratio's inverse is the cost in passes.
     """
@@ -46,12 +46,12 @@ def run(rounds: int = 9) -> list[dict[str, object]]:
     ]
 
 
-def others(rounds: int) -> list[dict[str, object]]:
+def others(rounds: int) -> list[Row]:
     """LayerCAM of torchvision's networks by torchcam and by grad-cam ("plain"), and by us: maps of the layer's size.
 
     The libraries run in turns; each has its hooks on the network during its own turn only.
     """
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for name, layer in (
         ("resnet50", "layer4"),
         ("mobilenet_v3_large", "features"),
@@ -64,9 +64,7 @@ def others(rounds: int) -> list[dict[str, object]]:
     return rows
 
 
-def _beside(
-    net: torch.nn.Module, name: str, layer: str, batch: int, rounds: int
-) -> Iterator[dict[str, object]]:
+def _beside(net: torch.nn.Module, name: str, layer: str, batch: int, rounds: int) -> Iterator[Row]:
     reshape = vit_maps if name.startswith("vit") else None
     images, classes = torch.randn(batch, 3, 224, 224), torch.arange(batch)
 
@@ -91,7 +89,7 @@ def _beside(
         yield compare(f"LayerCAM, {name}, {batch} × 224², {library}", times, mine)
 
 
-def _seed_rows(rounds: int) -> list[dict[str, object]]:
+def _seed_rows(rounds: int) -> list[Row]:
     cams = _maps(32, 224)
     keys = torch.arange(32)
     rows = []
@@ -106,11 +104,12 @@ def _seed_rows(rounds: int) -> list[dict[str, object]]:
             for cam in cams.numpy():
                 plain_seeds(cam, technique, random)
 
-        rows.append(_row(f"ROI and seeds, 32 maps of 224², {technique}", plain, ours, rounds))
+        simple, own = alternate(plain, ours, rounds=rounds)
+        rows.append(compare(f"ROI and seeds, 32 maps of 224², {technique}", simple, own))
     return rows
 
 
-def _extractor_rows(encoder: str, batch: int, rounds: int) -> list[dict[str, object]]:
+def _extractor_rows(encoder: str, batch: int, rounds: int) -> list[Row]:
     torch.manual_seed(0)
     net = STDClassifier(encoder, 10).eval()
     images, classes = torch.randn(batch, 3, 224, 224), torch.arange(batch) % 10
@@ -122,18 +121,12 @@ def _extractor_rows(encoder: str, batch: int, rounds: int) -> list[dict[str, obj
     rows = []
     for method in ("CAM", "GradCam", "GradCAMpp", "SmoothGradCAMpp", "XGradCAM", "LayerCAM"):
         extractor = build_cam_extractor(net, method)
-        rows.append(
-            _row(
-                f"{method}, {encoder}, {batch} × 224²",
-                forward,
-                lambda e=extractor: e(images, classes),
-                rounds,
-            )
-        )
+        passes, maps = alternate(forward, partial(extractor, images, classes), rounds=rounds)
+        rows.append(compare(f"{method}, {encoder}, {batch} × 224²", passes, maps))
     return rows
 
 
-def _score_row(encoder: str, masks: int = 64) -> dict[str, object]:
+def _score_row(encoder: str, masks: int = 64) -> Row:
     """ScoreCAM of one frame at 224²: one chunk of masks is timed, and the frame's cost is that of all channels."""
     torch.manual_seed(0)
     net = STDClassifier(encoder, 10).eval()
@@ -144,8 +137,7 @@ def _score_row(encoder: str, masks: int = 64) -> dict[str, object]:
         net(image.repeat(masks, 1, 1, 1))
         seconds = (time.perf_counter() - start) * channels / masks
     return {
-        "area": "cams",
-        "case": f"ScoreCAM, {encoder}, one frame of 224²",
+        "what": f"ScoreCAM, {encoder}, one frame of 224²",
         "ours_ms": 1000 * seconds,
         "note": f"{channels} masks, from a chunk of {masks}; masks that are constant are skipped",
     }
@@ -184,22 +176,3 @@ def _maps(batch: int, side: int) -> Tensor:
     objects = torch.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * size**2))  # [B, 28, 28]
     ground = torch.rand(batch, 28, 28, generator=generator)
     return normalize_cams(upsample_cams(objects + 0.2 * ground, (side, side)))
-
-
-def _row(
-    case: str, plain: Callable[[], object], ours: Callable[[], object], rounds: int
-) -> dict[str, object]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for kept, call in zip(times, (plain, ours), strict=True):
-            start = time.perf_counter()
-            call()
-            kept.append(1000 * (time.perf_counter() - start))
-    plain_ms, ours_ms = (statistics.median(kept) for kept in times)
-    return {
-        "area": "cams",
-        "case": case,
-        "plain_ms": plain_ms,
-        "ours_ms": ours_ms,
-        "ratio": plain_ms / ours_ms,
-    }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks import alternate
 from benchmarks.pictures import images as natural
 from benchmarks.reference.plain_boxes import plain_boxes
 from dlib.metrics import BoxEvaluator, boxes_from_map, threshold_grid
@@ -127,13 +127,7 @@ def _encoder_rows(encoder: str, frames: int, rounds: int) -> list[dict[str, Any]
 
 def _medians(calls: list[Callable[[], object]], rounds: int) -> list[float]:
     """Median milliseconds of each call, all of them alternated."""
-    taken: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for times, call in zip(taken, calls, strict=True):
-            start = time.perf_counter()
-            call()
-            times.append(1000 * (time.perf_counter() - start))
-    return [statistics.median(times) for times in taken]
+    return [statistics.median(times.clock) for times in alternate(*calls, rounds=rounds)]
 
 
 def _row(what: str, plain_ms: float, ours_ms: float, ratio: float) -> dict[str, Any]:

@@ -7,12 +7,8 @@
 # another method give --method. Counts of seeds are for a crop of 224: scale them with the crop's area.
 # NPROC     processes on this machine, one per card (default 1)
 # SETTINGS  published: 2 frames of a shot, λ 9 (default); best: 4 frames, λ 4, as the paper's best run on v1.0
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-if [ $# -lt 2 ]; then
-  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
-  exit 2
-fi
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+needs 2 "$@"
 case ${SETTINGS:-published} in
   published) frames=2 lambda=9.0 ;;
   best) frames=4 lambda=4.0 ;;
@@ -21,12 +17,9 @@ case ${SETTINGS:-published} in
     exit 2
     ;;
 esac
-bash cmds/setup.sh
 encoder=$1 dataset=$2
 shift 2
-nproc=${NPROC:-1}
-exec .venv/bin/torchrun --nnodes=1 --nproc_per_node="$nproc" --rdzv_backend=c10d --rdzv_endpoint=localhost:0 \
-  main.py --local_world_size="$nproc" \
+launch \
   --task CoLo-CAM --encoder_name "$encoder" --opt__name_optimizer sgd --dist_backend gloo --batch_size 32 \
   --max_epochs 10 --checkpoint_save 100 --keep_last_n_checkpoints 10 --freeze_cl True --support_background True \
   --method LayerCAM --dataset "$dataset" --box_v2_metric False --amp True --opt__lr 0.01 --opt__step_size 5 \

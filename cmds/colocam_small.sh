@@ -7,12 +7,8 @@
 #   bash cmds/colocam_small.sh mobilenet_v2 my-videos 0 -- --data_root DIR --metadata_root DIR
 #
 # Widths of filters are in pixels, for the crop of 112 that the recipe uses.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-if [ $# -lt 2 ]; then
-  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
-  exit 2
-fi
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+needs 2 "$@"
 bash cmds/setup.sh
 encoder=$1 dataset=$2 seed=0
 shift 2

@@ -10,12 +10,8 @@
 #
 # It trains one classifier for each pooling head. Methods with the same head read maps out of the same classifier
 # (cmds/std_cl.sh METHOD trains one for each method). If you start it again, it resumes.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-if [ $# -lt 2 ]; then
-  sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
-  exit 2
-fi
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+needs 2 "$@"
 bash cmds/setup.sh
 dataset=$1 encoder=$2
 shift 2

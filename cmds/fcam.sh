@@ -6,18 +6,11 @@
 # The classifier must be in pretrained/ (bash cmds/promote.sh EXPERIMENT_FOLDER). It must be trained with LayerCAM; for
 # another method give --method.
 # NPROC  processes on this machine, one per card (default 1)
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-if [ $# -lt 2 ]; then
-  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
-  exit 2
-fi
-bash cmds/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+needs 2 "$@"
 encoder=$1 dataset=$2
 shift 2
-nproc=${NPROC:-1}
-exec .venv/bin/torchrun --nnodes=1 --nproc_per_node="$nproc" --rdzv_backend=c10d --rdzv_endpoint=localhost:0 \
-  main.py --local_world_size="$nproc" \
+launch \
   --task F_CL --encoder_name "$encoder" --opt__name_optimizer sgd --dist_backend gloo --batch_size 32 \
   --max_epochs 100 --checkpoint_save 100 --keep_last_n_checkpoints 10 --freeze_cl True --support_background True \
   --method LayerCAM --dataset "$dataset" --box_v2_metric False --amp True --opt__lr 0.01 --opt__step_size 15 \

@@ -7,18 +7,11 @@
 # for the paper's table; the published command line has CAM: give --method CAM for that. There are no published settings
 # for YouTube-Objects-v2.2: these are those of v1.0.
 # NPROC  processes on this machine, one per card (default 1)
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-if [ $# -lt 2 ]; then
-  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
-  exit 2
-fi
-bash cmds/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+needs 2 "$@"
 encoder=$1 dataset=$2
 shift 2
-nproc=${NPROC:-1}
-exec .venv/bin/torchrun --nnodes=1 --nproc_per_node="$nproc" --rdzv_backend=c10d --rdzv_endpoint=localhost:0 \
-  main.py --local_world_size="$nproc" \
+launch \
   --task TCAM --encoder_name "$encoder" --opt__name_optimizer sgd --dist_backend gloo --batch_size 32 \
   --max_epochs 100 --checkpoint_save 100 --keep_last_n_checkpoints 10 --freeze_cl True --support_background True \
   --method LayerCAM --dataset "$dataset" --box_v2_metric False --amp True --opt__lr 0.01 --opt__step_size 15 \

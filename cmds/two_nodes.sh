@@ -10,12 +10,8 @@
 #
 # Both machines need the same program, the same flags, and the same data at the same paths. --exps_root,
 # --pretrained_root and --cams_root must be on a disk that both machines share. --batch_size is per process.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-if [ $# -lt 2 ]; then
-  sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
-  exit 2
-fi
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+needs 2 "$@"
 node=$1 first=$2
 shift 2
 nproc=${NPROC:-1}

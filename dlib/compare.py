@@ -10,12 +10,13 @@ from dlib.commands import CommandParser, command
 from dlib.configure.constants import BEST_LOCALIZATION
 from dlib.utils.errors import UsageError, UserError
 from dlib.utils.files import write_text
-from dlib.visualization.charts import PALETTE, Chart, axes, line, thinned
+from dlib.visualization.charts import PALETTE, Chart, axes, epoch_chart, line, thinned
 from dlib.visualization.frames import same_frames
 from dlib.visualization.groups import Entry, entries, short_names
+from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, class_curves, headline_by
 from dlib.visualization.page import Pictures, write_page
-from dlib.visualization.records import Experiment, Record, duration, number, read_experiment, series
-from dlib.visualization.report import AT_VAL_TAUS, BOX_RULE, headline_by, status_of, title_of
+from dlib.visualization.records import Experiment, Record, below, duration, number, read_experiment, series
+from dlib.visualization.report import status_of, title_of
 from dlib.visualization.tables import TableCell, latex_table, markdown_table, text_table
 
 HEAD = ("test CorLoc", "at val τ", "without τ", "classifier", "best val", "test accuracy", "time")
@@ -37,7 +38,7 @@ VALUES: tuple[Callable[[Experiment], float | None], ...] = (
     lambda e: number(_test(e).get("headline")),
     lambda e: headline_by(_test(e), AT_VAL_TAUS),
     lambda e: headline_by(_test(e), BOX_RULE),
-    lambda e: number((e.results.get("classifier_test") or {}).get("headline")),
+    lambda e: number(below(e.results, "classifier_test", "headline")),
     _best_validation,
     lambda e: number(_test(e).get("classification")),
 )
@@ -45,7 +46,7 @@ VALUES: tuple[Callable[[Experiment], float | None], ...] = (
 
 def refuse_other_lists(experiments: Sequence[Experiment]) -> None:
     """Raises UserError if two runs were measured on different test frames or boxes, as far as their results say so."""
-    known = [(e, found) for e in experiments if (found := (e.results.get("data") or {}).get("test"))]
+    known = [(e, found) for e in experiments if (found := below(e.results, "data", "test"))]
     for experiment, found in known[1:]:
         if found != known[0][1]:
             raise UserError(
@@ -55,7 +56,7 @@ def refuse_other_lists(experiments: Sequence[Experiment]) -> None:
 
 
 def _seconds(experiment: Experiment) -> float | None:
-    return number((experiment.results.get("times") or {}).get("total_s"))
+    return number(below(experiment.results, "times", "total_s"))
 
 
 def marked(rows: Sequence[Entry], value: Callable[[Experiment], float | None]) -> list[TableCell]:
@@ -83,9 +84,7 @@ def class_rows(rows: Sequence[Entry]) -> list[tuple[str, list[TableCell]]]:
     classes = dict.fromkeys(name for e in experiments for name in _test(e).get("per_class") or {})
 
     def of_class(name: str) -> Callable[[Experiment], float | None]:
-        return lambda e: number(
-            (((_test(e).get("per_class") or {}).get(name) or {}).get("corloc") or {}).get("50")
-        )
+        return lambda e: number(below(_test(e), "per_class", name, "corloc", "50"))
 
     return [(name, marked(rows, of_class(name))) for name in classes]
 
@@ -99,7 +98,7 @@ def different_flags(experiments: Sequence[Experiment]) -> list[tuple[str, list[s
 
 def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -> list[Chart]:
     """Validation CorLoc and classification, total loss over epochs; mean test CorLoc against τ."""
-    charts = []
+    charts: list[Chart] = []
     for chart_id, title, source, path in (
         ("validation", "Validation CorLoc", "validations", ("report", "headline")),
         ("classification", "Validation accuracy", "validations", ("report", "classification")),
@@ -111,25 +110,14 @@ def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -
             for i, ((x, y), name) in enumerate(zip(points, names, strict=True))
             if x
         ]
-        if traces:
-            charts.append(
-                Chart(
-                    chart_id,
-                    title,
-                    "",
-                    traces,
-                    axes("epoch", "loss" if chart_id == "loss" else "% of the frames"),
-                )
-            )
+        charts += epoch_chart(
+            chart_id, title, "", traces, "loss" if chart_id == "loss" else "% of the frames"
+        )
     traces = []
     for i, (experiment, name) in enumerate(zip(experiments, names, strict=True)):
-        curves = (experiment.report(BEST_LOCALIZATION) or {}).get("curves") or {}
-        taus = curves.get("taus") or []
-        per_class = [y for y in (curves.get("50") or {}).values() if y and len(y) == len(taus)]
-        if per_class:
-            keep = thinned(len(taus))
-            mean = [sum(y[k] for y in per_class) / len(per_class) for k in keep]
-            traces.append(line([taus[k] for k in keep], mean, name, PALETTE[i % 10]))
+        taus, curves = class_curves(_test(experiment))
+        if curves:
+            traces.append(line(thinned(taus), thinned(curves[""]), name, PALETTE[i % 10]))
     if traces:
         layout = axes("threshold τ", "CorLoc %", rangemode="tozero")
         charts.append(

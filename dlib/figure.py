@@ -68,6 +68,9 @@ def parser() -> CommandParser:
 
 def figure(args: argparse.Namespace) -> list[Path]:
     """Write the files of ``args``; returns their paths. Raises UserError for frames or models that are not there."""
+    for folder in args.experiments:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; give an experiment's folder or one with weights")
     with loading():
         from dlib.localizer import Localizer
         from dlib.visualization.figure import KINDS, draw_figure, save_figure
@@ -193,13 +196,11 @@ def random_frames(metadata: SplitMetadata, count: int, seed: int) -> list[str]:
 
 def best_test_taus(folder: Path, criterion: str) -> dict[str, float]:
     """The threshold of each class that is best on the test split, from an experiment's results."""
+    from dlib.visualization.measured import best_taus
     from dlib.visualization.records import read_experiment
 
     report = read_experiment(folder).report(criterion) or {}
-    taus = {
-        name: (row.get("best_tau") or {}).get("50") for name, row in (report.get("per_class") or {}).items()
-    }
-    known = {name: float(tau) for name, tau in taus.items() if tau is not None}
+    known = {name: tau for name, tau in best_taus(report).items() if tau is not None}
     if not known:
         raise UserError(
             f"--tau {BY_TEST}: {folder} has no test by {criterion}; give --tau {BY_VALIDATION} or a number"

@@ -181,6 +181,7 @@ def test_a_scaler_that_only_looks_for_its_scale_does_not_count(tmp_path: Path) -
     with pytest.raises(Diverged, match="gradients"):
         list(trainer.train_epoch(1))
     assert trainer.position.step == 13  # 8, 4, 2, 1 are scales to try; then ten steps are too many
+    assert not trainer.sound_since_state  # no step has proven the last checkpoint
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def of_script(script: Path, given: list[str], folder: Path, **environment: str) 
     """The flags that a script of cmds/ hands to main.py when it is started with ``given``, run in ``folder``."""
     (folder / "cmds").mkdir()
     (folder / ".venv" / "bin").mkdir(parents=True)
-    shutil.copy(script, folder / "cmds" / script.name)
+    for name in (script.name, "launch.sh"):
+        shutil.copy(script.with_name(name), folder / "cmds" / name)
     (folder / "cmds" / "setup.sh").write_text("exit 0\n")
     torchrun = folder / ".venv" / "bin" / "torchrun"
     torchrun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')

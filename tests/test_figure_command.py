@@ -139,6 +139,13 @@ def test_mistakes_are_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_missing_folder_is_named_as_it_was_given(tmp_path: Path, capsys) -> None:
+    assert figure.main([str(tmp_path / "none"), "--out", str(tmp_path / "f")]) == 1
+    assert capsys.readouterr().err.startswith(
+        f"error: {tmp_path / 'none'}: no such folder; give an experiment"
+    )
+
+
 def test_names_of_columns(root: Path) -> None:
     folders = [root / f"{task}-LayerCAM" for task in (STD_CL, COLOCAM)]
     localizers = [Localizer(folder, box_rule="threshold") for folder in folders]

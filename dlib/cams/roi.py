@@ -62,7 +62,7 @@ def region_of_interest(
         raise ValueError(f"CAMs [B, H, W] expected, got {list(cams.shape)}")
     parts = [_regions(cams[block], method, min_size) for block in cache_blocks(cams)]
     regions, boxes, thresholds = (torch.cat(part) for part in zip(*parts, strict=True))
-    masks = regions if mask == "region" else _filled(boxes, cams.shape[1], cams.shape[2])
+    masks = regions if mask == "region" else filled_boxes(boxes, cams.shape[1], cams.shape[2])
     return Roi(erode(masks, erode_k, erode_iter), regions, boxes, thresholds)
 
 
@@ -135,7 +135,7 @@ def _thresholds_of_histograms(counts: np.ndarray) -> np.ndarray:
     return np.where(high > low, best, np.float32(0))
 
 
-def _filled(boxes: Tensor, height: int, width: int) -> Tensor:
+def filled_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     """Masks of inclusive boxes: [B, 4] -> bool [B, H, W]."""
     x0, y0, x1, y1 = boxes.unsqueeze(-1).unbind(1)  # [B, 1] each
     rows = torch.arange(height, device=boxes.device)

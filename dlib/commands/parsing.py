@@ -45,6 +45,12 @@ class CommandParser(argparse.ArgumentParser):
             raise UsageError(f"unknown {kind} {shorten(flag)}; {hint}")
         return found
 
+    def read_before_dashes(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """The values of the words before ``--``, and the words after it, which are for another program."""
+        words = [*arguments, "--"]
+        at = words.index("--")
+        return self.read(words[:at]), words[at + 1 : len(arguments)]
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
 

@@ -130,12 +130,8 @@ class DenseCRFLoss(nn.Module):
     ) -> None:
         super().__init__()
         _check_scale(scale_factor)
-        self.weight, self.scale_factor, self.sigma_rgb, self.sigma_xy = (
-            weight,
-            scale_factor,
-            sigma_rgb,
-            sigma_xy,
-        )
+        self.weight, self.scale_factor = weight, scale_factor
+        self.sigma_rgb, self.sigma_xy = sigma_rgb, sigma_xy
         self.kernel = Kernel(sigma_rgb, sigma_xy * scale_factor, backend, value_range)
         self._looked = value_range is not None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from dlib.utils.distributed import is_main, world_size
 from dlib.utils.environment import most_memory
 from dlib.utils.logging import logger
 from dlib.utils.text import duration
-from dlib.utils.timing import StepClock
+from dlib.utils.timing import StepClock, seconds_of
 
 _MEASURED_STEPS = 2
 _CAM_SIDE = 28  # of a stored map of a frame of 224 pixels
@@ -117,12 +116,3 @@ def _train_on(task: Task, batch: Batch) -> None:
 def _per_frame(task: Task, frames: Batch, work: Callable[[], Any]) -> float:
     """Seconds of ``work`` per frame of ``frames``, from the second of two passes: the first has one-time costs."""
     return min(seconds_of(task.device, work) for _ in range(2)) / len(frames)
-
-
-def seconds_of(device: torch.device, work: Callable[[], Any]) -> float:
-    """Wall time of ``work``; on CUDA it includes the kernels that are still queued at its end."""
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start

@@ -24,6 +24,7 @@ from dlib.visualization.gallery import (
     write_gallery,
     write_seed_examples,
 )
+from dlib.visualization.measured import best_taus
 from dlib.visualization.overlays import overlay
 from dlib.visualization.records import GALLERY
 from dlib.visualization.report import write_report
@@ -48,7 +49,7 @@ def draw_test(
     test: VideoDataset,
     report: LocalizationReport,
     folder: Path,
-    reference_reports: Mapping[str, Mapping[str, Any]],
+    reference_reports: Mapping[str, dict[str, Any]],
 ) -> None:
     """Overlays of chosen test frames under ``folder/test/vizu/50``, and the gallery that the report shows.
 
@@ -66,9 +67,8 @@ def draw_test(
     batch_size = cfg.eval_batch_size or cfg.batch_size
     reference = None
     for name, maker in list(task.references().items())[:1]:
-        per_class = reference_reports[name]["per_class"]
-        taus = {label: row["best_tau"]["50"] for label, row in per_class.items()}
-        reference = Reference(name, cams_of(maker, test, indices, batch_size), taus)
+        cams = cams_of(maker, test, indices, batch_size)
+        reference = Reference(name, cams, best_taus(reference_reports[name]))
     write_gallery(
         folder / GALLERY,
         samples,

@@ -10,13 +10,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, CLASSIFIER_FOLDER, STD_CL
-from dlib.learning.results import Results
+from dlib.learning.results import Results, write_thresholds
 from dlib.models import MapMaker, best_model_state, write_model_settings
-from dlib.utils.files import write_text
 from dlib.utils.logging import logger
 from dlib.utils.tensors import save_tensors
 from dlib.utils.text import percent
@@ -54,5 +51,4 @@ def _write(kept: Path, cfg: Config, classes: list[str], maker: MapMaker, validat
     save_tensors(kept / "0_best_model.pth", best_model_state(maker.model))
     facts = {"task": STD_CL, "method": maker.method, "dataset": cfg.dataset, "classes": classes}
     write_model_settings(maker.model, kept, **facts, crop_size=cfg.crop_size, box_v2_metric=cfg.box_v2_metric)
-    taus = {name: numbers["best_tau"]["50"] for name, numbers in validation["per_class"].items()}
-    write_text(kept / f"thresholds-{BEST_LOCALIZATION}.yaml", yaml.safe_dump(taus, allow_unicode=True))
+    write_thresholds(kept, BEST_LOCALIZATION, validation)

@@ -12,6 +12,7 @@ from dlib.configure.config import Config
 from dlib.metrics import LocalizationReport
 from dlib.utils.files import write_json, write_text
 from dlib.utils.text import percent
+from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, best_taus
 
 Report = dict[str, Any]
 
@@ -76,11 +77,7 @@ class Results:
         entry = with_validation_thresholds(report, self.content["val"].get(criterion))
         self.content["test"][criterion] = entry
         write_text(self._folder / f"performance_log_{criterion}.txt", as_text(criterion, entry))
-        taus = {
-            name: numbers["best_tau"]["50"]
-            for name, numbers in self.content["val"].get(criterion, entry)["per_class"].items()
-        }
-        write_text(self._folder / f"thresholds-{criterion}.yaml", yaml.safe_dump(taus, allow_unicode=True))
+        write_thresholds(self._folder, criterion, self.content["val"].get(criterion, entry))
         return entry
 
     def add_reference(self, name: str, validation: Report, test: LocalizationReport) -> Report:
@@ -93,6 +90,12 @@ class Results:
         write_json(self._folder / "results.json", self.content)
 
 
+def write_thresholds(folder: Path, criterion: str, report: Report) -> None:
+    """Write the best τ of each class at IoU 50, which localizing new videos uses."""
+    taus = yaml.safe_dump(best_taus(report), allow_unicode=True)
+    write_text(folder / f"thresholds-{criterion}.yaml", taus)
+
+
 def with_validation_thresholds(report: LocalizationReport, validation: Report | None) -> Report:
     """The report's numbers, and CorLoc at the thresholds that ``validation`` chose, if there is one.
 
@@ -100,12 +103,9 @@ def with_validation_thresholds(report: LocalizationReport, validation: Report | 
     """
     entry = report.to_dict()
     if validation is not None:
-        taus = {
-            sigma: {name: numbers["best_tau"][sigma] for name, numbers in validation["per_class"].items()}
-            for sigma in ("30", "50", "70")
-        }
+        taus = {sigma: best_taus(validation, sigma) for sigma in ("30", "50", "70")}
         chose = all(any(tau is not None for tau in by_class.values()) for by_class in taus.values())
-        entry["at_val_taus"] = report.at_taus(taus) if chose else _unknown(entry)
+        entry[AT_VAL_TAUS] = report.at_taus(taus) if chose else _unknown(entry)
     return entry
 
 
@@ -133,7 +133,7 @@ def as_text(title: str, report: Report) -> str:
         cells = [numbers["corloc"][sigma] for sigma in ("30", "50", "70")]
         cells += [numbers["top1"]["50"], numbers["top5"]["50"], share]
         lines.append(f"{name:<16}{numbers['samples']:>7}" + _row(map(percent, cells)))
-    for key, title in (("at_val_taus", "at validation's thresholds"), ("box_rule", "without thresholds")):
+    for key, title in ((AT_VAL_TAUS, "at validation's thresholds"), (BOX_RULE, "without thresholds")):
         if key in report:
             corloc = report[key]["corloc"]
             lines.append(title.ljust(23) + _row(percent(corloc[s]) for s in ("30", "50", "70")))

@@ -246,7 +246,8 @@ class Trainer:
             self._skip(step.number, fault)
         else:
             self.position.skipped_in_row = 0
-            self.sound_since_state = True
+            # A step that the scaler has skipped while it looks for its scale is no fault, but proves nothing.
+            self.sound_since_state |= numbers["finite/gradients"] == 1
         logged = step.number % self.cfg.log_every == 0
         self._said = step.log(numbers, self.position, self.events if logged else None)
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dlib.cams.roi import filled_boxes
 from dlib.configure.constants import SEED_IGNORE
 from dlib.configure.literals import Backend, JointInput, LambdaStyle
 from dlib.crf import IMAGE_RANGE, DenseCRFLoss, OutOfRange, joint_color_crf
@@ -292,13 +293,8 @@ class EmptyOutsideBbox(BarrierTerm):
 
     def compute(self, inputs: LossInputs) -> Tensor:
         fg = inputs.probabilities[:, 1]  # [B, H, W]
-        x0, y0, x1, y1 = (
-            self.need(inputs.roi_boxes, "roi_boxes").to(fg.device)[:, :, None].unbind(dim=1)
-        )  # [B, 1]
-        x = torch.arange(fg.shape[2], device=fg.device)  # [W]
-        y = torch.arange(fg.shape[1], device=fg.device)  # [H]
-        in_columns, in_rows = (x >= x0) & (x <= x1), (y >= y0) & (y <= y1)  # [B, W], [B, H]
-        inside = in_rows[:, :, None] & in_columns[:, None, :]  # [B, H, W]
+        boxes = self.need(inputs.roi_boxes, "roi_boxes").to(fg.device)  # [B, 4]
+        inside = filled_boxes(boxes, fg.shape[1], fg.shape[2])  # [B, H, W]
         return inputs.sample_mean(self.elb.values(fg.masked_fill(inside, 0.0).sum(dim=(1, 2))))
 
 

@@ -142,11 +142,9 @@ def _check(args: argparse.Namespace) -> None:
 
 @command(stopped=AGAIN)
 def main(arguments: Sequence[str]) -> None:
-    words = list(arguments)
-    at = words.index("--") if "--" in words else len(words)
-    args = parser().read(words[:at])
+    args, rest = parser().read_before_dashes(arguments)
     _check(args)
-    dataset, more = args.dataset, tuple(words[at + 1 :])
+    dataset, more = args.dataset, tuple(rest)
     if args.videos is not None:
         data, folds = _places(args)
         dataset = data.name

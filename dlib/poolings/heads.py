@@ -135,12 +135,8 @@ class WildCatCLHead(MapHead):
     """
 
     def __init__(self, in_channels: int, num_classes: int, options: HeadOptions = HeadOptions()) -> None:
-        modalities, dropout, kmax, kmin = (
-            options.wc_modalities,
-            options.wc_dropout,
-            options.wc_kmax,
-            options.wc_kmin,
-        )
+        modalities, dropout = options.wc_modalities, options.wc_dropout
+        kmax, kmin = options.wc_kmax, options.wc_kmin
         if modalities < 1 or kmax <= 0 or kmin < 0 or not 0 <= dropout < 1:
             raise ValueError(
                 f"wc_modalities {modalities}, wc_kmax {kmax}, wc_kmin {kmin}, wc_dropout {dropout}: needs "

@@ -20,6 +20,7 @@ from dlib.datasets.images import read_image
 from dlib.datasets.transforms import resize_image
 from dlib.learning.trainer import Trainer
 from dlib.selfcheck.setting import batch_for, frames, trainer_for
+from dlib.utils.device import finish
 from dlib.utils.environment import most_memory
 from dlib.utils.graphs import replaying
 from dlib.utils.timing import StepClock
@@ -111,11 +112,11 @@ def _per_step(device: torch.device, trainer: Trainer, steps: int) -> float:
     start = 0.0
     for step in trainer.train_epoch(1):
         if step == len(trainer.loader) - steps:
-            _finish(device)
+            finish(device)
             trainer.position.sums.clear()
             trainer.position.counts.clear()
             start = time.perf_counter()
-    _finish(device)
+    finish(device)
     return (time.perf_counter() - start) / steps
 
 
@@ -191,17 +192,12 @@ def _time(device: torch.device, run: Callable[[], object], rounds: int, warm_up:
     """Mean seconds of a call; on a card of calls one after the other without a wait between them."""
     for _ in range(warm_up):
         run()
-    _finish(device)
+    finish(device)
     start = time.perf_counter()
     for _ in range(rounds):
         run()
-    _finish(device)
+    finish(device)
     return (time.perf_counter() - start) / rounds
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def waits_of_a_step(device: torch.device, name: str) -> int | None:
@@ -213,7 +209,7 @@ def waits_of_a_step(device: torch.device, name: str) -> int | None:
     trainer.task.model.train()
     for _ in range(3):
         trainer._step(batch.to(device), 1, StepClock(device))
-    torch.cuda.synchronize(device)
+    finish(device)
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("warn")
     try:

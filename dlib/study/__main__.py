@@ -27,11 +27,9 @@ def parser() -> CommandParser:
 
 @command(stopped=AGAIN)
 def main(arguments: Sequence[str]) -> int:
-    words = list(arguments)
-    at = words.index("--") if "--" in words else len(words)
-    args = parser().read(words[:at])
+    args, more = parser().read_before_dashes(arguments)
     out = (args.out or Path("exps/studies") / args.study.stem).resolve()
-    study = read_study(args.study, words[at + 1 :], args.only)
+    study = read_study(args.study, more, args.only)
     runner = Runner(study, out, max(1, args.jobs))
     write_text(out / "study.yaml", args.study.read_text(encoding="utf-8"))
     runs = runner.run()
@@ -40,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         from dlib.study.table import write_tables
         from dlib.study.timing import frame_cost
 
-    others = [variant.name for variant in read_study(args.study, words[at + 1 :], []).variants]
+    others = [variant.name for variant in read_study(args.study, more, []).variants]
     print(write_tables(runs, out, frame_cost, others))
     print(f"tables: {out / 'table.md'}, .csv and .html; every run: {out / 'models.md'}")
     return 1 if any(run.error for run in runs) else 0

@@ -13,6 +13,7 @@ from dlib.configure.constants import BEST_LOCALIZATION, TEST
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
 from dlib.utils.text import percent
+from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, headline_by
 
 
 def gain_table(experiment: Path) -> str:
@@ -46,9 +47,8 @@ def gain_table(experiment: Path) -> str:
 
 def _percents(report: dict[str, Any]) -> tuple[str, str, str]:
     """CorLoc at the best τ of the test split, at the one that validation chose, and of boxes without τ."""
-    key = "mean" if report["box_v2_metric"] else "50"
-    chosen, rule = ((report.get(name) or {}).get("corloc") or {} for name in ("at_val_taus", "box_rule"))
-    return percent(report["headline"]), percent(chosen.get(key)), percent(rule.get(key))
+    chosen, by_rule = (percent(headline_by(report, boxes)) for boxes in (AT_VAL_TAUS, BOX_RULE))
+    return percent(report["headline"]), chosen, by_rule
 
 
 def parser() -> CommandParser:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import statistics
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,11 @@ from dlib.study.runs import Run
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json, write_text
 from dlib.utils.text import duration, percent
+from dlib.visualization.groups import mean_text
+from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, best_taus, class_curves, headline_by
+from dlib.visualization.page import write_page
+from dlib.visualization.records import below
+from dlib.visualization.tables import TableCell, markdown_table
 
 Numbers = dict[str, float | None]  # of one run, by column, in percent
 Cost = Callable[[Path, str], dict[str, float]]
@@ -35,14 +39,14 @@ def numbers_of(run: Run) -> Numbers:
     else:
         results = read_json(run.folder / "results.json")
         validation, test = (results[split][BEST_LOCALIZATION] for split in (VAL, TEST))
-        chosen = _of_headline(test, "at_val_taus")
+        chosen = headline_by(test, AT_VAL_TAUS)
         classifier = (results["classifier_test"] or {}).get("headline")
     return {
         VALIDATION: validation["headline"],
         "test CorLoc": test["headline"],
         "test at val τ": chosen,
-        "val without τ": _of_headline(validation, "box_rule"),
-        "test without τ": _of_headline(test, "box_rule"),
+        "val without τ": headline_by(validation, BOX_RULE),
+        "test without τ": headline_by(test, BOX_RULE),
         "classifier's CAM": classifier,
         DIFFERENCE: None if classifier is None else test["headline"] - classifier,
         "accuracy": test["classification"],
@@ -50,20 +54,14 @@ def numbers_of(run: Run) -> Numbers:
     }
 
 
-def _of_headline(report: dict[str, Any], boxes: str) -> float | None:
-    """The headline's metric with the boxes that ``boxes`` names in a report; None in reports without them."""
-    corloc = (report.get(boxes) or {}).get("corloc") or {}
-    return corloc.get("mean" if report["box_v2_metric"] else "50")
-
-
 def _at_thresholds(test: dict[str, Any], validation: dict[str, Any]) -> float | None:
     """CorLoc of ``test`` if every class has the τ that ``validation`` chose for it."""
-    taus, found = test["curves"]["taus"], []
+    found = []
     for sigma in ("30", "50", "70") if test["box_v2_metric"] else ("50",):
-        for name, curve in test["curves"][sigma].items():
-            tau = validation["per_class"][name]["best_tau"][sigma]
-            if tau is not None and curve:
-                found.append(curve[min(range(len(taus)), key=lambda i: abs(taus[i] - tau))])
+        taus, curves = class_curves(test, sigma)
+        for name, tau in best_taus(validation, sigma).items():
+            if tau is not None and name in curves:
+                found.append(curves[name][min(range(len(taus)), key=lambda i: abs(taus[i] - tau))])
     return statistics.fmean(found) if found else None
 
 
@@ -83,10 +81,7 @@ class Row:
                 self.by_seed[run.seed] = numbers_of(run)
                 if not run.variant.evaluates_only:
                     results = read_json(run.folder / "results.json")
-                    seconds, memory = (
-                        (results.get("times") or {}).get("total_s"),
-                        results.get("peak_memory_mib"),
-                    )
+                    seconds, memory = below(results, "times", "total_s"), results.get("peak_memory_mib")
                     self.hours += [seconds / 3600] if seconds else []
                     self.memory += [memory] if memory else []
                 method = str(run.variant.flags.get("method", "")) if run.variant.evaluates_only else ""
@@ -105,11 +100,9 @@ class Row:
         return statistics.fmean(values) if values else None, spread
 
     def text(self, column: str) -> str:
-        mean, spread = self.mean_and_spread(column)
-        if mean is None or spread is None:
-            return percent(mean)
-        each = ", ".join(f"{value:+.1f}" for value in self.values(column))
-        return f"{mean:.1f} ± {spread:.1f}" + (f" ({each})" if column == DIFFERENCE else "")
+        values = self.values(column)
+        each = ", ".join(f"{value:+.1f}" for value in values)
+        return mean_text(values) + (f" ({each})" if column == DIFFERENCE and len(values) > 1 else "")
 
 
 def write_tables(runs: Sequence[Run], out: Path, cost: Cost, names: Sequence[str] = ()) -> str:
@@ -126,67 +119,33 @@ def write_tables(runs: Sequence[Run], out: Path, cost: Cost, names: Sequence[str
     columns = [column for column in columns if any(row.values(column) for row in rows)]
     whole = [row for row in rows if len(row.by_seed) == row.runs and row.values(VALIDATION)]
     best = max(whole, key=lambda row: statistics.fmean(row.values(VALIDATION)), default=None)
-    table = _cells(rows, columns, best)
-    by_name = {row.name: cells for row, cells in zip(rows, table[1:], strict=True)}
-    order = dict.fromkeys([*names, *found])
-    blank = ["–"] * (len(table[0]) - 2)
-    table[1:] = [by_name.get(name, [name, *blank, "not run"]) for name in order]
+    titles = [column.removeprefix("class ") for column in columns]
+    head = ["variant", *titles, "ms per frame", "parameters", "hours", "peak MiB", "runs"]
+    by_name = {row.name: _cells(row, columns, row is best) for row in rows}
+    blank = ["–"] * (len(head) - 2)
+    table = [
+        by_name.get(name) or [TableCell(text) for text in (name, *blank, "not run")]
+        for name in dict.fromkeys([*names, *found])
+    ]
     notes = [_NOTE, *(f"- failed: {error}" for row in rows for error in row.errors)]
-    markdown = "\n".join([*_markdown(table), "", *notes]) + "\n"
+    markdown = "\n".join([markdown_table(head, table), *notes]) + "\n"
     write_text(out / "table.md", markdown)
     write_text(out / "table.csv", _csv(rows, columns, best))
-    write_text(out / "table.html", _html(table, notes))
+    write_page(out / "table.html", "study.html.j2", (), head=head, rows=table, notes=notes)
     write_text(out / "models.md", models_page(runs))
     return markdown
 
 
-def _cells(rows: Sequence[Row], columns: Sequence[str], best: Row | None) -> list[list[str]]:
-    """The table's text, head first."""
-    costs = ["ms per frame", "parameters", "hours", "peak MiB", "runs"]
-    table = [["variant", *(c.removeprefix("class ") for c in columns), *costs]]
-    for row in rows:
-        cells = [row.name, *(row.text(column) for column in columns)]
-        if row is best:
-            bold = (0, 1 + list(columns).index(VALIDATION))
-            cells = [f"**{cell}**" if at in bold else cell for at, cell in enumerate(cells)]
-        cost = [f"{row.cost['seconds'] * 1e3:.1f}", f"{row.cost['parameters']:,}"] if row.cost else ["–", "–"]
-        hours = f"{statistics.fmean(row.hours):.2f}" if row.hours else "–"
-        memory = f"{statistics.fmean(row.memory):.0f}" if row.memory else "–"
-        table.append([*cells, *cost, hours, memory, f"{len(row.by_seed)}/{row.runs}"])
-    return table
-
-
-def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table; the first row is its head."""
-    rows = [table[0], ["---"] * len(table[0]), *table[1:]]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in rows]
-
-
-def _html(table: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    """A page with the table alone, for a browser or a word processor."""
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        texts = [
-            f"<b>{escape(cell.strip('*'))}</b>" if cell.startswith("**") else escape(cell) for cell in cells
-        ]
-        return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
-
-    style = (
-        "body{font-family:sans-serif}td,th{padding:.2em .6em;text-align:right}td:first-child{text-align:left}"
-    )
-    return "\n".join(
-        [
-            "<!doctype html>",
-            f'<html lang="en"><meta charset="utf-8"><title>study</title><style>{style}</style>',
-            "<table>",
-            row(table[0], "th"),
-            *(row(cells, "td") for cells in table[1:]),
-            "</table>",
-            *(f"<p>{escape(note)}</p>" for note in notes),
-            "</html>",
-            "",
-        ]
-    )
+def _cells(row: Row, columns: Sequence[str], is_best: bool) -> list[TableCell]:
+    """A row of the table."""
+    cost = [f"{row.cost['seconds'] * 1e3:.1f}", f"{row.cost['parameters']:,}"] if row.cost else ["–", "–"]
+    hours = f"{statistics.fmean(row.hours):.2f}" if row.hours else "–"
+    memory = f"{statistics.fmean(row.memory):.0f}" if row.memory else "–"
+    return [
+        TableCell(row.name, is_best),
+        *(TableCell(row.text(column), is_best and column == VALIDATION) for column in columns),
+        *map(TableCell, (*cost, hours, memory, f"{len(row.by_seed)}/{row.runs}")),
+    ]
 
 
 def models_page(runs: Sequence[Run]) -> str:
@@ -202,27 +161,26 @@ def models_page(runs: Sequence[Run]) -> str:
         "weights' SHA-256",
         "command",
     ]
-    table = [head]
+    table = []
     for run in runs:
         path = run.folder / "results.json"
         if run.error or run.variant.evaluates_only or not path.is_file():
             continue
         results, numbers = read_json(path), numbers_of(run)
         weights = sorted(run.folder.glob(f"*cp_{BEST_LOCALIZATION}*/*_best_model.pth"))
-        table.append(
-            [
-                run.variant.name,
-                str(run.seed),
-                percent(numbers["test CorLoc"]),
-                percent(numbers["test at val τ"]),
-                str((results.get("environment") or {}).get("revision", "–")),
-                str(results.get("device", "–")),
-                duration((results.get("times") or {}).get("total_s")),
-                hashlib.sha256(weights[0].read_bytes()).hexdigest() if weights else "–",
-                f"`{results.get('command', '–')}`",
-            ]
+        cells = (
+            run.variant.name,
+            str(run.seed),
+            percent(numbers["test CorLoc"]),
+            percent(numbers["test at val τ"]),
+            str(below(results, "environment", "revision") or "–"),
+            str(results.get("device", "–")),
+            duration(below(results, "times", "total_s")),
+            hashlib.sha256(weights[0].read_bytes()).hexdigest() if weights else "–",
+            f"`{results.get('command', '–')}`",
         )
-    return "\n".join(_markdown(table)) + "\n"
+        table.append([TableCell(cell) for cell in cells])
+    return markdown_table(head, table, align="---")
 
 
 def _csv(rows: Sequence[Row], columns: Sequence[str], best: Row | None) -> str:

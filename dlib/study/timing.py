@@ -7,13 +7,13 @@ from pathlib import Path
 from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, TEST
 from dlib.datasets.splits import read_frames
-from dlib.learning.dry_run import seconds_of
 from dlib.learning.evaluation import whole_frames
 from dlib.localizer import find_weights
 from dlib.models import load_best_model
 from dlib.tasks import build_task
 from dlib.utils import distributed
 from dlib.utils.files import read_json, write_json
+from dlib.utils.timing import seconds_of
 
 
 def frame_cost(folder: Path, method: str = "") -> dict[str, float]:

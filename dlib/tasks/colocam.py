@@ -6,7 +6,7 @@ import torch
 
 from dlib.cams import seed_technique_at, temper_at
 from dlib.configure.config import Config
-from dlib.tasks.decoder.labels import OtsuRegion, SeedRecipe
+from dlib.tasks.decoder.labels import SeedRecipe
 from dlib.tasks.decoder.task import DecoderTask
 from dlib.utils.errors import UsageError
 
@@ -33,24 +33,9 @@ class CoLoCam(DecoderTask):
     def recipe(self, epoch: int) -> SeedRecipe:
         cfg = self.cfg
         switch = cfg.sl_clc_seed_epoch_switch_uniform
-        return SeedRecipe(
-            temperature=temper_at(epoch, cfg.sl_clc_knn_t, cfg.sl_clc_min_t, switch),
-            region=OtsuRegion(
-                method=cfg.sl_clc_roi_method,
-                min_size=cfg.sl_clc_roi_min_size,
-                erode_k=cfg.sl_clc_fg_erode_k,
-                erode_iter=cfg.sl_clc_fg_erode_iter,
-                mask=cfg.sl_clc_roi_mask,
-            ),
-            use_roi=cfg.sl_clc_use_roi,
-            max_n=cfg.sl_clc_max,
-            min_n=cfg.sl_clc_min,
-            max_p=cfg.sl_clc_max_p,
-            min_p=cfg.sl_clc_min_p,
-            ksz=cfg.sl_clc_ksz,
-            technique=seed_technique_at(epoch, cfg.sl_clc_seed_tech, switch),
-            ignore_index=cfg.seg_ignore_idx,
-        )
+        temperature = temper_at(epoch, cfg.sl_clc_knn_t, cfg.sl_clc_min_t, switch)
+        technique = seed_technique_at(epoch, cfg.sl_clc_seed_tech, switch)
+        return SeedRecipe.of_flags(cfg, "sl_clc", temperature, technique)
 
     def makes_own_maps(self, epoch: int) -> bool:
         """From the switch to self-learning on, and from the start of the term that keeps the outside of the region's

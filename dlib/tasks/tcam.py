@@ -5,7 +5,7 @@ from __future__ import annotations
 from dlib.cams import TemporalPool, seed_technique_at
 from dlib.datasets.splits import Data
 from dlib.datasets.video_dataset import VideoDataset
-from dlib.tasks.decoder.labels import OtsuRegion, SeedRecipe
+from dlib.tasks.decoder.labels import SeedRecipe
 from dlib.tasks.decoder.task import DecoderTask
 from dlib.utils.logging import logger
 from dlib.utils.signals import StopRequest
@@ -41,24 +41,9 @@ class Tcam(DecoderTask):
 
     def recipe(self, epoch: int) -> SeedRecipe:
         cfg = self.cfg
-        return SeedRecipe(
-            temperature=0.0,  # the pool has sharpened the CAMs of the window
-            region=OtsuRegion(
-                method=cfg.sl_tc_roi_method,
-                min_size=cfg.sl_tc_roi_min_size,
-                erode_k=cfg.sl_tc_fg_erode_k,
-                erode_iter=cfg.sl_tc_fg_erode_iter,
-                mask=cfg.sl_tc_roi_mask,
-            ),
-            use_roi=cfg.sl_tc_use_roi,
-            max_n=cfg.sl_tc_max,
-            min_n=cfg.sl_tc_min,
-            max_p=cfg.sl_tc_max_p,
-            min_p=cfg.sl_tc_min_p,
-            ksz=cfg.sl_tc_ksz,
-            technique=seed_technique_at(epoch, cfg.sl_tc_seed_tech, cfg.sl_tc_knn_epoch_switch_uniform),
-            ignore_index=cfg.seg_ignore_idx,
-        )
+        technique = seed_technique_at(epoch, cfg.sl_tc_seed_tech, cfg.sl_tc_knn_epoch_switch_uniform)
+        # Without a temperature: the pool has sharpened the CAMs of the window.
+        return SeedRecipe.of_flags(cfg, "sl_tc", 0.0, technique)
 
     def makes_own_maps(self, epoch: int) -> bool:
         """From the switch to self-learning on."""

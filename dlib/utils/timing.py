@@ -1,14 +1,16 @@
-"""How much time each part of a training step takes."""
+"""How much time some work takes, and each part of a training step."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
+
+from dlib.utils.device import finish
 
 HOST_KINDS = frozenset({"data"})  # waiting for data is the host's time on every device
 
@@ -40,6 +42,14 @@ class _CudaMark:
     def seconds_to(self, later: _CudaMark) -> float:
         later._event.synchronize()
         return self._event.elapsed_time(later._event) / 1e3
+
+
+def seconds_of(device: torch.device, work: Callable[[], Any]) -> float:
+    """Wall time of ``work``; on CUDA it includes the kernels that are still queued at its end."""
+    start = time.perf_counter()
+    work()
+    finish(device)
+    return time.perf_counter() - start
 
 
 class StepClock:

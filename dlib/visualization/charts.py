@@ -9,6 +9,7 @@ from typing import Any
 
 from dlib.configure.terms import TERMS, term_title
 from dlib.visualization.gallery import FAILURES, HIT
+from dlib.visualization.measured import class_curves
 from dlib.visualization.records import Experiment, Record, keys_of, number, series
 
 PALETTE = (
@@ -77,7 +78,7 @@ def _lines(
     return traces
 
 
-def _chart(
+def epoch_chart(
     chart_id: str, title: str, note: str, traces: list[Record], y_title: str, **y_axis: Any
 ) -> list[Chart]:
     """The chart over epochs, if there is something to show."""
@@ -93,7 +94,15 @@ def validation_chart(experiment: Experiment) -> Chart | None:
         star = {"mode": "markers", "marker": {"size": 14, "symbol": "star", "color": PALETTE[0]}}
         traces.append(line([best["epoch"]], [best["value"]], "best CorLoc", PALETTE[0], **star))
     note = "Epoch 0 is before training."
-    return next(iter(_chart("validation", "Validation", note, traces, "% of the validation frames")), None)
+    return next(
+        iter(epoch_chart("validation", "Validation", note, traces, "% of the validation frames")), None
+    )
+
+
+def learning_charts(experiment: Experiment) -> list[Chart]:
+    """Validation and losses, as far as there is something to show."""
+    first = validation_chart(experiment)
+    return [*([first] if first else []), *loss_charts(experiment)]
 
 
 def loss_charts(experiment: Experiment) -> list[Chart]:
@@ -148,13 +157,13 @@ def speed_charts(experiment: Experiment) -> list[Chart]:
     )
     lines = _lines(rates, ("lr",), groups)
     note = "" if len(lines) == 1 else "Each line is a parameter group."
-    charts = _chart("lr", "Learning rate", note, lines, "learning rate", type="log")
+    charts = epoch_chart("lr", "Learning rate", note, lines, "learning rate", type="log")
     lines = _lines(epochs, (), {"images_per_s": "images per second"}, first=2)
-    charts += _chart("speed", "Images per second", "", lines, "images per second", rangemode="tozero")
+    charts += epoch_chart("speed", "Images per second", "", lines, "images per second", rangemode="tozero")
     titles = {name: SHARE_TITLES.get(name, name) for name in keys_of(epochs, "shares")}
     stacked: Record = {"stackgroup": "one", "mode": "lines", "hovertemplate": "%{y:.1f} %"}
     lines = _lines(epochs, ("shares",), titles, scale=100, **stacked)
-    return charts + _chart("shares", "Where the time goes", "", lines, "% of time", range=[0, 100])
+    return charts + epoch_chart("shares", "Where the time goes", "", lines, "% of time", range=[0, 100])
 
 
 def diagnosis_charts(experiment: Experiment) -> list[Chart]:
@@ -164,17 +173,17 @@ def diagnosis_charts(experiment: Experiment) -> list[Chart]:
     norms = {name: term_title(name) for name in keys_of(epochs, *path, "grad_norms")}
     note = "Gradient of each term at the map logits: the largest changes the maps most."
     lines = _lines(epochs, (*path, "grad_norms"), norms)
-    charts += _chart("grads", "Gradient norms", note, lines, "norm", type="log")
+    charts += epoch_chart("grads", "Gradient norms", note, lines, "norm", type="log")
     shares = {"seed_agreement": "maps agree with seeds", "seed_purity": "seed purity (validation)"}
     note = "Purity: share of foreground seeds inside the true box."
     lines = _lines(epochs, path, shares, scale=100)
-    charts += _chart("seeds", "Seeds", note, lines, "% of the seeds", range=[0, 100])
+    charts += epoch_chart("seeds", "Seeds", note, lines, "% of the seeds", range=[0, 100])
     shown = {"fg_share_mean", "fg_share_std", "collapsed_share", *shares}
     others = [n for n in keys_of(epochs, *path) if n not in shown and series(epochs, "epoch", *path, n)[0]]
     for i, name in enumerate(others):
         title = name.replace("_", " ")
         lines = _lines(epochs, path, {name: title}, first=i)
-        charts += _chart(f"diagnosis-{i}", title, "", lines, title)
+        charts += epoch_chart(f"diagnosis-{i}", title, "", lines, title)
     return charts
 
 
@@ -195,30 +204,26 @@ def _foreground_chart(epochs: Sequence[Record]) -> list[Chart]:
         *_lines(epochs, ("diagnostics",), {"collapsed_share": "collapsed frames"}, scale=100, first=3),
     ]
     note = "A frame below 2 % or above 90 % has collapsed."
-    return _chart("fg", "Foreground share of the maps", note, traces, "% of the frame", range=[0, 100])
+    return epoch_chart("fg", "Foreground share of the maps", note, traces, "% of the frame", range=[0, 100])
 
 
 def tau_chart(chart_id: str, title: str, report: Record) -> Chart | None:
     """CorLoc against the threshold, one line per class and their mean; a button for each σ."""
-    curves = report.get("curves") or {}
-    taus = curves.get("taus") or []
     traces: list[Record] = []
     buttons: list[str] = []
-    for sigma in (s for s in ("50", "30", "70") if curves.get(s)):
-        # A class without frames has no curve.
-        per_class = {name: y for name, y in curves[sigma].items() if y and len(y) == len(taus)}
-        if not per_class:
+    for sigma in ("50", "30", "70"):
+        taus, curves = class_curves(report, sigma)
+        if not curves:
             continue
+        mean = curves.pop("")
         group = len(buttons)
         buttons.append(f"IoU ≥ {sigma} %")
-        keep = thinned(len(taus))
-        for i, (name, y) in enumerate(per_class.items()):
+        for i, (name, y) in enumerate(curves.items()):
             thin = {"mode": "lines", "line": {"color": PALETTE[i % 10], "width": 1.3}, "group": group}
-            traces.append(line([taus[k] for k in keep], [y[k] for k in keep], name, PALETTE[i % 10], **thin))
-        mean = [sum(y[k] for y in per_class.values()) / len(per_class) for k in keep]
+            traces.append(line(thinned(taus), thinned(y), name, PALETTE[i % 10], **thin))
         thick = {"mode": "lines", "line": {"color": "#64748b", "width": 4}, "group": group}
-        traces.append(line([taus[k] for k in keep], mean, "mean", "#64748b", **thick))
-    if not traces or not taus:
+        traces.append(line(thinned(taus), thinned(mean), "mean", "#64748b", **thick))
+    if not traces:
         return None
     layout = axes("threshold τ", "CorLoc %", rangemode="tozero")
     return Chart(chart_id, title, "The mean line uses one τ for all classes.", traces, layout, buttons)
@@ -256,7 +261,6 @@ def outcome_chart(chart_id: str, counts: dict[str, dict[str, int]]) -> Chart | N
     return Chart(chart_id, "Hits and failures", "", traces, layout)
 
 
-def thinned(n: int, limit: int = 251) -> list[int]:
-    """At most ``limit`` evenly spaced indices of 0 … n − 1."""
-    stride = max(1, -(-n // limit))
-    return list(range(0, n, stride))
+def thinned(values: Sequence[float], limit: int = 251) -> Sequence[float]:
+    """At most ``limit`` evenly spaced ones of the values."""
+    return values[:: max(1, -(-len(values) // limit))]

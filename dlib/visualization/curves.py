@@ -5,14 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlib.visualization.charts import (
-    Chart,
-    diagnosis_charts,
-    loss_charts,
-    speed_charts,
-    tau_chart,
-    validation_chart,
-)
+from dlib.visualization.charts import Chart, diagnosis_charts, learning_charts, speed_charts, tau_chart
 from dlib.visualization.records import Experiment, read_experiment
 
 if TYPE_CHECKING:
@@ -42,8 +35,7 @@ def write_curves(exp_dir: Path) -> list[Path]:
 
 def training_charts(experiment: Experiment) -> list[Chart]:
     """Validation, losses, learning rate, speed: in the order of the report."""
-    first = validation_chart(experiment)
-    return [*([first] if first else []), *loss_charts(experiment), *speed_charts(experiment)]
+    return [*learning_charts(experiment), *speed_charts(experiment)]
 
 
 def sheet(charts: list[Chart], columns: int = 3) -> Figure:

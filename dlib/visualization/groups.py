@@ -38,10 +38,14 @@ class Entry:
         return statistics.fmean(known) if known else None
 
     def text(self, value: Callable[[Experiment], float | None]) -> str:
-        """A percentage; of several the mean ± the sample standard deviation."""
-        known = self.values(value)
-        spread = f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else ""
-        return percent(self.mean(value)) + spread
+        """The members' `mean_text`."""
+        return mean_text(self.values(value))
+
+
+def mean_text(values: Sequence[float]) -> str:
+    """A percentage; of several values the mean ± the sample standard deviation; a dash for none."""
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return percent(statistics.fmean(values) if values else None) + spread
 
 
 def seedless_names(experiments: Sequence[Experiment]) -> list[str]:

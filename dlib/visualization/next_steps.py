@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dlib.commands.registry import COMMANDS
 from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, TASKS
-from dlib.visualization.records import Experiment, number
+from dlib.visualization.records import Experiment, below, number
 
 _LOW_ACCURACY = 80.0  # percent: below it CAMs show the wrong things (doc/tutorial.md)
 _PLACES = ("data_root", "metadata_root", "pretrained_root", "cams_root", "exps_root")
@@ -35,7 +35,7 @@ def next_steps(experiment: Experiment, command: str) -> list[Step]:
 
 def _of_classifier(experiment: Experiment) -> list[Step]:
     folder, steps = str(experiment.folder), []
-    accuracy = number((experiment.report(BEST_LOCALIZATION) or {}).get("classification"))
+    accuracy = number(below(experiment.report(BEST_LOCALIZATION), "classification"))
     if accuracy is not None and accuracy < _LOW_ACCURACY:
         steps.append(
             Step(
@@ -55,8 +55,8 @@ def _of_classifier(experiment: Experiment) -> list[Step]:
 
 def _of_maps(experiment: Experiment) -> list[Step]:
     folder, steps = str(experiment.folder), []
-    own = number((experiment.report(BEST_LOCALIZATION) or {}).get("headline"))
-    classifier = number((experiment.results.get("classifier_test") or {}).get("headline"))
+    own = number(below(experiment.report(BEST_LOCALIZATION), "headline"))
+    classifier = number(below(experiment.results, "classifier_test", "headline"))
     if own is not None and classifier is not None and own < classifier:
         steps.append(
             Step(

@@ -77,7 +77,7 @@ class Experiment:
 
         None before the first one, and if nothing could be measured (a run's own records then say -1).
         """
-        known = (self.results.get("best") or {}).get(criterion)
+        known = below(self.results, "best", criterion)
         if known:
             value, epoch = number(known.get("value")), number(known.get("epoch"))
             return None if value is None or value < 0 or epoch is None else known
@@ -91,7 +91,7 @@ class Experiment:
 
     def report(self, criterion: str, split: str = "test") -> Record | None:
         """Localization report of the best model by ``criterion`` on ``split``, if there is one."""
-        found = (self.results.get(split) or {}).get(criterion)
+        found = below(self.results, split, criterion)
         return found or (self.tests.get(criterion) if split == "test" else None)
 
     @property
@@ -198,18 +198,18 @@ def read_records(path: Path) -> list[Record]:
 
 def series(records: Iterable[Record], x: str, *path: str) -> tuple[list[float], list[float]]:
     """Points (record[x], record[path…]) of all records where both are finite numbers."""
-    points = [(number(record.get(x)), number(_below(record, path))) for record in records]
+    points = [(number(record.get(x)), number(below(record, *path))) for record in records]
     known = [(at, y) for at, y in points if at is not None and y is not None]
     return [at for at, _ in known], [y for _, y in known]
 
 
 def keys_of(records: Iterable[Record], *path: str) -> list[str]:
     """Names below ``path`` in any of the records, in order of first appearance."""
-    found = (_below(record, path) for record in records)
+    found = (below(record, *path) for record in records)
     return list(dict.fromkeys(name for value in found if isinstance(value, dict) for name in value))
 
 
-def _below(record: Record, path: Iterable[str]) -> Any:
+def below(record: Any, *path: str) -> Any:
     """The value that ``path`` leads to in nested objects; None where there is none."""
     value: Any = record
     for key in path:

@@ -12,19 +12,20 @@ from dlib.utils.errors import UserError
 from dlib.visualization.charts import (
     Chart,
     diagnosis_charts,
-    loss_charts,
+    learning_charts,
     outcome_chart,
     speed_charts,
     tau_chart,
-    validation_chart,
 )
 from dlib.visualization.frames import embedded
 from dlib.visualization.gallery import BEST, FAILURES, MEDIAN, RANDOM, WORST
+from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, class_curves, headline_by
 from dlib.visualization.next_steps import next_steps
 from dlib.visualization.page import Pictures, percent, script_json, write_page
 from dlib.visualization.records import (
     Experiment,
     Record,
+    below,
     duration,
     gallery_folders,
     number,
@@ -37,7 +38,6 @@ CRITERION_TITLES = {
     BEST_LOCALIZATION: "Best by localization",
     BEST_CLASSIFICATION: "Best by classification",
 }
-AT_VAL_TAUS, BOX_RULE = "at_val_taus", "box_rule"  # names in a report
 MAX_PICTURE_BYTES = 9_000_000  # base64 characters of all pictures of a report together
 
 
@@ -60,8 +60,7 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
             results.append(result_section(experiment, criterion, report))
         if folder := folders.get(criterion):
             galleries.append(_gallery_section(experiment, criterion, folder, shares[1 + len(galleries)]))
-    validation = validation_chart(experiment)
-    losses = [*([validation] if validation else []), *loss_charts(experiment)]
+    losses = learning_charts(experiment)
     speed, diagnosis = speed_charts(experiment), diagnosis_charts(experiment)
     charts = [*losses, *speed, *diagnosis]
     charts += [section["chart"] for section in (*results, *galleries) if section["chart"]]
@@ -110,57 +109,29 @@ def command_of(experiment: Experiment) -> str:
     return " ".join(map(str, command)) if isinstance(command, list) else str(command)
 
 
-def corloc_by(report: Record, boxes: str) -> tuple[Record, dict[str, Record]]:
-    """CorLoc by σ of other boxes than the headline's: (mean over classes, {class: by σ}).
-
-    Args:
-        boxes: AT_VAL_TAUS, with the thresholds chosen on validation; BOX_RULE, without thresholds.
-    """
-    chosen = report.get(boxes) or {}
-    per_class = {
-        name: row.get("corloc") or {}
-        for name, row in (chosen.get("per_class") or {}).items()
-        if isinstance(row, dict)
-    }
-    return chosen.get("corloc") or {}, per_class
-
-
-def headline_by(report: Record, boxes: str) -> float | None:
-    """The metric of the report's headline with other boxes, named as in `corloc_by`."""
-    mean, _ = corloc_by(report, boxes)
-    return number(mean.get("mean" if report.get("box_v2_metric") else "50"))
-
-
 def result_section(experiment: Experiment, criterion: str, report: Record) -> Record:
     """Table rows and the CorLoc-against-τ chart of one best model on the test split."""
-    mean_at_val, class_at_val = corloc_by(report, AT_VAL_TAUS)
-    mean_by_rule, class_by_rule = corloc_by(report, BOX_RULE)
-    validation = (experiment.report(criterion, "val") or {}).get("per_class") or {}
-    rows = [
-        {
+    validation = experiment.report(criterion, "val")
+
+    def row(name: str, classification: Any, *place: str) -> Record:
+        """``place``: where a report has the numbers of a class; of all classes at its top."""
+        return {
             "name": name,
-            "samples": row.get("samples"),
-            "corloc": row.get("corloc") or {},
-            "top1": (row.get("top1") or {}).get("50"),
-            "tau": (row.get("best_tau") or {}).get("50"),
-            "at_val": class_at_val.get(name, {}).get("50"),
-            "by_rule": class_by_rule.get(name, {}).get("50"),
-            "val_tau": ((validation.get(name) or {}).get("best_tau") or {}).get("50"),
-            "classification": (report.get("classification_per_class") or {}).get(name),
+            "samples": below(report, *place, "samples"),
+            "corloc": below(report, *place, "corloc") or {},
+            "top1": below(report, *place, "top1", "50"),
+            "tau": below(report, *place, "best_tau", "50"),
+            "at_val": below(report, AT_VAL_TAUS, *place, "corloc", "50"),
+            "by_rule": below(report, BOX_RULE, *place, "corloc", "50"),
+            "val_tau": below(validation, *place, "best_tau", "50"),
+            "classification": classification,
         }
-        for name, row in ((name, row or {}) for name, row in (report.get("per_class") or {}).items())
+
+    rows = [
+        row(name, below(report, "classification_per_class", name), "per_class", name)
+        for name in report.get("per_class") or {}
     ]
-    mean = {
-        "name": "mean",
-        "samples": report.get("samples"),
-        "corloc": report.get("corloc") or {},
-        "top1": (report.get("top1") or {}).get("50"),
-        "tau": None,
-        "at_val": mean_at_val.get("50"),
-        "by_rule": mean_by_rule.get("50"),
-        "val_tau": None,
-        "classification": report.get("classification"),
-    }
+    mean = row("mean", report.get("classification"))
     title = CRITERION_TITLES[criterion]
     chart = tau_chart(f"tau-{criterion}", "CorLoc against the threshold", report)
     best = experiment.best(criterion)
@@ -194,17 +165,14 @@ def _slider_curves(experiment: Experiment, criterion: str, items: list[Record]) 
     """
     names = [m["name"] for item in items[:1] if item["drawing"] for m in item["drawing"]["maps"]]
     own = experiment.report(criterion) or {}
-    reports = {name: experiment.results.get(f"{name}_test") or {} for name in names[:-1]} | dict.fromkeys(
-        names[-1:], own
-    )
-    taus = (own.get("curves") or {}).get("taus") or []
+    reports = {name: experiment.results.get(f"{name}_test") or {} for name in names[:-1]}
+    reports |= dict.fromkeys(names[-1:], own)
+    taus = below(own, "curves", "taus") or []
     maps = {}
     for name, report in reports.items():
-        curves = report.get("curves") or {}
-        per_class = {label: y for label, y in (curves.get("50") or {}).items() if y and len(y) == len(taus)}
-        if taus and per_class and curves.get("taus") == taus:
-            mean = [sum(values) / len(values) for values in zip(*per_class.values(), strict=True)]
-            maps[name] = {label: [round(v, 1) for v in y] for label, y in {"": mean, **per_class}.items()}
+        own_taus, curves = class_curves(report)
+        if curves and own_taus == taus:
+            maps[name] = {label: [round(v, 1) for v in curve] for label, curve in curves.items()}
     return script_json({"taus": [round(tau, 6) for tau in taus], "maps": maps}) if maps else ""
 
 
@@ -234,7 +202,7 @@ def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
             (AT_VAL_TAUS, "τ chosen on validation"),
             (BOX_RULE, "boxes without thresholds"),
         ):
-            if corloc_by(test, boxes)[0]:
+            if below(test, boxes, "corloc"):
                 tiles.append(("Test CorLoc", f"{percent(headline_by(test, boxes))} %", remark))
     classifier = experiment.results.get("classifier_test")
     if classifier:

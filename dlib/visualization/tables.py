@@ -30,14 +30,14 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[TableCell]]) -> str:
-    """A table of GitHub's Markdown; all columns after the first are aligned to the right."""
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[TableCell]], align: str = "--:") -> str:
+    """A table of GitHub's Markdown; ``align``: of all columns after the first, to the right by default."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     body = [line([f"**{c.text}**" if c.bold else c.text for c in row]) for row in rows]
-    return "\n".join([line(head), line(["---", *["--:"] * (len(head) - 1)]), *body]) + "\n"
+    return "\n".join([line(head), line(["---", *[align] * (len(head) - 1)]), *body]) + "\n"
 
 
 def latex_table(head: Sequence[str], rows: Sequence[Sequence[TableCell]]) -> str:

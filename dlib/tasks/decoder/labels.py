@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from dlib.cams import (
     temper_cams,
     without_one_level,
 )
+from dlib.configure.config import Config
 from dlib.configure.literals import RoiMask, RoiMethod, SeedTechnique
 from dlib.datasets.batch import Regions
 from dlib.datasets.video_dataset import FrameRegion
@@ -77,6 +79,32 @@ class SeedRecipe:
     ksz: int
     technique: SeedTechnique
     ignore_index: int
+
+    @classmethod
+    def of_flags(cls, cfg: Config, prefix: str, temperature: float, technique: SeedTechnique) -> SeedRecipe:
+        """The recipe in the flags whose names begin with ``prefix``: ``sl_clc`` of CoLo-CAM, ``sl_tc`` of TCAM."""
+
+        def flag(name: str) -> Any:
+            return getattr(cfg, f"{prefix}_{name}")
+
+        return cls(
+            temperature=temperature,
+            region=OtsuRegion(
+                method=flag("roi_method"),
+                min_size=flag("roi_min_size"),
+                erode_k=flag("fg_erode_k"),
+                erode_iter=flag("fg_erode_iter"),
+                mask=flag("roi_mask"),
+            ),
+            use_roi=flag("use_roi"),
+            max_n=flag("max"),
+            min_n=flag("min"),
+            max_p=flag("max_p"),
+            min_p=flag("min_p"),
+            ksz=flag("ksz"),
+            technique=technique,
+            ignore_index=cfg.seg_ignore_idx,
+        )
 
     def seen(self, cams: Tensor) -> Tensor:
         """Source CAMs [B, H, W] as seeds see them."""
