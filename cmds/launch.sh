@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by other scripts: how they say their usage and start main.py. They go on in the program's folder.
+# Sourced by other scripts: how they say their usage and start main.py. They continue in the program's folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -75,10 +75,10 @@ def find_weights(folder: Path, criterion: str) -> Path:
     Raises UserError if there is no such folder, or two of them.
     """
     if not folder.is_dir():
-        raise UserError(f"--fd_exp {folder}: no such folder; give an experiment's folder or one with weights")
+        raise UserError(f"{folder}: no such folder; give an experiment's folder or one with weights")
     found = sorted(path for path in folder.glob(f"*-cp_{criterion}-boxv2_*") if path.is_dir())
     if len(found) > 1:
-        raise UserError(f"--fd_exp {folder}: holds {len(found)} models by {criterion}; give one's folder")
+        raise UserError(f"{folder}: holds {len(found)} models by {criterion}; give one's folder")
     if found:
         return found[0]
     if any((folder / name).exists() for name in ("config_model.yaml", "encoder.pt")) or any(
@@ -86,7 +86,7 @@ def find_weights(folder: Path, criterion: str) -> Path:
     ):
         return folder
     raise UserError(
-        f"--fd_exp {folder}: holds no best model by {criterion}; give an experiment that has trained"
+        f"{folder}: holds no best model by {criterion}; give an experiment that has trained"
     )
 
 
