@@ -37,6 +37,11 @@ class Config(Flags):
         """``MYSEED`` as a number."""
         return int(self.MYSEED)
 
+    @property
+    def eval_side(self) -> int:
+        """Side in pixels of the frames in validation, test and localization."""
+        return self.eval_size or self.crop_size
+
     @classmethod
     def from_values(cls, values: Mapping[str, Any], explicit: Iterable[str] | None = None) -> Config:
         """A checked configuration of typed values; flags not named keep their defaults.

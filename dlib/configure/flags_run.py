@@ -56,6 +56,13 @@ class DataFlags:
         10, "number of classes; leave it out: the folds say it, and another number is an error", ge=1
     )
     crop_size: int = flag(224, "side in pixels of the square that the networks see", ge=8, le=4096)
+    eval_size: int = flag(
+        0,
+        "side of that square in validation, test and dlib.localize; larger than the crop: finer maps, longer "
+        "evaluation; 0: crop_size",
+        ge=0,
+        le=4096,
+    )
     resize_size: int = flag(
         256, "side in pixels to which train frames are resized before the crop", ge=8, le=4096
     )
@@ -187,6 +194,17 @@ class EvaluationFlags:
         "tasks with a decoder: share of the classifier's CAM in final maps, each over its peak; 0: none",
         ge=0,
         le=1,
+    )
+    map_view_scale: float = flag(
+        1.0,
+        "final maps: the network sees each frame enlarged by this factor too, and the maps are averaged; finer maps, "
+        "longer evaluation; 1: off",
+        ge=1,
+        le=4,
+    )
+    map_view_flip: bool = flag(
+        False,
+        "final maps: the network sees each frame mirrored too, and the maps are averaged; twice the time",
     )
     multi_contour_eval: bool = flag(
         True, "boxes of all contours", no_effect="follows box_v2_metric, as in the authors' program"

@@ -47,7 +47,7 @@ def read_frames(cfg: Config, split: str) -> VideoDataset:
         metadata,
         folder,
         train=split == TRAIN,
-        crop_size=cfg.crop_size,
+        crop_size=cfg.crop_size if split == TRAIN else cfg.eval_side,
         resize_size=cfg.resize_size,
         n_frames=cfg.sample_n_from_seq,
         style=cfg.sample_n_from_seq_style,

@@ -115,9 +115,12 @@ class BestModels:
             "dataset": cfg.dataset,
             "classes": self._classes,
             "crop_size": cfg.crop_size,
+            "eval_size": cfg.eval_side,
             "box_v2_metric": cfg.box_v2_metric,
             "map_temperature": cfg.map_temperature,
             "map_refine_sigma_xy": cfg.map_refine_sigma_xy,
             "map_refine_sigma_rgb": cfg.map_refine_sigma_rgb,
             "map_cam_share": cfg.map_cam_share,
+            "map_view_scale": cfg.map_view_scale,
+            "map_view_flip": cfg.map_view_flip,
         }

@@ -50,5 +50,6 @@ def keep_better(folder: Path, cfg: Config, classes: list[str], maker: MapMaker, 
 def _write(kept: Path, cfg: Config, classes: list[str], maker: MapMaker, validation: dict[str, Any]) -> None:
     save_tensors(kept / "0_best_model.pth", best_model_state(maker.model))
     facts = {"task": STD_CL, "method": maker.method, "dataset": cfg.dataset, "classes": classes}
-    write_model_settings(maker.model, kept, **facts, crop_size=cfg.crop_size, box_v2_metric=cfg.box_v2_metric)
+    sizes = {"crop_size": cfg.crop_size, "eval_size": cfg.eval_side}
+    write_model_settings(maker.model, kept, **facts, **sizes, box_v2_metric=cfg.box_v2_metric)
     write_thresholds(kept, BEST_LOCALIZATION, validation)

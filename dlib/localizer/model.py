@@ -23,7 +23,10 @@ _FINISH = {
     "map_refine_sigma_rgb": 30.0,
     "map_refine_sigma_xy": 0.0,
     "map_cam_share": 0.0,
+    "map_view_scale": 1.0,
+    "map_view_flip": False,
 }
+_LIMITS = {"map_temperature": (0.01, float("inf")), "map_cam_share": (0, 1), "map_view_scale": (1, 4)}
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class SavedModel:
 
     maps: MapMaker  # with the model in eval mode
     classes: list[str]  # in the order of the logits
-    crop_size: int  # side of the square that the network sees
+    crop_size: int  # side of the square that the network sees in evaluation
     taus: dict[str, float]  # threshold of each class; empty if it is not known
     weights: Path  # folder that the weights come from
 
@@ -85,9 +88,7 @@ def find_weights(folder: Path, criterion: str) -> Path:
         folder.glob("*_best_model.pth")
     ):
         return folder
-    raise UserError(
-        f"{folder}: holds no best model by {criterion}; give an experiment that has trained"
-    )
+    raise UserError(f"{folder}: holds no best model by {criterion}; give an experiment that has trained")
 
 
 def read_saved_model(
@@ -107,23 +108,25 @@ def read_saved_model(
             f"{weights / 'config_model.yaml'} lacks {', '.join(missing)}: add lines such as "
             "'classes: [cat, dog]', 'crop_size: 224', 'method: LayerCAM'"
         )
-    crop_size = settings["crop_size"]
-    if not isinstance(settings["classes"], list) or not isinstance(crop_size, int) or crop_size < 1:
+    sides = [settings["crop_size"], settings.get("eval_size") or settings["crop_size"]]
+    if not isinstance(settings["classes"], list) or not all(isinstance(n, int) and n > 0 for n in sides):
         raise UserError(
-            f"{weights / 'config_model.yaml'}: expected a list 'classes' and a number of pixels 'crop_size'"
+            f"{weights / 'config_model.yaml'}: expected a list 'classes' and numbers of pixels, 'crop_size' and "
+            "'eval_size'"
         )
     model = load_saved_model(weights)
     classes = [str(name) for name in settings["classes"]]
     if len(classes) != settings["num_classes"]:
         raise UserError(f"{weights / 'config_model.yaml'}: num_classes does not fit the list of classes")
     taus = _thresholds(folder, criterion) if thresholds else {}
-    finish = [settings.get(name, default) for name, default in _FINISH.items()]
-    if not all(isinstance(value, (int, float)) and value >= 0 for value in finish) or finish[0] == 0:
+    finish = {name: settings.get(name, default) for name, default in _FINISH.items()}
+    if not all(isinstance(value, (int, float)) and value >= 0 for value in finish.values()):
         raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(_FINISH)} must be numbers >= 0")
-    if finish[-1] > 1:
-        raise UserError(f"{weights / 'config_model.yaml'}: map_cam_share must be from 0 to 1")
-    maps = MapMaker(model.to(device), method_name(str(settings["method"])), *finish)
-    return SavedModel(maps, classes, crop_size, taus, weights)
+    for name, (low, high) in _LIMITS.items():
+        if not low <= finish[name] <= high:
+            raise UserError(f"{weights / 'config_model.yaml'}: {name} must be from {low} to {high}")
+    maps = MapMaker(model.to(device), method_name(str(settings["method"])), *finish.values())
+    return SavedModel(maps, classes, sides[1], taus, weights)
 
 
 def _with_known_classes(settings: dict[str, Any]) -> dict[str, Any]:

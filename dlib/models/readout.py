@@ -25,9 +25,36 @@ def over_peak(maps: Tensor) -> Tensor:
     return maps / torch.where(peak > 0, peak, 1)
 
 
+Size = tuple[int, int]  # (H, W)
+
+
+def _size(images: Tensor) -> Size:
+    return images.shape[-2], images.shape[-1]
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the network says about a view of B frames; maps are [B, h, w]."""
+
+    logits: Tensor  # [B, C]
+    decoded: Tensor | None  # the decoder's foreground; None: it has no decoder
+    cams: Tensor | None  # None: not needed
+
+    def back(self, mirrored: bool, size: Size) -> _View:
+        """The view of the frame as it is, whose (H, W) is ``size``."""
+
+        def placed(maps: Tensor | None) -> Tensor | None:
+            return None if maps is None else upsample_cams(maps.flip(-1) if mirrored else maps, size)
+
+        return _View(self.logits, placed(self.decoded), placed(self.cams))
+
+
 @dataclass(frozen=True)
 class MapMaker:
-    """Localization maps of a model: its decoder's foreground, or a CAM method's map of its classifier."""
+    """Localization maps of a model: its decoder's foreground, or a CAM method's map of its classifier.
+
+    If the frame is seen in several views, a map is the mean of the views' maps, each over its peak.
+    """
 
     model: CamClassifier  # used in its present mode; a CAM method puts it into eval mode during the call
     method: str  # CAM method (--method); a decoder's maps do not depend on it
@@ -37,6 +64,8 @@ class MapMaker:
     )
     refine_sigma_xy: float = 0.0  # and in pixels, 0: off
     cam_share: float = 0.0  # share 0..1 of the classifier's CAM in a decoder's final map; 0: none
+    view_scale: float = 1.0  # the frame is seen at this multiple of its size too, >= 1; 1: not
+    view_flip: bool = False  # it is seen mirrored too, at each size
     chunk_size: int = 32  # masked images per forward pass of ScoreCAM, SSCAM and ISCAM
     amp_dtype: torch.dtype | None = None  # precision of the network's forward pass; None: float32
     memory_format: torch.memory_format = torch.contiguous_format  # of the images that the network gets
@@ -60,8 +89,39 @@ class MapMaker:
             a CAM is stretched to 0..1 in every image, and cannot say that there is nothing.
         Raises ValueError for a class that the model does not have.
         """
+        size = _size(images)
+        plain = self._view(images, labels)
+        views = [plain]
+        for scale, mirrored in self._more_views():
+            seen = images
+            if scale != 1:
+                other = [round(side * scale) for side in size]
+                seen = F.interpolate(seen, size=other, mode="bilinear", antialias=True)
+            shown = plain.logits.argmax(dim=1) if labels is None else labels
+            view = self._view(seen.flip(-1) if mirrored else seen, shown)
+            views.append(view.back(mirrored, size))
+        cams = self._joined([view.cams for view in views], frames)
+        maps = self._joined([view.decoded for view in views], frames)
+        presence = None if plain.decoded is None else plain.decoded.amax(dim=(1, 2))
+        if maps is None:
+            maps = cams
+        elif cams is not None:
+            maps = (1 - self.cam_share) * over_peak(maps) + self.cam_share * over_peak(cams)
+        assert maps is not None
+        return maps, plain.logits.float(), presence
+
+    def _more_views(self) -> list[tuple[float, bool]]:
+        """Scale of each view beside the frame as it is, and whether it is mirrored."""
+        scales = [1.0] if self.view_scale == 1 else [1.0, self.view_scale]
+        flips = [False, True] if self.view_flip else [False]
+        return [(scale, flip) for scale in scales for flip in flips][1:]
+
+    def _view(self, images: Tensor, labels: Tensor | None) -> _View:
+        """What the network says about the images [B, 3, H, W], with maps of their size."""
+        size = _size(images)
         if not self.model.decodes_maps:
-            return *self._cams(images, frames, labels), None
+            cams, logits = self.low_resolution(images, labels)
+            return _View(logits, None, upsample_cams(cams, size))
         features = None
         with self._precision(images):
             if self.cam_share > 0:  # the CAM needs the features too
@@ -71,22 +131,18 @@ class MapMaker:
             else:
                 output = self.model(self._arranged(images))
         decoded = foreground(output.maps, self.temperature)
-        presence = decoded.amax(dim=(1, 2))
-        maps = self._edges(decoded, frames)
-        if features is not None:
-            cams, _ = self._cams(images, frames, labels, features[-1])
-            maps = (1 - self.cam_share) * over_peak(maps) + self.cam_share * over_peak(cams)
-        return maps, output.logits.float(), presence
+        if features is None:
+            return _View(output.logits, decoded, None)
+        cams, _ = self.low_resolution(images, labels, features[-1])
+        return _View(output.logits, decoded, upsample_cams(cams, size))
 
-    def _cams(
-        self, images: Tensor, frames: Tensor, labels: Tensor | None, features: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The classifier's CAMs [B, H, W], refined, and logits [B, C]."""
-        cams, logits = self.low_resolution(images, labels, features)
-        return self._edges(upsample_cams(cams, (images.shape[2], images.shape[3])), frames), logits
-
-    def _edges(self, maps: Tensor, frames: Tensor) -> Tensor:
-        return edge_maps(maps, frames, self.refine_sigma_rgb, self.refine_sigma_xy)
+    def _joined(self, maps: list[Tensor | None], frames: Tensor) -> Tensor | None:
+        """The mean of the views' maps [B, H, W], each over its peak, with the frame's edges; None: there are none."""
+        found = [one for one in maps if one is not None]
+        if not found:
+            return None
+        joined = found[0] if len(found) == 1 else torch.stack([over_peak(one) for one in found]).mean(dim=0)
+        return edge_maps(joined, frames, self.refine_sigma_rgb, self.refine_sigma_xy)
 
     @torch.no_grad()
     def low_resolution(

@@ -25,8 +25,9 @@ _ARCHITECTURES: dict[str, type[CamClassifier]] = {
 }
 _RUN_ARGUMENTS = ("model", "MYSEED")  # keys that only a file of all arguments has
 _DESCRIBING = (
-    *("arch", "task", "method", "dataset", "classes", "crop_size", "box_v2_metric"),
+    *("arch", "task", "method", "dataset", "classes", "crop_size", "eval_size", "box_v2_metric"),
     *("map_temperature", "map_refine_sigma_xy", "map_refine_sigma_rgb", "map_cam_share"),
+    *("map_view_scale", "map_view_flip"),
     *(field.name for kind in (ModelSettings, HeadOptions) for field in fields(kind) if field.name != "head"),
 )
 

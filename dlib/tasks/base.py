@@ -117,6 +117,8 @@ class Task(ABC):
             refine_sigma_rgb=cfg.map_refine_sigma_rgb,
             refine_sigma_xy=cfg.map_refine_sigma_xy,
             cam_share=cfg.map_cam_share,
+            view_scale=cfg.map_view_scale,
+            view_flip=cfg.map_view_flip,
             chunk_size=cfg.cam_chunk_size,
             amp_dtype=self.amp_dtype(cfg.amp_eval),
             memory_format=self.memory_format,

@@ -34,11 +34,12 @@ def build_unet(cfg: Config, num_classes: int) -> UnetCoLoCAM:
 
 
 def _check_size(cfg: Config) -> None:
-    """Raises UsageError if the encoder cannot take images of the crop's size."""
+    """Raises UsageError if the encoder cannot see images of these sizes."""
     encoder: type[Encoder] = load_object(ENCODERS[cfg.encoder_name])
-    side, multiple = int(cfg.crop_size * cfg.scale_in), encoder.side_multiple
-    if side % multiple:
-        scaled = f" × --scale_in {cfg.scale_in} is {side}" if cfg.scale_in != 1 else ""
-        raise UsageError(
-            f"--crop_size {cfg.crop_size}{scaled}: --encoder_name {cfg.encoder_name} needs a multiple of {multiple}"
-        )
+    for name, size in (("crop_size", cfg.crop_size), ("eval_size", cfg.eval_size)):
+        side, multiple = int(size * cfg.scale_in), encoder.side_multiple
+        if side % multiple:
+            scaled = f" × --scale_in {cfg.scale_in} is {side}" if cfg.scale_in != 1 else ""
+            raise UsageError(
+                f"--{name} {size}{scaled}: --encoder_name {cfg.encoder_name} needs a multiple of {multiple}"
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -79,7 +80,10 @@ class SeedPurity:
     """
 
     def __init__(self, task: DecoderTask, val: VideoDataset, stop: StopRequest) -> None:
-        self._task, self._val, self._stop = task, val, stop
+        # Seeds as in training: in frames of the crop's size.
+        self._val = copy(val)
+        self._val.crop_size = task.cfg.crop_size
+        self._task, self._stop = task, stop
         self._ids = [frame_id for frame_id in val.metadata.ids if frame_id in val.metadata.boxes]
         self._stored: list[_Cams] | None = None  # the classifier's: low-resolution, they need little memory
         self._last: tuple[_Origin, float | None] | None = None  # of which seeds, and their purity

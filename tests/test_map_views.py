@@ -1,0 +1,135 @@
+"""Final maps of several views of a frame, and of larger frames than those of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from PIL import Image
+
+from dlib.configure.config import Config, parse_args
+from dlib.configure.constants import COLOCAM, STD_CL
+from dlib.datasets.splits import load_data
+from dlib.localizer import Localizer, read_saved_model
+from dlib.models import MapMaker
+from dlib.tasks.networks import build_classifier
+from dlib.utils.errors import UsageError
+from helpers.clips import scene
+from helpers.saved_experiment import both_tasks
+from helpers.workplace import Workplace
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def experiments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    torch.set_num_threads(1)
+    return both_tasks(tmp_path_factory.mktemp("experiments"))
+
+
+def maker(folder: Path, **more: object) -> MapMaker:
+    from dataclasses import replace
+
+    return replace(read_saved_model(folder, "best_localization", CPU).maps, **more)
+
+
+def batch(side: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    from dlib.datasets.batch import normalize
+
+    frames = torch.from_numpy(np.stack([scene(i, side, side) for i in range(3)])).permute(0, 3, 1, 2)
+    return normalize(frames), frames
+
+
+@pytest.mark.parametrize("task", [STD_CL, COLOCAM])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_maps_are_the_mean_of_the_views_each_over_its_peak(
+    experiments: dict[str, Path], task: str, scale: float
+) -> None:
+    images, frames = batch()
+    one = maker(experiments[task])
+    maps, logits = maker(experiments[task], view_flip=True, view_scale=scale)(images, frames)
+    labels = logits.argmax(dim=1)
+    torch.testing.assert_close(logits, one(images, frames)[1])
+    expected = []
+    for size in {64, int(64 * scale)}:
+        seen = (
+            F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+            if size != 64
+            else images
+        )
+        for flip in (False, True):
+            shown = seen.flip(-1) if flip else seen
+            found = one(shown, shown, labels)[0]
+            found = F.interpolate(found[:, None], size=(64, 64), mode="bilinear")[:, 0]
+            found = found.flip(-1) if flip else found
+            expected.append(found / found.amax(dim=(1, 2), keepdim=True))
+    torch.testing.assert_close(maps, torch.stack(expected).mean(dim=0), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("task", [STD_CL, COLOCAM])
+def test_a_mirrored_frame_has_the_mirrored_map(experiments: dict[str, Path], task: str) -> None:
+    images, frames = batch()
+    both = maker(experiments[task], view_flip=True)
+    labels = torch.tensor([0, 1, 2])
+    maps = both(images, frames, labels)[0]
+    torch.testing.assert_close(both(images.flip(-1), frames.flip(-1), labels)[0].flip(-1), maps)
+    one = maker(experiments[task])
+    assert not torch.allclose(
+        one(images.flip(-1), frames, labels)[0].flip(-1), one(images, frames, labels)[0]
+    )
+
+
+def test_views_and_the_share_of_the_cam(experiments: dict[str, Path]) -> None:
+    images, frames = batch()
+    labels = torch.tensor([0, 1, 2])
+    parts = [
+        maker(experiments[COLOCAM], view_flip=True, cam_share=share)(images, frames, labels)[0]
+        for share in (0, 1)
+    ]
+    mixed = maker(experiments[COLOCAM], view_flip=True, cam_share=0.25)(images, frames, labels)[0]
+    decoded, cams = (part / part.amax(dim=(1, 2), keepdim=True) for part in parts)
+    torch.testing.assert_close(mixed, 0.75 * decoded + 0.25 * cams, atol=1e-5, rtol=1e-4)
+
+
+def test_presence_is_that_of_the_frame_as_it_is(experiments: dict[str, Path]) -> None:
+    images, frames = batch()
+    plain, several = (maker(experiments[COLOCAM], view_flip=flip) for flip in (False, True))
+    assert torch.equal(several.with_presence(images, frames)[2], plain.with_presence(images, frames)[2])
+
+
+def test_larger_frames_in_evaluation_and_localization(trained: Workplace, tmp_path: Path) -> None:
+    cfg = parse_args([*trained.flags(), "--eval_size", "96"])
+    data = load_data(cfg)
+    assert (data.train.crop_size, data.val.crop_size, data.test.crop_size) == (cfg.crop_size, 96, 96)
+    assert Config().eval_side == Config().crop_size
+
+
+def test_a_model_remembers_the_size(experiments: dict[str, Path], tmp_path: Path) -> None:
+    import shutil
+
+    folder = shutil.copytree(experiments[COLOCAM], tmp_path / "larger")
+    (settings,) = folder.glob("*/config_model.yaml")
+    content = yaml.safe_load(settings.read_text())
+    settings.write_text(yaml.safe_dump(content | {"eval_size": 64, "map_view_flip": True}))
+    image = scene(0, 80, 60)
+    (result,) = Localizer(folder, model="own").localize(image)
+    small = torch.from_numpy(np.array(Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR)))
+    from dlib.datasets.batch import normalize
+
+    frames = small.permute(2, 0, 1)[None]
+    expected = maker(experiments[COLOCAM], view_flip=True)(normalize(frames), frames)[0][0]
+    np.testing.assert_allclose(result.map, expected.numpy(), atol=1e-6)
+    (old,) = Localizer(experiments[COLOCAM], model="own").localize(image)
+    assert old.map.shape == (32, 32)
+
+
+def test_a_size_that_the_encoder_cannot_see_is_named() -> None:
+    cfg = Config.from_values(
+        {"encoder_name": "vit_b_16", "crop_size": 224, "eval_size": 250, "task": "STD_CL"}
+    )
+    with pytest.raises(UsageError, match="--eval_size 250: --encoder_name vit_b_16 needs a multiple of 16"):
+        build_classifier(cfg, 2, None)
