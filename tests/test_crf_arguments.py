@@ -67,6 +67,9 @@ BAD_VALUES: list[dict[str, Any]] = [
     ),
     {"sigmargb": 1e-6},
     {"ins": np.full(N * K * PIXELS, 3e38, np.float32)},  # their sum is no float32
+    # Finite at the vertex where the black pixel lies, but too large for the interpolation.
+    {"ins": changed("ins", 0, 2.5e38), "images": np.zeros(N * P * PIXELS, np.float32)},
+    {"images": np.zeros(N * P * PIXELS, np.float32), "sigmargb": 1e-44},  # 0 · ∞ in the features' scale
 ]
 BAD_TYPES: list[dict[str, Any]] = [
     *({name: arrays()[name].astype(kind)} for name in ("images", "ins") for kind in ("c8", "U4", "O")),
@@ -103,6 +106,18 @@ def test_bad_values(module: str, change: dict[str, Any]) -> None:
 def test_bad_types(module: str, change: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         call(module, **change)
+
+
+def test_a_group_of_many_large_frames() -> None:
+    """More frames than runs of pixels that a group may have; every pixel has the same colour, so each sees all."""
+    frames, side = 65, 90
+    images, outs = np.zeros((frames, side, side), np.float32), np.zeros((frames, side, side), np.float32)
+    colorbilateralfilter.colorbilateralfilter_groups(
+        images, np.ones_like(outs), outs, frames, 1, side, side, 15.0, 1, [list(range(frames))]
+    )
+    alone = np.zeros(1, np.float32)
+    colorbilateralfilter.colorbilateralfilter(images[:1, :1, :1], np.ones(1), alone, 1, 1, 15.0, 1)
+    np.testing.assert_allclose(outs, frames * side**2 * alone[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["f4", "f8"])
