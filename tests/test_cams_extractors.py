@@ -14,7 +14,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dlib.cams import build_cam_extractor, normalize_cams
+from dlib.cams import CamExtractor, build_cam_extractor, normalize_cams
+from dlib.cams.gradient import GradientCam
 from dlib.cams.noise import combine, content_keys, hash_normal
 from dlib.configure.constants import METHODS, WGAP, pooling_of_method
 from dlib.models import STDClassifier, UnetCoLoCAM
@@ -317,6 +318,11 @@ def test_errors_name_what_is_wrong() -> None:
         build_cam_extractor(net, "ScoreCAM", chunk_size=0)
     with pytest.raises(ValueError, match="class 4"):
         build_cam_extractor(net, "LayerCAM")(images, torch.tensor([0, 1, 4]))
+    with pytest.raises(ValueError, match="class -1"):
+        build_cam_extractor(net, "LayerCAM")(images, torch.tensor([0, -1, 3]))
+    for base in (CamExtractor, GradientCam):
+        with pytest.raises(TypeError, match=f"{base.__name__} is not a method by itself"):
+            base(net)(images, CLASS_IDX)
     with pytest.raises(ValueError, match="class_idx"):
         build_cam_extractor(net, "LayerCAM")(images, torch.tensor([0, 1]))
     net.classification_head = nn.Identity()

@@ -152,6 +152,43 @@ def test_many_threads_write_the_same_and_other_frames(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 5
 
 
+def test_a_store_is_held_alone_or_shared(tmp_path: Path) -> None:
+    one, two, three = (CamStore(tmp_path / "new" / "cams") for _ in range(3))
+    assert one.hold_alone()
+    assert not two.hold_alone()
+    waits = []
+
+    def while_waiting() -> None:
+        waits.append(1)
+        if len(waits) == 2:
+            one.release()
+
+    two.hold(while_waiting)
+    assert len(waits) == 2
+    three.hold()  # shared: no wait
+    assert not one.hold_alone()
+    assert pickle.loads(pickle.dumps(two))._lock is None  # the lock belongs to the process
+    two.release()
+    two.release()
+    assert not one.hold_alone()
+    three.release()
+    assert one.hold_alone()
+    one.release()
+    (tmp_path / "file").write_text("")
+    assert CamStore(tmp_path / "file" / "cams").hold_alone()  # nothing there that another run could clear
+
+
+def test_clearing_removes_the_maps_alone(tmp_path: Path) -> None:
+    store = CamStore(tmp_path)
+    store.hold()
+    store.write("a", torch.rand(3, 4))
+    (tmp_path / "notes.txt").write_text("")
+    store.clear()
+    assert store.missing(["a"]) == ["a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "notes.txt"]
+    store.release()
+
+
 def test_normalization() -> None:
     maps = torch.tensor([[[-1.0, 3.0]], [[2.0, 2.0]], [[math.nan, 1.0]], [[math.inf, 1.0]]])
     assert normalize_cams(maps).tolist() == [[[0, 1]], [[0, 0]], [[0, 0]], [[0, 0]]]
