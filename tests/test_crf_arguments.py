@@ -69,7 +69,6 @@ BAD_VALUES: list[dict[str, Any]] = [
     {"ins": np.full(N * K * PIXELS, 3e38, np.float32)},  # their sum is no float32
     # Finite at the vertex where the black pixel lies, but too large for the interpolation.
     {"ins": changed("ins", 0, 2.5e38), "images": np.zeros(N * P * PIXELS, np.float32)},
-    {"images": np.zeros(N * P * PIXELS, np.float32), "sigmargb": 1e-44},  # 0 · ∞ in the features' scale
 ]
 BAD_TYPES: list[dict[str, Any]] = [
     *({name: arrays()[name].astype(kind)} for name in ("images", "ins") for kind in ("c8", "U4", "O")),
@@ -106,6 +105,14 @@ def test_bad_values(module: str, change: dict[str, Any]) -> None:
 def test_bad_types(module: str, change: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         call(module, **change)
+
+
+@pytest.mark.parametrize("module", ["dense", "colour"])
+@pytest.mark.parametrize("level", [0.0, 7.0])
+def test_a_sigma_that_is_too_small_is_named(module: str, level: float) -> None:
+    images = np.full(N * P * PIXELS, level, np.float32)  # black gives 0 · ∞ in the features' scale
+    with pytest.raises(ValueError, match="sigma is too small"):
+        call(module, images=images, sigmargb=1e-44)
 
 
 def test_a_group_of_many_large_frames() -> None:
