@@ -287,6 +287,16 @@ def test_the_encoder_gets_no_graph_and_modes_come_back(method: str) -> None:
     assert not net.body[0].training
 
 
+@pytest.mark.parametrize(("hidden", "passes"), [(False, 1), (True, 1 + 4)])
+def test_smooth_grad_cam_pp_spends_no_noisy_pass_on_a_linear_head(hidden: bool, passes: int) -> None:
+    net, images = _net(hidden=hidden), _images()
+    sizes: list[int] = []
+    handle = net.body[0].register_forward_hook(lambda *call: sizes.append(len(call[2])))
+    build_cam_extractor(net, "SmoothGradCAMpp")(images, CLASS_IDX)
+    handle.remove()
+    assert sizes == [3] * passes
+
+
 def test_score_cam_spends_no_pass_on_constant_channels_and_keeps_the_chunk() -> None:
     net, images = _net(), _images()
     sizes: list[int] = []

@@ -249,6 +249,9 @@ def test_bad_options() -> None:
         ColorDenseCRFLoss(1, 15, 1, "sometimes")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no images"):
         joint_color_crf(IMAGES, VALUES, [torch.tensor([], dtype=torch.int64)], 15)
+    for outside in (-1, 2):
+        with pytest.raises(ValueError, match=r"groups must name images 0\.\.1, not"):
+            joint_color_crf(IMAGES, VALUES, [torch.tensor([0, outside])], 15)
     with pytest.raises(ValueError, match="twice"):
         joint_color_crf(IMAGES, VALUES, [torch.tensor([0, 1]), torch.tensor([1])], 15)
 
