@@ -118,11 +118,13 @@ def _below(owner: ast.AST, lines: tuple[int, int], in_function: bool) -> Iterato
         inside = in_function or (isinstance(owner, ast.FunctionDef | ast.Lambda) and field == "body")
         nodes = value if isinstance(value, list) else [value]
         for place, node in enumerate(nodes):
-            if not isinstance(node, ast.AST):
-                continue
+            if not isinstance(node, ast.AST) or (isinstance(node, ast.keyword) and node.arg == "strict"):
+                continue  # a check of zip that nothing fails
             span = _span(node, lines)
             # An `if` is one change of its test, whatever is below it.
             at = _span(node.test, lines) if isinstance(node, ast.If) else span
+            if isinstance(node, ast.Continue | ast.Break):
+                at = (span[0] - 1, span[1])  # the compiler may join it with the test before it
             for new in _variants(node):
                 ast.copy_location(new, node)
                 ast.fix_missing_locations(new)

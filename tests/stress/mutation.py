@@ -16,34 +16,42 @@ from __future__ import annotations
 
 import argparse
 import ast
-import contextlib
 import gc
+import importlib
 import importlib.abc
 import importlib.util
 import json
 import linecache
 import os
 import random
-import resource
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType, ModuleType
-from typing import Any, TypeVar
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 import pytest
-import torch
-from _pytest.runner import runtestprotocol
-from hypothesis import Phase, settings
 
+from tests.stress.forks import (
+    HERE,
+    KILLED,
+    SURVIVED,
+    collect_flags,
+    failed,
+    fast_random_cases,
+    forked,
+    pairs,
+    run_jobs,
+    start_fork,
+    trace,
+)
 from tests.stress.mutants import Mutant, codes_of, mutants_of
 
-HERE = Path(__file__).resolve().parents[2]
+Job = tuple[tuple[str, Mutant], Callable[[], int], float]
 # Each room: its modules, and the tests that belong to it.
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "losses": (("dlib/losses/*.py",), ("tests/test_losses_*.py",)),
@@ -60,15 +68,12 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "crf": (("dlib/crf/*.py",), ("tests/test_crf_*.py",)),
     "datasets": (
         ("dlib/datasets/sampling.py", "dlib/datasets/loaders.py"),
-        ("tests/test_datasets_sampling.py", "tests/test_datasets_loaders.py"),
+        ("tests/test_datasets_sampling.py", "tests/test_datasets_loaders.py", "tests/test_min_steps.py"),
     ),
 }
+# Fixtures of tests that train a whole run.
 WHOLE_RUNS = {"trained", "promoted", "workplace", "run_main"}
-NAMES_OF_KERNELS = "triton"
-GIB = 2**30
-T = TypeVar("T")
-Job = tuple[tuple[str, Mutant], Callable[[], int], float]
-KILLED, SURVIVED = 1, 0
+NAMES_OF_KERNELS = "triton"  # Triton compiles the source itself
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,26 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = [str(path) for glob in args.only_file or tests for path in sorted(HERE.glob(glob))]
             Room(chosen, found, args).work()
     return 0
-
-
-def fast_random_cases() -> None:
-    """One thread, and random cases that are not shrunk: that they fail is enough."""
-    settings.register_profile(
-        "mutation",
-        max_examples=25,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-    )
-    os.environ |= {"HYPOTHESIS_PROFILE": "mutation", "OMP_NUM_THREADS": "1"}
-    torch.set_num_threads(1)
-
-
-def collect_flags(folder: Path) -> list[str]:
-    """pytest's flags; ``folder`` gets the tests' files."""
-    plain = ["-q", "-x", "-p", "no:cacheprovider", "--assert=plain", "--tb=short", "-W", "ignore"]
-    return [*plain, f"--basetemp={folder}/{os.getpid()}"]
 
 
 class Room:
@@ -180,8 +165,8 @@ class Room:
             if mutant.old is not mutant.new:
                 print(f"    {module}:{mutant}", flush=True)
                 survivors[module].append(str(mutant))
-        unchanged = [name for name, _, _ in jobs if name[1].old is name[1].new]
-        if not set(unchanged) <= set(names):
+        controls = [name for name, _, _ in jobs if name[1].old is name[1].new]
+        if not set(controls) <= set(names):
             print("error: the tests fail when nothing is changed, or ran out of memory", flush=True)
 
     def _import_job(self, module: str, tree: ast.Module, mutant: Mutant, ids: list[str]) -> Callable[[], int]:
@@ -191,6 +176,10 @@ class Room:
             return KILLED if self._pytest([_Chosen(ids)]) else SURVIVED
 
         return job
+
+
+def name_of(module: str) -> str:
+    return module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def unchanged(tree: ast.Module) -> Mutant:
@@ -223,16 +212,18 @@ class _InFunctions:
         start = time.monotonic()
         known = self._known()
         fresh = [item for item in items if item.nodeid not in known]
-        files, longest = list(self.room.trees), self.room.args.longest
-        forked(lambda: traced.write_text(json.dumps(known | trace(fresh, files, longest))))
-        if not traced.exists():
+        found = self._trace(fresh)
+        if found is None:
             return True
+        traced.write_text(json.dumps(known | found))
         reached = json.loads(traced.read_text())
         if self.room.args.traces:
             shutil.copy(traced, self.room.args.traces)
         print(f"{len(fresh)} tests traced in {time.monotonic() - start:.0f} s", flush=True)
         jobs, survivors = [], {module: [] for module in self.room.trees}
         for module, tree in self.room.trees.items():
+            if NAMES_OF_KERNELS not in module:
+                importlib.import_module(name_of(module))  # also what is imported only when it is used
             functions = functions_of(HERE / module)
             for mutant in self.room.mutants[module]:
                 if not in_place(module, tree, mutant):
@@ -255,6 +246,22 @@ class _InFunctions:
         self.room.collect(jobs, survivors)
         (self.room.folder / "survivors.json").write_text(json.dumps(survivors))
         return True
+
+    def _trace(self, items: list[pytest.Item]) -> dict[str, Any] | None:
+        """What the tests reach, found by several processes at a time; None if one of them has ended early."""
+        parts = [self.room.folder / f"part{part}.json" for part in range(self.room.args.processes)]
+        pids = [
+            start_fork(partial(self._write_trace, file, items[part :: len(parts)]))
+            for part, file in enumerate(parts)
+        ]
+        for pid in pids:
+            os.waitpid(pid, 0)
+        if not all(file.exists() for file in parts):
+            return None
+        return {test: seen for file in parts for test, seen in json.loads(file.read_text()).items()}
+
+    def _write_trace(self, file: Path, items: list[pytest.Item]) -> int:
+        return file.write_text(json.dumps(trace(items, list(self.room.trees), self.room.args.longest)))
 
     def _known(self) -> dict[str, Any]:
         file = self.room.args.traces
@@ -308,9 +315,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     @classmethod
     def install(cls, module: str, source: str) -> None:
         file = str(HERE / module)
-        name = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-        sys.meta_path.insert(0, cls(name, file, source))
+        sys.meta_path.insert(0, cls(name_of(module), file, source))
 
     def find_spec(self, name: str, path: object, target: object = None) -> Any:
         if name != self.name:
@@ -327,51 +333,6 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.source, self.file, "exec", dont_inherit=True), module.__dict__)
 
 
-def trace(items: list[pytest.Item], modules: list[str], longest: float) -> dict[str, Any]:
-    """What each test costs, and the lines of the modules that it runs. A test much longer than ``longest`` is cut."""
-
-    def too_long(number: int, frame: object) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGVTALRM, too_long)
-    files = {str(HERE / module): module for module in modules}
-    lines: dict[str, set[int]] = {}
-
-    def line(frame: FrameType, event: str, _: object) -> Any:
-        lines.setdefault(files[frame.f_code.co_filename], set()).add(frame.f_lineno)
-        return line
-
-    def call(frame: FrameType, event: str, _: object) -> Any:
-        return line if frame.f_code.co_filename in files else None
-
-    reached = {}
-    for item, after in pairs(items):
-        lines.clear()
-        start = time.process_time()
-        threading.settrace(call)
-        sys.settrace(call)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 2 * longest)
-        bad = failed(item, after)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        sys.settrace(None)
-        if bad:
-            print(f"left out, because it is slow or fails without a mutant: {item.nodeid}", flush=True)
-            continue
-        seen = {module: sorted(found) for module, found in lines.items()}
-        reached[item.nodeid] = {"seconds": time.process_time() - start, "lines": seen}
-    for item in items:
-        reached.setdefault(item.nodeid, {"seconds": 1e9, "lines": {}})
-    return reached
-
-
-def failed(item: pytest.Item, after: pytest.Item | None) -> bool:
-    return any(report.failed for report in runtestprotocol(item, log=False, nextitem=after))
-
-
-def pairs(items: list[pytest.Item]) -> Iterator[tuple[pytest.Item, pytest.Item | None]]:
-    return zip(items, [*items[1:], None], strict=True)
-
-
 def functions_of(file: Path) -> list[FunctionType]:
     return [
         thing
@@ -380,64 +341,6 @@ def functions_of(file: Path) -> list[FunctionType]:
         and isinstance(thing.__code__, CodeType)
         and thing.__code__.co_filename == str(file)
     ]
-
-
-def run_jobs(jobs: list[tuple[T, Callable[[], int], float]], processes: int) -> Iterator[T]:
-    """Runs each job in a forked process, and gives the names of those that survived.
-
-    A job is its name, what it runs, and the CPU seconds of that without a mutant. One that needs much more time or
-    memory has been noticed, too.
-    """
-    running: dict[int, tuple[T, float]] = {}
-    waiting = list(reversed(jobs))
-    while waiting or running:
-        while waiting and len(running) < processes:
-            name, job, usual = waiting.pop()
-            seconds = 5 + int(3 * usual)
-            pid = os.fork()
-            if pid == 0:
-                os.setpgid(0, 0)
-                _limit(seconds)
-                _end_with(job)
-            running[pid] = (name, time.monotonic() + 60 + 10 * seconds)
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid:
-            name, _ = running.pop(pid)
-            if status == SURVIVED:
-                yield name
-            continue
-        for pid, (_, end) in running.items():
-            if time.monotonic() > end:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
-        time.sleep(0.01)
-
-
-def _limit(seconds: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_DATA, (8 * GIB, 8 * GIB))
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-
-
-def forked(job: Callable[[], int]) -> None:
-    """Runs ``job`` in a process of its own and waits for it."""
-    pid = os.fork()
-    if pid == 0:
-        _end_with(job)
-    os.waitpid(pid, 0)
-
-
-def _end_with(job: Callable[[], int]) -> None:
-    """The end of a forked process: nothing of its parent's is flushed or cleaned up."""
-    code = KILLED
-    try:
-        code = int(job())
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    finally:
-        os._exit(min(code, 255))
 
 
 if __name__ == "__main__":
