@@ -78,7 +78,8 @@ def test_real_frames_equal_the_float64_lattice() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("sigma_rgb", [3.0, 15.0])
 def test_planes_below_zero(sigma_rgb: float, backend: Name) -> None:
-    image, values = textured(3, 19, 26) - np.float32(200.3), probabilities(2, 19, 26)
+    below = np.array([0.3, 255.3, 100.3], np.float32)[:, None, None]
+    image, values = textured(3, 19, 26) - below, probabilities(2, 19, 26)
     for sigma_xy in (5.0, None):
         want = truth(image, values, sigma_rgb, sigma_xy)
         got = run(image, values, sigma_rgb, sigma_xy, backend)
