@@ -172,6 +172,14 @@ def test_ss_cam_equals_torchcam_with_the_same_noise() -> None:
     _assert_same(extractor(images, CLASS_IDX), theirs)
 
 
+def test_masks_have_the_shape_of_images_that_are_not_square() -> None:
+    net = _net(stride=1)
+    images = torch.randn(3, 3, 9, 15, generator=torch.Generator().manual_seed(5))
+    _assert_same(build_cam_extractor(net, "ScoreCAM")(images, CLASS_IDX), _torchcam(net, "ScoreCAM", images))
+    for method in ("SSCAM", "ISCAM"):
+        assert build_cam_extractor(net, method)(images, CLASS_IDX).shape == (3, 9, 15)
+
+
 def test_score_cam_is_algorithm_1_where_resizing_moves_the_extrema() -> None:
     net, images = _net(stride=2), _images(side=16)
     ours = build_cam_extractor(net, "ScoreCAM")(images, CLASS_IDX)

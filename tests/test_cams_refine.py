@@ -83,3 +83,10 @@ def test_edges_for_flags(frames, cams) -> None:
         got = edge_maps(broken, frames, 30.0, sigma_xy)
         torch.testing.assert_close(got, refine_cams(clean, frames, 30.0, sigma_xy))
         assert (got - cams).abs().max() > 0.1
+
+
+def test_a_constant_map_beside_another_one(frames, cams) -> None:
+    both = torch.stack([torch.full((SIDE, SIDE), 0.3), cams[1]])
+    found = refine_cams(both, frames, 30.0, 4.0)
+    assert not found[0].any()
+    torch.testing.assert_close(found[1:], refine_cams(cams[1:], frames[1:], 30.0, 4.0))

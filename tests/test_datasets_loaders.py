@@ -368,6 +368,7 @@ def test_workers_end_with_a_program_that_does_not_close_them(root: Path, ending:
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": 2, "min_tr_batch_sz": 0}, "min_tr_batch_sz"),
         ({"batch_size": 2, "rank": 2, "world_size": 2}, "rank"),
+        ({"batch_size": 2, "rank": -1, "world_size": 2}, "rank"),
         ({"batch_size": 2, "num_workers": -1}, "num_workers"),
     ],
 )
