@@ -213,6 +213,15 @@ def test_candidates_of_weight_zero_are_drawn_when_nothing_else_is_left() -> None
     assert np.abs(seen[1:4] - 2 / 3).max() < 0.04
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_normal_numbers_are_box_muller_of_as_few_uniform_ones_as_it_needs(count: int) -> None:
+    keys = torch.arange(5)
+    first, second = np.split(hash_uniform(keys, 2 * math.ceil(count / 2)).numpy(), 2, axis=1)
+    radius, angle = np.sqrt(-2 * np.log(first)), 2 * np.pi * second
+    both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    np.testing.assert_allclose(hash_normal(keys, count).numpy(), both[:, :count], rtol=1e-6, atol=1e-7)
+
+
 def test_noise_has_its_moments() -> None:
     u = hash_uniform(torch.arange(50), 2000).numpy()
     z = hash_normal(torch.arange(50), 2001).double().numpy()
