@@ -83,6 +83,12 @@ def test_large_maps_are_reduced_with_antialiasing(tmp_path: Path) -> None:
     assert MapFolder(tmp_path, side=64).read("7.jpg").shape == (50, 10)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_the_largest_whole_number_is_exactly_one(kind: type, tmp_path: Path) -> None:
+    np.save(tmp_path / "7.npy", np.array([[0, np.iinfo(kind).max]], kind))
+    assert MapFolder(tmp_path).read("7.jpg").tolist() == [[0, 1]]
+
+
 def test_a_map_of_one_row_and_files_of_old_pytorch(tmp_path: Path) -> None:
     row = torch.rand(1, 5)
     np.save(tmp_path / "1.npy", row.numpy())

@@ -101,15 +101,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = [file for file in files if args.module is None or file in args.module]
         if chosen and args.room in (None, name):
             found = [str(path) for glob in args.only_file or tests for path in sorted(HERE.glob(glob))]
-            Room(chosen, found, args).work()
+            Room(chosen, files, found, args).work()
     return 0
 
 
 class Room:
     """The mutants of some modules and the tests that must notice them."""
 
-    def __init__(self, modules: list[str], tests: list[str], args: argparse.Namespace) -> None:
-        self.tests, self.args = tests, args
+    def __init__(
+        self, modules: list[str], traced: list[str], tests: list[str], args: argparse.Namespace
+    ) -> None:
+        self.traced, self.tests, self.args = traced, tests, args
         self.trees = {module: ast.parse((HERE / module).read_text()) for module in modules}
         self.mutants = {module: self._drawn(module, tree) for module, tree in self.trees.items()}
         self.folder = Path(tempfile.mkdtemp(prefix="mutation"))
@@ -261,7 +263,7 @@ class _InFunctions:
         return {test: seen for file in parts for test, seen in json.loads(file.read_text()).items()}
 
     def _write_trace(self, file: Path, items: list[pytest.Item]) -> int:
-        return file.write_text(json.dumps(trace(items, list(self.room.trees), self.room.args.longest)))
+        return file.write_text(json.dumps(trace(items, self.room.traced, self.room.args.longest)))
 
     def _known(self) -> dict[str, Any]:
         file = self.room.args.traces
