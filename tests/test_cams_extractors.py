@@ -14,7 +14,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dlib.cams import build_cam_extractor, normalize_cams
+from dlib.cams import CamExtractor, build_cam_extractor, normalize_cams
+from dlib.cams.gradient import GradientCam
 from dlib.cams.noise import combine, content_keys, hash_normal
 from dlib.configure.constants import METHODS, WGAP, pooling_of_method
 from dlib.models import STDClassifier, UnetCoLoCAM
@@ -171,6 +172,14 @@ def test_ss_cam_equals_torchcam_with_the_same_noise() -> None:
     _assert_same(extractor(images, CLASS_IDX), theirs)
 
 
+def test_masks_have_the_shape_of_images_that_are_not_square() -> None:
+    net = _net(stride=1)
+    images = torch.randn(3, 3, 9, 15, generator=torch.Generator().manual_seed(5))
+    _assert_same(build_cam_extractor(net, "ScoreCAM")(images, CLASS_IDX), _torchcam(net, "ScoreCAM", images))
+    for method in ("SSCAM", "ISCAM"):
+        assert build_cam_extractor(net, method)(images, CLASS_IDX).shape == (3, 9, 15)
+
+
 def test_score_cam_is_algorithm_1_where_resizing_moves_the_extrema() -> None:
     net, images = _net(stride=2), _images(side=16)
     ours = build_cam_extractor(net, "ScoreCAM")(images, CLASS_IDX)
@@ -286,6 +295,16 @@ def test_the_encoder_gets_no_graph_and_modes_come_back(method: str) -> None:
     assert not net.body[0].training
 
 
+@pytest.mark.parametrize(("hidden", "passes"), [(False, 1), (True, 1 + 4)])
+def test_smooth_grad_cam_pp_spends_no_noisy_pass_on_a_linear_head(hidden: bool, passes: int) -> None:
+    net, images = _net(hidden=hidden), _images()
+    sizes: list[int] = []
+    handle = net.body[0].register_forward_hook(lambda *call: sizes.append(len(call[2])))
+    build_cam_extractor(net, "SmoothGradCAMpp")(images, CLASS_IDX)
+    handle.remove()
+    assert sizes == [3] * passes
+
+
 def test_score_cam_spends_no_pass_on_constant_channels_and_keeps_the_chunk() -> None:
     net, images = _net(), _images()
     sizes: list[int] = []
@@ -317,6 +336,11 @@ def test_errors_name_what_is_wrong() -> None:
         build_cam_extractor(net, "ScoreCAM", chunk_size=0)
     with pytest.raises(ValueError, match="class 4"):
         build_cam_extractor(net, "LayerCAM")(images, torch.tensor([0, 1, 4]))
+    with pytest.raises(ValueError, match="class -1"):
+        build_cam_extractor(net, "LayerCAM")(images, torch.tensor([0, -1, 3]))
+    for base in (CamExtractor, GradientCam):
+        with pytest.raises(TypeError, match=f"{base.__name__} is not a method by itself"):
+            base(net)(images, CLASS_IDX)
     with pytest.raises(ValueError, match="class_idx"):
         build_cam_extractor(net, "LayerCAM")(images, torch.tensor([0, 1]))
     net.classification_head = nn.Identity()

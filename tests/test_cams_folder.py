@@ -74,13 +74,27 @@ def test_kinds_of_files(kind: str, tmp_path: Path) -> None:
 
 
 def test_large_maps_are_reduced_with_antialiasing(tmp_path: Path) -> None:
-    stripes = np.zeros((40, 10), np.float32)
+    stripes = np.zeros((50, 10), np.float32)
     stripes[::2] = 1
     write(tmp_path / "7.npy", stripes)
     found = MapFolder(tmp_path, side=10).read("7.jpg")
     assert found.shape == (10, 10)
     assert float((found[1:-1] - 0.5).abs().max()) < 0.1  # without it: all 1 or all 0
-    assert MapFolder(tmp_path, side=64).read("7.jpg").shape == (40, 10)
+    assert MapFolder(tmp_path, side=64).read("7.jpg").shape == (50, 10)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_the_largest_whole_number_is_exactly_one(kind: type, tmp_path: Path) -> None:
+    np.save(tmp_path / "7.npy", np.array([[0, np.iinfo(kind).max]], kind))
+    assert MapFolder(tmp_path).read("7.jpg").tolist() == [[0, 1]]
+
+
+def test_a_map_of_one_row_and_files_of_old_pytorch(tmp_path: Path) -> None:
+    row = torch.rand(1, 5)
+    np.save(tmp_path / "1.npy", row.numpy())
+    torch.save(row[None, None], tmp_path / "2.pt", _use_new_zipfile_serialization=False)
+    for frame in ("1.jpg", "2.jpg"):
+        torch.testing.assert_close(MapFolder(tmp_path).read(frame), row)
 
 
 class Attack:

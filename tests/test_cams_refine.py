@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlib.cams import normalize_cams, refine_cams
+from dlib.cams import edge_maps, normalize_cams, refine_cams
 from helpers.crf_truth import exact_filter, features_of, lattice_filter
 
 SIDE = 20
@@ -73,3 +73,20 @@ def test_wrong_shapes_are_refused(frames, cams) -> None:
         refine_cams(cams[:1], frames, 30.0, 5.0)
     with pytest.raises(ValueError, match="sigma_xy"):
         refine_cams(cams, frames, 30.0, 0.0)
+
+
+def test_edges_for_flags(frames, cams) -> None:
+    assert edge_maps(cams, frames, 30.0, 0) is cams
+    clean, broken = cams.clone(), cams.clone()
+    clean[0, 3, 4], broken[0, 3, 4] = 0, torch.nan
+    for sigma_xy in (1.0, 4.0):
+        got = edge_maps(broken, frames, 30.0, sigma_xy)
+        torch.testing.assert_close(got, refine_cams(clean, frames, 30.0, sigma_xy))
+        assert (got - cams).abs().max() > 0.1
+
+
+def test_a_constant_map_beside_another_one(frames, cams) -> None:
+    both = torch.stack([torch.full((SIDE, SIDE), 0.3), cams[1]])
+    found = refine_cams(both, frames, 30.0, 4.0)
+    assert not found[0].any()
+    torch.testing.assert_close(found[1:], refine_cams(cams[1:], frames[1:], 30.0, 4.0))

@@ -204,3 +204,5 @@ def test_errors_name_what_is_wrong() -> None:
         region_of_interest(cam[0], "largest")
     with pytest.raises(ValueError, match="side"):
         dilate(cam > 0, 0)
+    with pytest.raises(ValueError, match="-1 times"):
+        dilate(cam > 0, 3, -1)

@@ -127,7 +127,8 @@ def test_what_a_power_cut_left_is_missing(tmp_path: Path) -> None:
 
 def test_only_usable_maps_are_written(tmp_path: Path) -> None:
     store = CamStore(tmp_path)
-    for cam in (torch.zeros(1, 2, 2), torch.full((2, 2), math.inf), torch.zeros(2, 2, dtype=torch.int32)):
+    whole, nothing = torch.zeros(2, 2, dtype=torch.int32), torch.zeros(0, 4)
+    for cam in (torch.zeros(1, 2, 2), torch.full((2, 2), math.inf), whole, nothing):
         with pytest.raises(ValueError, match="'f'"):
             store.write("f", cam)
     assert not list(tmp_path.iterdir())
@@ -150,6 +151,51 @@ def test_many_threads_write_the_same_and_other_frames(tmp_path: Path) -> None:
         for i, cam in enumerate(pool.map(work, range(80))):
             assert (cam == i % 5).all()
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_maps_of_half_precision_are_read_as_float32(tmp_path: Path) -> None:
+    store, cam = CamStore(tmp_path), torch.rand(2, 3).half()
+    torch.save(cam, store.path("a"))
+    found = store.read("a")
+    assert found.dtype == torch.float32
+    assert torch.equal(found, cam.float())
+
+
+def test_a_store_is_held_alone_or_shared(tmp_path: Path) -> None:
+    one, two, three = (CamStore(tmp_path / "new" / "cams") for _ in range(3))
+    assert one.hold_alone()
+    assert not two.hold_alone()
+    waits = []
+
+    def while_waiting() -> None:
+        waits.append(1)
+        if len(waits) == 2:
+            one.release()
+
+    two.hold(while_waiting)
+    assert len(waits) == 2
+    three.hold()  # shared: no wait
+    assert not one.hold_alone()
+    assert pickle.loads(pickle.dumps(two))._lock is None  # the lock belongs to the process
+    two.release()
+    two.release()
+    assert not one.hold_alone()
+    three.release()
+    assert one.hold_alone()
+    one.release()
+    (tmp_path / "file").write_text("")
+    assert CamStore(tmp_path / "file" / "cams").hold_alone()  # nothing there that another run could clear
+
+
+def test_clearing_removes_the_maps_alone(tmp_path: Path) -> None:
+    store = CamStore(tmp_path)
+    store.hold()
+    store.write("a", torch.rand(3, 4))
+    (tmp_path / "notes.txt").write_text("")
+    store.clear()
+    assert store.missing(["a"]) == ["a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "notes.txt"]
+    store.release()
 
 
 def test_normalization() -> None:

@@ -67,6 +67,8 @@ BAD_VALUES: list[dict[str, Any]] = [
     ),
     {"sigmargb": 1e-6},
     {"ins": np.full(N * K * PIXELS, 3e38, np.float32)},  # their sum is no float32
+    # Finite at the vertex where the black pixel lies, but too large for the interpolation.
+    {"ins": changed("ins", 0, 2.5e38), "images": np.zeros(N * P * PIXELS, np.float32)},
 ]
 BAD_TYPES: list[dict[str, Any]] = [
     *({name: arrays()[name].astype(kind)} for name in ("images", "ins") for kind in ("c8", "U4", "O")),
@@ -103,6 +105,26 @@ def test_bad_values(module: str, change: dict[str, Any]) -> None:
 def test_bad_types(module: str, change: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         call(module, **change)
+
+
+@pytest.mark.parametrize("module", ["dense", "colour"])
+@pytest.mark.parametrize("level", [0.0, 7.0])
+def test_a_sigma_that_is_too_small_is_named(module: str, level: float) -> None:
+    images = np.full(N * P * PIXELS, level, np.float32)  # black gives 0 · ∞ in the features' scale
+    with pytest.raises(ValueError, match="sigma is too small"):
+        call(module, images=images, sigmargb=1e-44)
+
+
+def test_a_group_of_many_large_frames() -> None:
+    """More frames than runs of pixels that a group may have; every pixel has the same colour, so each sees all."""
+    frames, side = 65, 90
+    images, outs = np.zeros((frames, side, side), np.float32), np.zeros((frames, side, side), np.float32)
+    colorbilateralfilter.colorbilateralfilter_groups(
+        images, np.ones_like(outs), outs, frames, 1, side, side, 15.0, 1, [list(range(frames))]
+    )
+    alone = np.zeros(1, np.float32)
+    colorbilateralfilter.colorbilateralfilter(images[:1, :1, :1], np.ones(1), alone, 1, 1, 15.0, 1)
+    np.testing.assert_allclose(outs, frames * side**2 * alone[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["f4", "f8"])
@@ -227,6 +249,9 @@ def test_bad_options() -> None:
         ColorDenseCRFLoss(1, 15, 1, "sometimes")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no images"):
         joint_color_crf(IMAGES, VALUES, [torch.tensor([], dtype=torch.int64)], 15)
+    for outside in (-1, 2):
+        with pytest.raises(ValueError, match=r"groups must name images 0\.\.1, not"):
+            joint_color_crf(IMAGES, VALUES, [torch.tensor([0, outside])], 15)
     with pytest.raises(ValueError, match="twice"):
         joint_color_crf(IMAGES, VALUES, [torch.tensor([0, 1]), torch.tensor([1])], 15)
 

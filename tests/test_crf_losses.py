@@ -206,3 +206,12 @@ def test_a_warning_once_where_the_range_looks_wrong(
             loss(images, p if logits else p.softmax(1))
     assert [warning in str(w.message) for w in said if warning] == [True] * (warning is not None)
     assert (not said) == (warning is None)
+
+
+def test_an_empty_batch_costs_nothing_and_the_scale_is_one() -> None:
+    dense, colour = DenseCRFLoss(1.0, 15.0, 100.0), ColorDenseCRFLoss(1.0, 15.0)
+    for loss in (dense, colour):
+        assert loss(torch.zeros(0, 3, 4, 5), torch.zeros(0, 2, 4, 5)).item() == 0
+    images, p = batch(2, 12, 14)
+    assert torch.equal(dense(images, p), DenseCRFLoss(1.0, 15.0, 100.0, 1.0)(images, p))
+    assert torch.equal(colour(images, p), ColorDenseCRFLoss(1.0, 15.0, 1.0)(images, p))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dlib.crf import bilateral_filter, color_bilateral_filter
+from dlib.crf.filters import Kernel, filter_values
 from helpers.crf_truth import batch, probabilities, textured
 
 Kind = Literal["dense", "colour"]
@@ -92,9 +93,19 @@ def test_bit_equal_for_any_number_of_threads(kind: Kind, n: int, threads: object
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_backends_agree(kind: Kind) -> None:
-    images, values = batch(2, 130, 140)
+    images, values = batch(2, 131, 139)  # two runs of pixels per image, one of them longer
     cpp, plain = apply(kind, images, values), apply(kind, images, values, "torch")
     assert ((cpp - plain).abs() / cpp.abs()).max() < 1e-4
+
+
+@pytest.mark.parametrize("groups", [[[3, 1], [0]], [[0, 1, 2, 3]], [[2]], []])
+def test_the_backends_agree_on_groups(groups: list[list[int]]) -> None:
+    images, values = batch(4, 12, 15)
+    cpp, plain = (filter_values(images, values, groups, Kernel(15, None, name)) for name in ("cpp", "torch"))
+    torch.testing.assert_close(plain, cpp, rtol=1e-4, atol=1e-6)
+    alone = sorted({0, 1, 2, 3} - {image for group in groups for image in group})
+    assert not cpp[alone].any()
+    assert not plain[alone].any()
 
 
 def test_calls_from_several_python_threads(threads: object) -> None:

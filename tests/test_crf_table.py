@@ -79,6 +79,7 @@ def corners(plan: Plan, size: tuple[int, int]) -> Iterator[tuple[int, ...]]:
         (3, 90, 20, (0, 255)),
         (6, 300, None, (0, 255)),
         (3, 15, 20, (7, 7)),
+        (1, 300, 0.2, (0, 255)),
     ],
 )
 def test_no_two_vertices_share_a_cell(

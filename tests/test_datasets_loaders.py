@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
@@ -141,6 +142,49 @@ def test_an_epoch_sees_every_shot_once_and_can_start_anywhere(root: Path, worker
         rest = list(loader.iterate(3, start))
         assert all(same(a, b) for a, b in zip(rest, truth[start:], strict=True))
     loader.close()
+
+
+def shots_of(batches: Iterable[Batch]) -> list[int]:
+    return [shot for batch in batches for shot in batch.indices.tolist()]
+
+
+def test_an_epoch_goes_on_with_other_batch_sizes(root: Path) -> None:
+    """Seven shots of one frame: two in a minibatch of two, then three in one of three, then the last two singly."""
+    two, three, one = (train_loader(dataset(root), size, fill_small=False) for size in (2, 3, 1))
+    seen = shots_of([next(two.iterate(2))])
+    assert two.state()["steps"] == 0
+    assert three.go_on(two.state(), 2, 1) == (
+        1,
+        "--batch_size 3 (was 2): its other 5 of 7 shots are planned again",
+    )
+    assert len(three) == 3
+    rest = [shots_of([batch]) for batch in three.iterate(2, 1)]
+    assert sorted(map(len, rest)) == [2, 3]
+    assert sorted([*seen, *rest[0], *rest[1]]) == list(range(7))
+    assert three.state() | {"layout": None} == {"layout": None, "steps": 1, "shots": sorted(seen)}
+    steps, change = one.go_on(three.state(), 2, 2)
+    assert (steps, change.partition(": ")[2]) == (2, "its other 2 of 7 shots are planned again")
+    assert one.state()["shots"] == sorted(seen + rest[0])
+    assert sorted(shots_of(one.iterate(2, 2))) == sorted(rest[1])
+    assert len(one) == 4
+    assert len(shots_of(one.iterate(2, 3))) == 1
+    assert len(shots_of(one.iterate(3))) == len(one) == 7  # the next epoch has all again
+    assert one.state()["shots"] == []
+
+
+def test_an_epoch_that_goes_on_unchanged_or_with_other_draws(root: Path) -> None:
+    loader, truth = train_loader(dataset(root), 2), list(train_loader(dataset(root), 2).iterate(2))
+    loader.set_epoch(2)
+    for state in (loader.state(), None):
+        assert loader.go_on(state, 2, 3) == (3, "")
+        assert loader.epoch == 2
+        assert all(same(a, b) for a, b in zip(loader.iterate(2, 3), truth[3:], strict=True))
+    other = train_loader(dataset(root, seed=1), 2)
+    assert other.go_on(loader.state(), 2, 3) == (
+        0,
+        "other shots, seed or drawing of frames: the epoch starts again",
+    )
+    assert sorted(set(shots_of(other.iterate(2)))) == list(range(7))
 
 
 def plans(root: Path, world: int, batch_size: int, epoch: int = 1, **options) -> list:
@@ -324,6 +368,7 @@ def test_workers_end_with_a_program_that_does_not_close_them(root: Path, ending:
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": 2, "min_tr_batch_sz": 0}, "min_tr_batch_sz"),
         ({"batch_size": 2, "rank": 2, "world_size": 2}, "rank"),
+        ({"batch_size": 2, "rank": -1, "world_size": 2}, "rank"),
         ({"batch_size": 2, "num_workers": -1}, "num_workers"),
     ],
 )

@@ -122,6 +122,24 @@ def test_interval_takes_one_of_each_part() -> None:
     assert_close(frequencies(count=1, dist="interval", style="before"), {(i,): 1 / 7 for i in range(3, 10)})
 
 
+def test_the_highest_random_number_draws_the_last_frame() -> None:
+    """Shares such as ten times 0.1 add up to less than 1, and the random number may lie above their sum."""
+
+    class Highest:
+        def random(self) -> float:
+            return 1 - 2**-53
+
+    for n in range(1, 60):
+        assert sample_frames(n, 1, 1.0, "random", "uniform", 1.0, Highest()) == [n - 1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("count", [3, 4, 9])
+def test_a_short_shot_is_used_as_a_whole(style: str, count: int) -> None:
+    for seed in range(5):
+        assert sample_frames(3, count, 1.0, style, "uniform", 1.0, np.random.default_rng(seed)) == [0, 1, 2]
+
+
 @given(
     st.integers(1, 40),
     st.integers(1, 9),

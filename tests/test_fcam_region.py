@@ -66,6 +66,7 @@ def test_an_erosion_never_empties_a_region() -> None:
     cams[1, 4:17, 4:17] = 1.0  # 13 x 13: 3 x 3 is left, and stays in the second round
     cams[2, 2:30, 2:30] = 1.0  # 28 x 28: 18 x 18, then 8 x 8
     assert strict_region(cams, 11, 1).masks.sum(dim=(1, 2)).tolist() == [25, 9, 324]
+    assert torch.equal(strict_region(cams).masks, strict_region(cams, 11, 1).masks)
     assert strict_region(cams, 11, 2).masks.sum(dim=(1, 2)).tolist() == [25, 9, 64]
     with pytest.raises(ValueError, match=r"\[B, H, W\]"):
         strict_region(cams[0])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dlib.crf import OutOfRange
 from dlib.losses import ELB, LossInputs, Term, TotalLoss, base, colocam
 
 B, H, W = 4, 6, 8
@@ -119,6 +120,25 @@ def test_self_learning_is_the_mean_over_seed_pixels() -> None:
     assert term.unweighted.item() == pytest.approx(sum(values) / len(values))
 
 
+def test_balanced_seeds_have_both_labels_equally_heavy() -> None:
+    logits = torch.zeros(1, 2, 1, 4, dtype=torch.float64)
+    logits[0, 1, 0] = torch.tensor([3.0, 1.0, 2.0, -1.0])
+    seeds = torch.tensor([[[1, 0, 0, IGNORE]]])
+    batch = dict.fromkeys(("cams", "deep_features", "roi_boxes", "fg_sizes", "class_logits", "labels"))
+    one = torch.zeros(1, dtype=torch.int64)
+    inputs = make_inputs(
+        logits=logits, seeds=seeds, images=torch.zeros(1, 3, 1, 4), sequence=one, order=one, **batch
+    )
+    foreground = math.log(1 + math.exp(-3))
+    background = (math.log(1 + math.exp(1)) + math.log(1 + math.exp(2))) / 2
+    assert colocam.SelfLearning(balance=True)(inputs).value.item() == pytest.approx(
+        (foreground + background) / 2
+    )
+    assert colocam.SelfLearning()(inputs).value.item() == pytest.approx((foreground + 2 * background) / 3)
+    inputs.seeds = torch.tensor([[[1, IGNORE, IGNORE, IGNORE]]])  # a label without seeds counts as 0
+    assert colocam.SelfLearning(balance=True)(inputs).value.item() == pytest.approx(foreground / 2)
+
+
 def test_no_seed_in_the_batch_is_zero_with_zero_gradient() -> None:
     logits = torch.randn(B, 2, H, W, requires_grad=True)
     inputs = make_inputs(logits=logits, seeds=torch.full((B, H, W), IGNORE))
@@ -156,7 +176,11 @@ def test_soft_cam_hears_nothing_from_a_constant_cam() -> None:
     logits = torch.randn(B, 2, H, W, requires_grad=True)
     cams = torch.rand(B, H, W)
     cams[1] = 0
-    colocam.SoftCam()(make_inputs(logits=logits, cams=cams)).value.backward()
+    value = colocam.SoftCam()(make_inputs(logits=logits, cams=cams)).value
+    value.backward()
+    log_bg, log_fg = logits.detach().log_softmax(dim=1).unbind(dim=1)
+    others = -(cams * log_fg + (1 - cams) * log_bg).mean(dim=(1, 2))[[0, 2, 3]]
+    torch.testing.assert_close(value.detach(), others.sum() / B)
     assert logits.grad is not None
     assert logits.grad[1].abs().max() == 0
     assert logits.grad[0].abs().max() > 0
@@ -268,11 +292,18 @@ def test_planes_of_the_joint_term(exact: list[dict[str, Any]]) -> None:
     assert not exact[-1]["images"].requires_grad
     assert (exact[-1]["backend"], exact[-1]["sigma"], exact[-1]["range"]) == ("torch", 2.0, None)
     colocam.RgbJointConRanField(input_data="deep_features")(inputs)
+    assert (exact[-1]["backend"], exact[-1]["sigma"]) == ("auto", 15.0)
     doubled = inputs.deep_features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     assert torch.equal(exact[-1]["images"], doubled)  # 3×4 features on a 6×8 map
     colocam.RgbJointConRanField(input_data="deep_features", input_re_dim=2)(inputs)
     groups = torch.stack([doubled[:, :3].mean(1), doubled[:, 3:].mean(1)], dim=1)  # 5 channels: 3 and 2
     torch.testing.assert_close(exact[-1]["images"], groups)
+    inputs.deep_features = inputs.deep_features.repeat_interleave(
+        2, dim=3
+    ).requires_grad_()  # as wide as the map
+    colocam.RgbJointConRanField(input_data="deep_features")(inputs)
+    assert torch.equal(exact[-1]["images"], doubled)
+    assert not exact[-1]["images"].requires_grad
     colocam.RgbJointConRanField(scale_factor=0.5)(inputs)
     assert exact[-1]["p"].shape == (B, 2, H // 2, W // 2)
     assert exact[-1]["range"] == (0, 255)  # that of images is known
@@ -283,6 +314,35 @@ def test_planes_of_the_joint_term(exact: list[dict[str, Any]]) -> None:
         colocam.RgbJointConRanField(input_data="deep_features", input_re_dim=6)(inputs)
     with pytest.raises(ValueError, match=r"rgb_jcrf_clc needs LossInputs\.deep_features"):
         colocam.RgbJointConRanField(input_data="deep_features")(make_inputs(deep_features=None))
+
+
+def test_only_the_networks_own_planes_may_leave_the_filters_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Tensor:
+        raise OutOfRange("too far apart")
+
+    monkeypatch.setattr(colocam, "joint_color_crf", refuse)
+    assert math.isnan(colocam.RgbJointConRanField(input_data="cam_logits")(make_inputs()).value.item())
+    with pytest.raises(OutOfRange):
+        colocam.RgbJointConRanField()(make_inputs())
+
+
+def test_agreement_with_the_seeds_scales_the_joint_term(exact: list[dict[str, Any]]) -> None:
+    inputs = make_inputs()
+    inputs.seeds = torch.full((B, H, W), IGNORE)
+    says = inputs.map_logits[0].argmax(dim=0).flatten()  # the maps' labels in the first frame
+    ones, zeros = (says == 1).nonzero().flatten(), (says == 0).nonzero().flatten()
+    seeds = inputs.seeds[0].view(-1)
+    seeds[ones[:4]], seeds[zeros[:1]] = 1, 1  # 4 of 5 foreground seeds are where the map says so
+    seeds[zeros[1:4]], seeds[ones[4:5]] = 0, 0  # 3 of 4 background seeds
+    plain = colocam.RgbJointConRanField()(inputs)
+    for style, value in (("constant", plain.unweighted), ("adaptive", torch.tensor(-1.0))):
+        term = colocam.RgbJointConRanField(lambda_style=style, seed_agreement=True)  # type: ignore[arg-type]
+        assert term.from_cams == ("seeds",)
+        scaled = term(inputs)
+        assert scaled.value.item() == pytest.approx((4 / 5 + 3 / 4 - 1) * value.item(), rel=1e-5)
+        torch.testing.assert_close(scaled.unweighted, plain.unweighted)
+    seeds[seeds >= 0] = 1 - seeds[seeds >= 0]  # worse than chance
+    assert colocam.RgbJointConRanField(seed_agreement=True)(inputs).value.item() == 0
 
 
 def test_joint_groups_keep_repeated_frames_and_long_sequences() -> None:
@@ -375,6 +435,19 @@ def test_epochs_are_inclusive() -> None:
     for bad in ({"end_epoch": -2}, {"start_epoch": 5, "end_epoch": 4}):
         with pytest.raises(ValueError, match="min_entropy_clc: end_epoch"):
             colocam.Entropy(**bad)
+
+
+@pytest.mark.parametrize(
+    ("start", "shares"),
+    [(0, [0.25, 0.5, 0.75, 1, 1]), (1, [0.25, 0.5, 0.75, 1, 1]), (2, [0, 0.25, 0.5, 0.75, 1])],
+)
+def test_lambda_grows_from_the_start_epoch_on(start: int, shares: list[float]) -> None:
+    total = TotalLoss([colocam.Entropy(weight=2.0, start_epoch=start, warmup_epochs=4)])
+    for epoch, share in enumerate(shares, start=1):
+        value, _, unweighted = total(make_inputs(), epoch)
+        assert value.item() == pytest.approx(
+            2 * share * (unweighted["min_entropy_clc"].item() if share else 0)
+        )
 
 
 def test_total_sums_the_active_terms() -> None:

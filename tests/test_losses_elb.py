@@ -73,6 +73,15 @@ def test_t_grows_to_its_limit_and_is_saved() -> None:
     for _ in range(20):
         elb.update_t()
     assert elb.t.item() == 1.2
+    other = ELB()
+    other.update_t()
+    assert other.t.item() == pytest.approx(1.01, rel=1e-14)
+    for _ in range(240):  # 1.01^232 is 10.06
+        other.update_t()
+    assert other.t.item() == 10
+    fixed = ELB(init_t=2.0, max_t=2.0, mulcoef=1.0)
+    fixed.update_t()
+    assert fixed.t.item() == 2
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,10 @@ def test_nothing_flat_maps_and_colours_against_the_peak() -> None:
     frame = np.full((30, 40, 3), BLUE, np.uint8)
     assert rule_boxes(np.zeros((30, 40), np.uint8), frame).tolist() == [[0, 0, 0, 0]]
     assert rule_boxes(np.full((30, 40), 7, np.uint8), frame).tolist() == [[0, 0, 39, 29]]
+    assert (foreground_odds(np.zeros((30, 40), np.uint8), frame) == -np.inf).all()
+    np.testing.assert_allclose(
+        foreground_odds(np.full((30, 40), 1, np.uint8), frame), 2, atol=1e-6
+    )  # 10 · 0.2
     # The peak has the background's colour, and the other marked pixels are too weak: no pixel has positive odds.
     u = np.zeros((30, 40), np.uint8)
     frame[5:15, 5:20], u[5:15, 5:20] = RED, 90

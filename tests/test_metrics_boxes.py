@@ -145,7 +145,7 @@ def test_each_distinct_mask_is_searched_once(monkeypatch: pytest.MonkeyPatch) ->
     search = cv2.findContours
     monkeypatch.setattr(cv2, "findContours", lambda *a: calls.append(1) or search(*a))
     u = np.array([[0, 10, 20], [20, 200, 200], [0, 0, 255]], np.uint8)
-    boxes, group = level_boxes(u, np.arange(256))
+    boxes, group = level_boxes(u, np.arange(256), False)
     # levels 0..9, 10..19, 20..199, 200..254 have different masks; 255 is empty and needs no search
     assert len(calls) == 4
     assert len(boxes) == 5

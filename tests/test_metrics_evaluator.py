@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -82,7 +83,8 @@ def brute_force(split: dict[str, list], classes: int, interval: float, multi: bo
 def test_like_brute_force(classes: int, multi: bool) -> None:
     split = make_split(40, classes)
     evaluator = BoxEvaluator(NAMES[:classes], interval=0.02, multi_contour=multi)
-    report = feed(evaluator, split, list(range(40))).compute().to_dict()
+    made = feed(evaluator, split, list(range(40))).compute()
+    report = made.to_dict()
     truth = brute_force(split, classes, 0.02, multi)
     for metric, table in truth.items():
         for (sigma, c), (share, tau) in table.items():
@@ -94,7 +96,7 @@ def test_like_brute_force(classes: int, multi: bool) -> None:
             mean = np.mean([table[sigma, c][0] for c in range(classes)])
             assert report[metric][str(sigma)] == pytest.approx(mean)
         assert report[metric]["mean"] == pytest.approx(np.mean([v[0] for v in table.values()]))
-    assert report["headline"] == report["corloc"]["mean" if multi else "50"]
+    assert made.headline == report["headline"] == report["corloc"]["mean" if multi else "50"]
     right = np.argmax(split["logits"], axis=1) == np.array(split["labels"])
     assert report["classification"] == pytest.approx(100 * right.mean())
     assert 0 < report["corloc"]["70"] < report["corloc"]["30"]  # the samples tell the thresholds apart
@@ -148,14 +150,48 @@ def test_exact_sigma_counts_as_localized() -> None:
     assert evaluator.compute().to_dict()["corloc"]["70"] == 100.0
 
 
+def test_without_logits_only_corloc_is_known() -> None:
+    cam = np.zeros((10, 10), np.float32)
+    cam[2:6, 2:6] = 1.0
+    evaluator = BoxEvaluator(["a", "b"], interval=0.5)
+    evaluator.update(cam[None], np.array([0]), None, [[[2, 2, 6, 6]]], [0])
+    report = evaluator.compute()
+    found, unknown = report.to_dict(), {"30": None, "50": None, "70": None}
+    assert found["corloc"] == {"30": 100.0, "50": 100.0, "70": 100.0, "mean": 100.0}
+    assert found["top1"] == found["top5"] == unknown | {"mean": None}
+    assert found["per_class"]["a"]["top1"] == found["per_class"]["a"]["top5"] == unknown
+    assert report.classification is None
+    assert found["classification_per_class"] == {"a": None, "b": None}
+    assert report.samples_table()[0]["predicted"] is None
+
+
+def test_the_table_of_samples_is_that_of_the_nearest_sigma() -> None:
+    cam = np.zeros((10, 10), np.float32)
+    cam[:8, :8], cam[:4, :4] = 0.3, 1.0  # boxes of 81 and 25 pixels: IoU 1 and 25/81 with the true one
+    evaluator = BoxEvaluator(["a"], interval=0.5, multi_iou=True, sigmas=(1, 30, 60, 100))
+    evaluator.update(cam[None], np.array([0]), np.array([[1.0]]), [[[0, 0, 8, 8]]], [0])
+    report = evaluator.compute()
+    assert report.best_taus() == {"1": {"a": 0.5}, "30": {"a": 0.5}, "60": {"a": 0.0}, "100": {"a": 0.0}}
+    # Thresholds of other data may lie anywhere: from 1 on no pixel is above, from 0 down every pixel is.
+    for tau, corloc in ((1.0, 0.0), (7.0, 0.0), (0.0, 100.0), (-0.5, 100.0)):
+        chosen = report.at_taus({sigma: {"a": tau} for sigma in (1, 30, 60, 100)})
+        assert chosen["corloc"]["60"] == corloc
+    (row,) = report.samples_table()
+    assert (row["tau"], row["box"], row["best_iou"]) == (0.0, [0, 0, 8, 8], 1.0)
+
+
 def test_batches_order_workers_and_processes_do_not_matter() -> None:
     split = make_split(31, 4)
     make = lambda workers=0: BoxEvaluator(NAMES[:4], interval=0.01, workers=workers)  # noqa: E731
     whole = feed(make(), split, list(range(31)), batch=31).compute()
     shuffled = np.random.default_rng(0).permutation(31).tolist()
-    threaded = make(workers=2)
+    others, threaded = set(threading.enumerate()), make(workers=2)
     assert feed(threaded, split, shuffled, batch=4).compute().to_dict() == whole.to_dict()
+    threads = set(threading.enumerate()) - others
     threaded.close()
+    assert threads
+    assert not any(thread.is_alive() for thread in threads)
+    threaded.close()  # once more, which does nothing
     ranks = [feed(make(), split, list(range(r, 31, 3))) for r in range(3)]
     feed(ranks[1], split, [0, 3, 6])  # padding of a sampler: these belong to rank 0
     for order in ([0, 1, 2], [2, 1, 0]):

@@ -78,6 +78,11 @@ def test_heat_of_the_epochs() -> None:
         assert torch.allclose(falling.pool(maps, epoch), pool_over_time(maps, heat))
         assert torch.equal(constant.pool(maps, epoch), pool_over_time(maps, 10.0))
     assert torch.equal(TemporalPool(0, "instant", 10.0).pool(maps[:1], 1), maps[0])
+    cold = TemporalPool(1, "before")  # without heat in every epoch
+    assert torch.equal(cold.pool(maps, 1), maps.amax(dim=0))
+    assert torch.equal(cold.pool(maps, 9), maps.amax(dim=0))
+    plain = TemporalPool(1, "before", 10.0, switch_epoch=4)  # falls to 0
+    assert torch.equal(plain.pool(maps, 4), maps.amax(dim=0))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def rule_boxes(u: UInt8Map, frame: UInt8Map, multi_contour: bool = False) -> Int
 def rule_mask(u: UInt8Map, frame: UInt8Map) -> UInt8Map:
     """The pixels whose contours `rule_boxes` takes: uint8 [H, W], 1 for the object; arguments and errors as there."""
     mask = foreground_odds(u, frame) > 0
-    if not mask.any() and u.any():
+    if not mask.any():
         mask = u > LEVEL * u.max()
     return mask.astype(np.uint8)
 

@@ -90,9 +90,7 @@ def boxes_from_map(
     return [boxes[g] for g in group]
 
 
-def level_boxes(
-    u: UInt8Map, levels: IntArray, multi_contour: bool = False
-) -> tuple[list[IntArray], IntArray]:
+def level_boxes(u: UInt8Map, levels: IntArray, multi_contour: bool) -> tuple[list[IntArray], IntArray]:
     """Boxes of the masks ``u > level``; each distinct mask is searched once.
 
     Args:
