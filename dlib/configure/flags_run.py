@@ -197,10 +197,10 @@ class EvaluationFlags:
     )
     map_view_scale: float = flag(
         1.0,
-        "final maps: the network sees each frame enlarged by this factor too, and the maps are averaged; finer maps, "
-        "longer evaluation; 1: off",
-        ge=1,
-        le=4,
+        "final maps: the network sees each frame at this share of its size too, and the maps are averaged, for objects "
+        "of all sizes; best with a larger eval_size; 1: off",
+        ge=0.1,
+        le=1,
     )
     map_view_flip: bool = flag(
         False,

@@ -26,7 +26,7 @@ _FINISH = {
     "map_view_scale": 1.0,
     "map_view_flip": False,
 }
-_LIMITS = {"map_temperature": (0.01, float("inf")), "map_cam_share": (0, 1), "map_view_scale": (1, 4)}
+_LIMITS = {"map_temperature": (0.01, float("inf")), "map_cam_share": (0, 1), "map_view_scale": (0.1, 1)}
 
 
 @dataclass(frozen=True)

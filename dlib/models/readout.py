@@ -64,7 +64,7 @@ class MapMaker:
     )
     refine_sigma_xy: float = 0.0  # and in pixels, 0: off
     cam_share: float = 0.0  # share 0..1 of the classifier's CAM in a decoder's final map; 0: none
-    view_scale: float = 1.0  # the frame is seen at this multiple of its size too, >= 1; 1: not
+    view_scale: float = 1.0  # the frame is seen at this share of its size too; 1: not
     view_flip: bool = False  # it is seen mirrored too, at each size
     chunk_size: int = 32  # masked images per forward pass of ScoreCAM, SSCAM and ISCAM
     amp_dtype: torch.dtype | None = None  # precision of the network's forward pass; None: float32

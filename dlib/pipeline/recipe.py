@@ -43,7 +43,10 @@ _COLOCAM: Flags = {
     "rgb_jcrf_clc_lambda_style": "adaptive",
     "max_sizepos_clc": True,
     "max_sizepos_clc_lambda": 0.01,
-    "map_refine_sigma_xy": 8,
+    "eval_size": 224,
+    "map_view_scale": 0.5,
+    "map_view_flip": True,
+    "map_refine_sigma_xy": 16,
     "map_cam_share": 0.5,
 }
 
