@@ -198,7 +198,7 @@ class EvaluationFlags:
     map_view_scale: float = flag(
         1.0,
         "final maps: the network sees each frame at this share of its size too, and the maps are averaged, for objects "
-        "of all sizes; best with a larger eval_size; 1: off",
+        "of all sizes; the class is that of the smaller view: eval_size times this should be crop_size; 1: off",
         ge=0.1,
         le=1,
     )

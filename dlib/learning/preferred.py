@@ -49,7 +49,16 @@ def keep_better(folder: Path, cfg: Config, classes: list[str], maker: MapMaker, 
 
 def _write(kept: Path, cfg: Config, classes: list[str], maker: MapMaker, validation: dict[str, Any]) -> None:
     save_tensors(kept / "0_best_model.pth", best_model_state(maker.model))
-    facts = {"task": STD_CL, "method": maker.method, "dataset": cfg.dataset, "classes": classes}
-    sizes = {"crop_size": cfg.crop_size, "eval_size": cfg.eval_side}
-    write_model_settings(maker.model, kept, **facts, **sizes, box_v2_metric=cfg.box_v2_metric)
+    facts: dict[str, Any] = {
+        "task": STD_CL,
+        "method": maker.method,
+        "dataset": cfg.dataset,
+        "classes": classes,
+        "crop_size": cfg.crop_size,
+        "eval_size": cfg.eval_side,
+        "box_v2_metric": cfg.box_v2_metric,
+        "map_view_scale": maker.view_scale,
+        "map_view_flip": maker.view_flip,
+    }
+    write_model_settings(maker.model, kept, **facts)
     write_thresholds(kept, BEST_LOCALIZATION, validation)

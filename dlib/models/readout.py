@@ -53,7 +53,8 @@ class _View:
 class MapMaker:
     """Localization maps of a model: its decoder's foreground, or a CAM method's map of its classifier.
 
-    If the frame is seen in several views, a map is the mean of the views' maps, each over its peak.
+    If the frame is seen in several views, a map is the mean of the views' maps, each over its peak. Logits and presence
+    are those of the smallest view, as it is: networks know a class best at the size of their training crops.
     """
 
     model: CamClassifier  # used in its present mode; a CAM method puts it into eval mode during the call
@@ -90,31 +91,32 @@ class MapMaker:
         Raises ValueError for a class that the model does not have.
         """
         size = _size(images)
-        plain = self._view(images, labels)
-        views = [plain]
-        for scale, mirrored in self._more_views():
+        views: list[_View] = []
+        for scale, mirrored in self._views():
             seen = images
             if scale != 1:
-                other = [round(side * scale) for side in size]
-                seen = F.interpolate(seen, size=other, mode="bilinear", antialias=True)
-            shown = plain.logits.argmax(dim=1) if labels is None else labels
-            view = self._view(seen.flip(-1) if mirrored else seen, shown)
-            views.append(view.back(mirrored, size))
+                smaller = [round(side * scale) for side in size]
+                seen = F.interpolate(seen, size=smaller, mode="bilinear", antialias=True)
+            views.append(self._view(seen.flip(-1) if mirrored else seen, labels))
+            labels = views[0].logits.argmax(dim=1) if labels is None else labels
+        logits, decoded = views[0].logits.float(), views[0].decoded
+        presence = None if decoded is None else decoded.amax(dim=(1, 2))
+        if len(views) > 1:
+            flips = [mirrored for _, mirrored in self._views()]
+            views = [view.back(mirrored, size) for view, mirrored in zip(views, flips, strict=True)]
         cams = self._joined([view.cams for view in views], frames)
         maps = self._joined([view.decoded for view in views], frames)
-        presence = None if plain.decoded is None else plain.decoded.amax(dim=(1, 2))
         if maps is None:
             maps = cams
         elif cams is not None:
             maps = (1 - self.cam_share) * over_peak(maps) + self.cam_share * over_peak(cams)
         assert maps is not None
-        return maps, plain.logits.float(), presence
+        return maps, logits, presence
 
-    def _more_views(self) -> list[tuple[float, bool]]:
-        """Scale of each view beside the frame as it is, and whether it is mirrored."""
-        scales = [1.0] if self.view_scale == 1 else [1.0, self.view_scale]
-        flips = [False, True] if self.view_flip else [False]
-        return [(scale, flip) for scale in scales for flip in flips][1:]
+    def _views(self) -> list[tuple[float, bool]]:
+        """Scale of each view, and whether it is mirrored. The first is the smallest, as it is."""
+        scales = [self.view_scale, 1.0] if self.view_scale < 1 else [1.0]
+        return [(scale, flip) for scale in scales for flip in ([False, True] if self.view_flip else [False])]
 
     def _view(self, images: Tensor, labels: Tensor | None) -> _View:
         """What the network says about the images [B, 3, H, W], with maps of their size."""

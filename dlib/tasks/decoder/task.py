@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,11 @@ class DecoderTask(Task):
             self._store.release()
 
     def references(self) -> dict[str, MapMaker]:
-        return {} if self.cfg.seed_maps else {"classifier": self.classifier}
+        """The classifier that gives the seeds, with the same views of a frame."""
+        if self.cfg.seed_maps:
+            return {}
+        scale, flip = self.cfg.map_view_scale, self.cfg.map_view_flip
+        return {"classifier": replace(self.classifier, view_scale=scale, view_flip=flip)}
 
     def diagnostics(self, epoch: int) -> dict[str, float | None]:
         if self._purity is None or not self._learns_from_seeds:
