@@ -127,8 +127,8 @@ _colocam() {
         "localize --box_rule "*) words="colors threshold" ;;
         "localize --colormap "*) words="heat jet turbo viridis gray" ;;
         "localize --device "*) words="auto cpu cuda" ;;
-        "localize --fd_exp "* | "localize --input "* | "localize --out "* | "localize --label "* | "localize --tau "* | "localize --multi "* | "localize --min_presence "* | "localize --tracks "* | "localize --masks "* | "localize --boxes_only "* | "localize --opacity "* | "localize --smooth "* | "localize --fps "* | "localize --max_frames "* | "localize --batch_size "*) return ;;
-        "localize "*) words="--help --fd_exp --input --out --criterion --model --label --box_rule --tau --multi --min_presence --tracks --masks --boxes_only --opacity --colormap --smooth --fps --max_frames --batch_size --device" ;;
+        "localize --fd_exp "* | "localize --input "* | "localize --out "* | "localize --label "* | "localize --tau "* | "localize --multi "* | "localize --min_presence "* | "localize --tracks "* | "localize --fast "* | "localize --masks "* | "localize --boxes_only "* | "localize --opacity "* | "localize --smooth "* | "localize --fps "* | "localize --max_frames "* | "localize --batch_size "*) return ;;
+        "localize "*) words="--help --fd_exp --input --out --criterion --model --label --box_rule --tau --multi --min_presence --tracks --fast --masks --boxes_only --opacity --colormap --smooth --fps --max_frames --batch_size --device" ;;
         "export --format "*) words="onnx torchscript" ;;
         "export --criterion "*) words="best_localization best_classification" ;;
         "export --fd_exp "* | "export --out "*) return ;;

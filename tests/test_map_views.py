@@ -128,6 +128,11 @@ def test_a_model_remembers_the_size(experiments: dict[str, Path], tmp_path: Path
     np.testing.assert_allclose(result.map, expected.numpy(), atol=1e-6)
     (old,) = Localizer(experiments[COLOCAM], model="own").localize(image)
     assert old.map.shape == (32, 32)
+    (fast,) = Localizer(folder, model="own", fast=True).localize(image)
+    np.testing.assert_array_equal(fast.map, old.map)
+    settings.write_text(yaml.safe_dump(content | {"eval_size": 64, "map_refine_sigma_xy": 6.0}))
+    maps = read_saved_model(folder, "best_localization", CPU, fast=True).maps
+    assert (maps.refine_sigma_xy, maps.view_scale, maps.view_flip) == (3.0, 1.0, False)
 
 
 def test_a_size_that_the_encoder_cannot_see_is_named() -> None:

@@ -92,12 +92,13 @@ def find_weights(folder: Path, criterion: str) -> Path:
 
 
 def read_saved_model(
-    folder: Path, criterion: str, device: torch.device, thresholds: bool = True
+    folder: Path, criterion: str, device: torch.device, thresholds: bool = True, fast: bool = False
 ) -> SavedModel:
     """The best model by ``criterion`` of an experiment, or the one in a folder of weights.
 
     Args:
         thresholds: whether to read them; if False, the model's ``taus`` are empty.
+        fast: each frame is seen once, at the size of the training crops, whatever the run's evaluation saw.
     Raises UserError for a missing or damaged file.
     """
     weights = find_weights(folder, criterion)
@@ -125,6 +126,11 @@ def read_saved_model(
     for name, (low, high) in _LIMITS.items():
         if not low <= finish[name] <= high:
             raise UserError(f"{weights / 'config_model.yaml'}: {name} must be from {low} to {high}")
+    if fast:
+        crop, side = sides
+        finish |= {"map_view_scale": 1.0, "map_view_flip": False}
+        finish["map_refine_sigma_xy"] *= crop / side
+        sides[1] = crop
     maps = MapMaker(model.to(device), method_name(str(settings["method"])), *finish.values())
     return SavedModel(maps, classes, sides[1], taus, weights)
 

@@ -162,6 +162,8 @@ class Localizer:
         multi: look for several objects of the class: a box for each clear region (`region_boxes`).
         min_presence: a decoder's frame whose presence is less holds nothing and gets no box; at the default no pixel
             of it is rather object than background. 0: every frame gets a box.
+        fast: see each frame once, at the size of the training crops: weaker maps in less time, where evaluation saw
+            larger frames or several views.
         tracks: follow the objects through the frames (`follow`) with the window ``smooth``, or 0: `TRACK_WINDOW`.
     Raises UserError for a folder without a usable model, UsageError for a wrong argument.
     """
@@ -180,6 +182,7 @@ class Localizer:
         multi: bool = False,
         min_presence: float = MIN_PRESENCE,
         tracks: bool = False,
+        fast: bool = False,
     ) -> None:
         if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
             raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
@@ -194,7 +197,7 @@ class Localizer:
         self.device = pick_device(device, None)
         folder = better_model(Path(experiment), criterion, model)
         self.is_classifier = folder != Path(experiment)
-        self.saved = read_saved_model(folder, criterion, self.device, thresholds=chosen)
+        self.saved = read_saved_model(folder, criterion, self.device, thresholds=chosen, fast=fast)
         self.classes = self.saved.classes
         self.batch_size, self.smooth = batch_size, smooth
         self.multi, self.min_presence, self.tracks = multi, min_presence, tracks
