@@ -76,7 +76,7 @@ def export(folder: Path, format_: str, out: Path | None, criterion: str = BEST_L
         for package in ("onnx", "onnxscript"):
             if importlib.util.find_spec(package) is None:
                 raise UserError(f"--format onnx needs the package {package}: pip install onnx onnxscript")
-    saved = read_saved_model(folder, criterion, torch.device("cpu"))
+    saved = read_saved_model(folder, criterion, torch.device("cpu"), fast=True)  # one view, as a file has
     about = facts(saved)
     path = out or saved.weights / f"model{FORMATS[format_]}"
     network = portable(saved)

@@ -23,7 +23,6 @@ def facts(saved: SavedModel) -> dict[str, Any]:
         "maps": "one map in 0..1" if decodes else "one map per class, before min-max normalization",
         "refine": {"sigma_rgb": maps.refine_sigma_rgb, "sigma_xy": maps.refine_sigma_xy},
         "cam_share": maps.cam_share,
-        "views": {"scale": maps.view_scale, "flip": maps.view_flip},
         "normalization": {
             "inside": True,
             "input": "RGB 0..255",
