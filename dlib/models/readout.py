@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -25,28 +26,14 @@ def over_peak(maps: Tensor) -> Tensor:
     return maps / torch.where(peak > 0, peak, 1)
 
 
-Size = tuple[int, int]  # (H, W)
-
-
-def _size(images: Tensor) -> Size:
-    return images.shape[-2], images.shape[-1]
-
-
 @dataclass(frozen=True)
 class _View:
-    """What the network says about a view of B frames; maps are [B, h, w]."""
+    """What the network says about B frames, seen in one way; maps are [B, H, W], of the frames as they are."""
 
     logits: Tensor  # [B, C]
+    presence: Tensor | None  # [B], see ``MapMaker.with_presence``
     decoded: Tensor | None  # the decoder's foreground; None: it has no decoder
     cams: Tensor | None  # None: not needed
-
-    def back(self, mirrored: bool, size: Size) -> _View:
-        """The view of the frame as it is, whose (H, W) is ``size``."""
-
-        def placed(maps: Tensor | None) -> Tensor | None:
-            return None if maps is None else upsample_cams(maps.flip(-1) if mirrored else maps, size)
-
-        return _View(self.logits, placed(self.decoded), placed(self.cams))
 
 
 @dataclass(frozen=True)
@@ -60,10 +47,8 @@ class MapMaker:
     model: CamClassifier  # used in its present mode; a CAM method puts it into eval mode during the call
     method: str  # CAM method (--method); a decoder's maps do not depend on it
     temperature: float = 1.0  # divides a decoder's map logits before the softmax, > 0
-    refine_sigma_rgb: float = (
-        30.0  # widths of the filter that gives maps the frame's edges: in colour levels,
-    )
-    refine_sigma_xy: float = 0.0  # and in pixels, 0: off
+    refine_sigma_rgb: float = 30.0  # width in colour levels of the filter that gives maps the frame's edges
+    refine_sigma_xy: float = 0.0  # and in pixels; 0: off
     cam_share: float = 0.0  # share 0..1 of the classifier's CAM in a decoder's final map; 0: none
     view_scale: float = 1.0  # the frame is seen at this share of its size too; 1: not
     view_flip: bool = False  # it is seen mirrored too, at each size
@@ -90,20 +75,11 @@ class MapMaker:
             a CAM is stretched to 0..1 in every image, and cannot say that there is nothing.
         Raises ValueError for a class that the model does not have.
         """
-        size = _size(images)
         views: list[_View] = []
-        for scale, mirrored in self._views():
-            seen = images
-            if scale != 1:
-                smaller = [round(side * scale) for side in size]
-                seen = F.interpolate(seen, size=smaller, mode="bilinear", antialias=True)
-            views.append(self._view(seen.flip(-1) if mirrored else seen, labels))
+        scales = [self.view_scale, 1.0] if self.view_scale < 1 else [1.0]
+        for scale, mirrored in product(scales, [False, True] if self.view_flip else [False]):
+            views.append(self._view(images, labels, scale, mirrored))
             labels = views[0].logits.argmax(dim=1) if labels is None else labels
-        logits, decoded = views[0].logits.float(), views[0].decoded
-        presence = None if decoded is None else decoded.amax(dim=(1, 2))
-        if len(views) > 1:
-            flips = [mirrored for _, mirrored in self._views()]
-            views = [view.back(mirrored, size) for view, mirrored in zip(views, flips, strict=True)]
         cams = self._joined([view.cams for view in views], frames)
         maps = self._joined([view.decoded for view in views], frames)
         if maps is None:
@@ -111,19 +87,25 @@ class MapMaker:
         elif cams is not None:
             maps = (1 - self.cam_share) * over_peak(maps) + self.cam_share * over_peak(cams)
         assert maps is not None
-        return maps, logits, presence
+        return maps, views[0].logits.float(), views[0].presence
 
-    def _views(self) -> list[tuple[float, bool]]:
-        """Scale of each view, and whether it is mirrored. The first is the smallest, as it is."""
-        scales = [self.view_scale, 1.0] if self.view_scale < 1 else [1.0]
-        return [(scale, flip) for scale in scales for flip in ([False, True] if self.view_flip else [False])]
+    def _view(self, images: Tensor, labels: Tensor | None, scale: float, mirrored: bool) -> _View:
+        """The frames of ``images`` [B, 3, H, W], seen at a share of their size, and mirrored or not."""
+        whole = (images.shape[2], images.shape[3])
+        if scale != 1:
+            smaller = [round(side * scale) for side in whole]
+            images = F.interpolate(images, size=smaller, mode="bilinear", antialias=True)
+        if mirrored:
+            images = images.flip(-1)
+        size = (images.shape[2], images.shape[3])
 
-    def _view(self, images: Tensor, labels: Tensor | None) -> _View:
-        """What the network says about the images [B, 3, H, W], with maps of their size."""
-        size = _size(images)
+        def placed(maps: Tensor) -> Tensor:
+            maps = maps.flip(-1) if mirrored else maps
+            return maps if size == whole else upsample_cams(maps, whole)
+
         if not self.model.decodes_maps:
             cams, logits = self.low_resolution(images, labels)
-            return _View(logits, None, upsample_cams(cams, size))
+            return _View(logits, None, None, placed(upsample_cams(cams, size)))
         features = None
         with self._precision(images):
             if self.cam_share > 0:  # the CAM needs the features too
@@ -133,10 +115,11 @@ class MapMaker:
             else:
                 output = self.model(self._arranged(images))
         decoded = foreground(output.maps, self.temperature)
+        presence = decoded.amax(dim=(1, 2))
         if features is None:
-            return _View(output.logits, decoded, None)
+            return _View(output.logits, presence, placed(decoded), None)
         cams, _ = self.low_resolution(images, labels, features[-1])
-        return _View(output.logits, decoded, upsample_cams(cams, size))
+        return _View(output.logits, presence, placed(decoded), placed(upsample_cams(cams, size)))
 
     def _joined(self, maps: list[Tensor | None], frames: Tensor) -> Tensor | None:
         """The mean of the views' maps [B, H, W], each over its peak, with the frame's edges; None: there are none."""

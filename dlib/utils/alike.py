@@ -6,7 +6,6 @@ import io
 import struct
 import sys
 import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,7 @@ from torch import Tensor
 
 from dlib.utils.tensors import load_tensors
 
-_SIGNATURE = b"PK\3\4"  # of a part's header
-_NAMES = 26  # place of the lengths of name and extra field in a part's header
-_HEADER = 30  # its length without these two
+_PARTS = ("data.pkl", "byteorder", "data/0")  # description, order of bytes, values of the only tensor
 
 
 class AlikeTensors:
@@ -32,7 +29,7 @@ class AlikeTensors:
 
     def load(self, content: bytes) -> Any:
         """What ``load_tensors`` gives for a file with this content, with the same checks and errors."""
-        parts = _intact_parts(content)
+        parts = _parts(content)
         kind, values = parts.get("data.pkl", b""), parts.get("data/0", b"")
         shape = self._shapes.get(kind)
         if shape is not None and parts.get("byteorder") == b"little" and len(values) == 4 * shape.numel():
@@ -55,26 +52,17 @@ def _is_whole(loaded: Any, values: bytes) -> bool:
     )
 
 
-def _intact_parts(content: bytes) -> dict[str, bytes]:
-    """The parts of an archive by ``torch.save`` without their folder; none if anything about it is unusual.
+def _parts(content: bytes) -> dict[str, bytes]:
+    """Description, order of bytes and values of an archive by ``torch.save``, with their checksums tested.
 
-    All parts are uncompressed and have the checksums that the archive says.
+    None of them if the archive is damaged or unusual.
     """
-    parts = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for part in archive.infolist():
-                header = part.header_offset
-                length, extra = struct.unpack_from("<HH", content, header + _NAMES)
-                name = content[header + _HEADER : header + _HEADER + length]
-                start = header + _HEADER + length + extra
-                found = content[start : start + part.file_size]
-                usual = (
-                    content[header : header + 4] == _SIGNATURE and part.compress_type == zipfile.ZIP_STORED
-                )
-                if not usual or name != part.orig_filename.encode() or zlib.crc32(found) != part.CRC:
-                    return {}
-                parts[part.filename.partition("/")[2]] = found
-    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OSError):
+            folder = archive.namelist()[0].partition("/")[0]
+            found = {name: archive.getinfo(f"{folder}/{name}") for name in _PARTS}
+            if any(part.compress_type != zipfile.ZIP_STORED for part in found.values()):
+                return {}
+            return {name: archive.read(part) for name, part in found.items()}
+    except (zipfile.BadZipFile, struct.error, LookupError, RuntimeError, EOFError, ValueError, OSError):
         return {}
-    return parts

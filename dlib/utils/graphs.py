@@ -22,9 +22,8 @@ Outputs = tuple[Tensor, ...]
 Replay = Callable[[Sequence[Tensor]], Outputs]
 _WARM_UP = 2  # plain calls before recording: kernels are compiled and chosen in them
 _MOST_GRAPHS = 4  # of one function; a graph holds the memory that its function needs
-_CALLS_PER_RECORDING = (
-    50  # a recording takes as long as tens of calls, so arguments that change often are not recorded
-)
+# A recording takes as long as tens of calls, so that arguments that change often are not recorded.
+_CALLS_PER_RECORDING = 50
 
 _active: ContextVar[bool] = ContextVar("replaying", default=False)
 
