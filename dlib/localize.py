@@ -144,6 +144,7 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
             "box_rule": localizer.box_rule,
             "multi": localizer.multi,
             "min_presence": localizer.min_presence,
+            "fast": args.fast,
         }
         total = min((n for n in (source.count, args.max_frames) if n), default=None)
         try:
@@ -219,15 +220,15 @@ def main(arguments: Sequence[str]) -> None:
         args.criterion,
         args.device,
         args.batch_size,
-        args.tau,
-        args.smooth,
-        args.label,
-        args.model,
-        args.box_rule,
-        args.multi,
-        args.min_presence,
-        args.tracks,
-        args.fast,
+        tau=args.tau,
+        smooth=args.smooth,
+        label=args.label,
+        model=args.model,
+        box_rule=args.box_rule,
+        multi=args.multi,
+        min_presence=args.min_presence,
+        tracks=args.tracks,
+        fast=args.fast,
     )
     if localizer.is_classifier and args.model == "better":
         logger.info("the classifier localizes: it is better on validation; --model own uses the trained maps")

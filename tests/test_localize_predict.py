@@ -14,7 +14,7 @@ import dlib
 from dlib.cams import build_cam_extractor, upsample_cams
 from dlib.configure.constants import COLOCAM, STD_CL
 from dlib.datasets.batch import normalize
-from dlib.localizer.predict import Localization, frame_box
+from dlib.localizer.result import Localization, frame_box
 from dlib.localizer.smoothing import smooth_boxes
 from dlib.metrics import foreground_odds, quantize_maps, rule_boxes
 from dlib.models import load_saved_model

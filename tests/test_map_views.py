@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 
 from dlib.configure.config import Config, parse_args
 from dlib.configure.constants import COLOCAM, STD_CL
+from dlib.datasets.batch import normalize
 from dlib.datasets.splits import load_data
 from dlib.localizer import Localizer, read_saved_model
 from dlib.models import MapMaker
@@ -32,14 +35,10 @@ def experiments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def maker(folder: Path, **more: object) -> MapMaker:
-    from dataclasses import replace
-
     return replace(read_saved_model(folder, "best_localization", CPU).maps, **more)
 
 
 def batch(side: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
-    from dlib.datasets.batch import normalize
-
     frames = torch.from_numpy(np.stack([scene(i, side, side) for i in range(3)])).permute(0, 3, 1, 2)
     return normalize(frames), frames
 
@@ -104,7 +103,7 @@ def test_presence_is_that_of_the_smallest_view_as_it_is(experiments: dict[str, P
     torch.testing.assert_close(several.with_presence(images, frames)[2], plain.with_presence(half, half)[2])
 
 
-def test_larger_frames_in_evaluation_and_localization(trained: Workplace, tmp_path: Path) -> None:
+def test_larger_frames_in_evaluation(trained: Workplace) -> None:
     cfg = parse_args([*trained.flags(), "--eval_size", "96"])
     data = load_data(cfg)
     assert (data.train.crop_size, data.val.crop_size, data.test.crop_size) == (cfg.crop_size, 96, 96)
@@ -112,8 +111,6 @@ def test_larger_frames_in_evaluation_and_localization(trained: Workplace, tmp_pa
 
 
 def test_a_model_remembers_the_size(experiments: dict[str, Path], tmp_path: Path) -> None:
-    import shutil
-
     folder = shutil.copytree(experiments[COLOCAM], tmp_path / "larger")
     (settings,) = folder.glob("*/config_model.yaml")
     content = yaml.safe_load(settings.read_text())
@@ -121,8 +118,6 @@ def test_a_model_remembers_the_size(experiments: dict[str, Path], tmp_path: Path
     image = scene(0, 80, 60)
     (result,) = Localizer(folder, model="own").localize(image)
     small = torch.from_numpy(np.array(Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR)))
-    from dlib.datasets.batch import normalize
-
     frames = small.permute(2, 0, 1)[None]
     expected = maker(experiments[COLOCAM], view_flip=True)(normalize(frames), frames)[0][0]
     np.testing.assert_allclose(result.map, expected.numpy(), atol=1e-6)

@@ -16,7 +16,7 @@ import torch
 
 from dlib import Localizer, export
 from dlib.configure.constants import COLOCAM
-from dlib.localizer.predict import frame_box
+from dlib.localizer.result import frame_box
 from dlib.metrics import BoxEvaluator, boxes_from_map, foreground_odds, quantize_maps, rule_boxes
 from dlib.metrics.regions import region_boxes
 from helpers.clips import scene

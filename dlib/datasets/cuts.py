@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-_SIZE = (128, 96)  # that frames are compared at
+SIZE = (128, 96)  # width and height that frames are compared at
 _FLASH = 3  # frames that a flash lasts at most
 _RATE = 25.0  # of the time stamps that the detector wants; only indices count here
 _WINDOW = 3  # frames on each side that tell how much this video changes without a cut
@@ -40,7 +40,7 @@ class CutDetector:
         import cv2
         from scenedetect.common import FrameTimecode
 
-        picture = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
         time = FrameTimecode(self._count, _RATE)
         self._small.append(np.asarray(cv2.resize(picture, (16, 12), interpolation=cv2.INTER_AREA), np.uint8))
         self._count += 1

@@ -6,6 +6,7 @@ are best by classification, or the last ones if the task trains the maps: classi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dlib.configure.config import Config, model_folder
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
 from dlib.learning.checkpoints import CheckpointFolder
 from dlib.metrics import LocalizationReport
-from dlib.models import CamClassifier, best_model_state, write_model_settings
+from dlib.models import FINISH, CamClassifier, best_model_state, write_model_settings
 from dlib.utils.distributed import is_main
 from dlib.utils.files import write_atomically
 from dlib.utils.logging import logger
@@ -91,7 +92,8 @@ class BestModels:
         folder = self.folder(criterion)
         path = folder / f"{step}_best_model.pth"
         save_tensors(path, best_model_state(model))
-        write_model_settings(model, folder, **self._facts())
+        cfg, finish = self._cfg, {flag: getattr(self._cfg, flag) for flag in FINISH}
+        write_model_settings(model, folder, **model_facts(cfg, cfg.task, cfg.method, self._classes, finish))
         self._checkpoints.keep_best(path, criterion, step)
         self._remove_others(criterion, step)
 
@@ -106,21 +108,22 @@ class BestModels:
             if other.name != f"{step}_best_model.pth":
                 other.unlink()
 
-    def _facts(self) -> dict[str, Any]:
-        """What prediction needs besides the network's settings, so that the weights can be used alone."""
-        cfg = self._cfg
-        return {
-            "task": cfg.task,
-            "method": cfg.method,
-            "dataset": cfg.dataset,
-            "classes": self._classes,
-            "crop_size": cfg.crop_size,
-            "eval_size": cfg.eval_side,
-            "box_v2_metric": cfg.box_v2_metric,
-            "map_temperature": cfg.map_temperature,
-            "map_refine_sigma_xy": cfg.map_refine_sigma_xy,
-            "map_refine_sigma_rgb": cfg.map_refine_sigma_rgb,
-            "map_cam_share": cfg.map_cam_share,
-            "map_view_scale": cfg.map_view_scale,
-            "map_view_flip": cfg.map_view_flip,
-        }
+
+def model_facts(
+    cfg: Config, task: str, method: str, classes: list[str], finish: Mapping[str, float]
+) -> dict[str, Any]:
+    """What prediction needs besides the network's settings, so that weights can be used alone.
+
+    Args:
+        finish: how the maps of the model are finished, by the flags of ``dlib.models.FINISH``.
+    """
+    return {
+        "task": task,
+        "method": method,
+        "dataset": cfg.dataset,
+        "classes": classes,
+        "crop_size": cfg.crop_size,
+        "eval_size": cfg.eval_side,
+        "box_v2_metric": cfg.box_v2_metric,
+        **finish,
+    }

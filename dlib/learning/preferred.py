@@ -12,6 +12,7 @@ from typing import Any
 
 from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, CLASSIFIER_FOLDER, STD_CL
+from dlib.learning.best import model_facts
 from dlib.learning.results import Results, write_thresholds
 from dlib.models import MapMaker, best_model_state, write_model_settings
 from dlib.utils.logging import logger
@@ -49,16 +50,6 @@ def keep_better(folder: Path, cfg: Config, classes: list[str], maker: MapMaker, 
 
 def _write(kept: Path, cfg: Config, classes: list[str], maker: MapMaker, validation: dict[str, Any]) -> None:
     save_tensors(kept / "0_best_model.pth", best_model_state(maker.model))
-    facts: dict[str, Any] = {
-        "task": STD_CL,
-        "method": maker.method,
-        "dataset": cfg.dataset,
-        "classes": classes,
-        "crop_size": cfg.crop_size,
-        "eval_size": cfg.eval_side,
-        "box_v2_metric": cfg.box_v2_metric,
-        "map_view_scale": maker.view_scale,
-        "map_view_flip": maker.view_flip,
-    }
+    facts = model_facts(cfg, STD_CL, maker.method, classes, maker.finish())
     write_model_settings(maker.model, kept, **facts)
     write_thresholds(kept, BEST_LOCALIZATION, validation)

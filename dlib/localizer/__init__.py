@@ -9,11 +9,12 @@ from dlib.utils.lazy import first_use
 
 if TYPE_CHECKING:
     from dlib.localizer.model import SavedModel, find_weights, read_saved_model
-    from dlib.localizer.predict import Localization, Localizer
+    from dlib.localizer.predict import Localizer
+    from dlib.localizer.result import Localization
 
 __all__ = ["Localization", "Localizer", "SavedModel", "find_weights", "read_saved_model"]
 __getattr__ = first_use(
     __name__,
-    dict.fromkeys(("Localization", "Localizer"), "predict")
+    {"Localization": "result", "Localizer": "predict"}
     | dict.fromkeys(("SavedModel", "find_weights", "read_saved_model"), "model"),
 )

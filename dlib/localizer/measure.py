@@ -89,7 +89,9 @@ def _without_picture(frame: Frame) -> Frame:
     """The frame with a picture that is just large enough to find cuts."""
     import cv2
 
-    small = cv2.resize(frame.image, (128, 96), interpolation=cv2.INTER_AREA)
+    from dlib.datasets.cuts import SIZE
+
+    small = cv2.resize(frame.image, SIZE, interpolation=cv2.INTER_AREA)
     return replace(frame, image=np.asarray(small, np.uint8))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,12 @@ from torch import Tensor
 from dlib.configure.constants import BEST_LOCALIZATION, CLASSIFIER_FOLDER, YTOV1, YTOV2, method_name
 from dlib.datasets.batch import normalize
 from dlib.datasets.metadata import CLASS_NAMES_YTO
-from dlib.models import MapMaker, load_saved_model, read_model_settings
+from dlib.models import FINISH, MapMaker, load_saved_model, read_model_settings
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
 
 _NEEDED = ("classes", "crop_size", "method")
-_FINISH = {
-    "map_temperature": 1.0,
-    "map_refine_sigma_rgb": 30.0,
-    "map_refine_sigma_xy": 0.0,
-    "map_cam_share": 0.0,
-    "map_view_scale": 1.0,
-    "map_view_flip": False,
-}
+_DEFAULTS = {field.name: field.default for field in fields(MapMaker)}
 _LIMITS = {"map_temperature": (0.01, float("inf")), "map_cam_share": (0, 1), "map_view_scale": (0.1, 1)}
 
 
@@ -120,9 +113,9 @@ def read_saved_model(
     if len(classes) != settings["num_classes"]:
         raise UserError(f"{weights / 'config_model.yaml'}: num_classes does not fit the list of classes")
     taus = _thresholds(folder, criterion) if thresholds else {}
-    finish = {name: settings.get(name, default) for name, default in _FINISH.items()}
+    finish = {flag: settings.get(flag, _DEFAULTS[field]) for flag, field in FINISH.items()}
     if not all(isinstance(value, (int, float)) and value >= 0 for value in finish.values()):
-        raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(_FINISH)} must be numbers >= 0")
+        raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(FINISH)} must be numbers >= 0")
     for name, (low, high) in _LIMITS.items():
         if not low <= finish[name] <= high:
             raise UserError(f"{weights / 'config_model.yaml'}: {name} must be from {low} to {high}")
@@ -131,7 +124,8 @@ def read_saved_model(
         finish |= {"map_view_scale": 1.0, "map_view_flip": False}
         finish["map_refine_sigma_xy"] *= crop / side
         sides[1] = crop
-    maps = MapMaker(model.to(device), method_name(str(settings["method"])), *finish.values())
+    by_field = {field: finish[flag] for flag, field in FINISH.items()}
+    maps = MapMaker(model.to(device), method_name(str(settings["method"])), **by_field)
     return SavedModel(maps, classes, sides[1], taus, weights)
 
 

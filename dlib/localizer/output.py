@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dlib.configure.literals import Colormap
-from dlib.localizer.predict import Localization
+from dlib.localizer.result import Localization
 from dlib.localizer.source import Frame, Source
 from dlib.localizer.tracks import TrackTable
 from dlib.metrics.boxes import quantize_maps
@@ -178,8 +178,7 @@ class Writer:
         entry = result.to_dict()
         with _writable(self._folder):
             self._json.write((",\n  " if self._count else "\n  ") + json.dumps(entry))
-            for row in csv_rows(result):
-                self._rows.writerow(row)
+            self._rows.writerows(csv_rows(entry))
             picture = draw(frame, result, self._look)
             if self._picture is not None:
                 Image.fromarray(picture).save(self._picture)
@@ -200,11 +199,11 @@ class Writer:
                 self._video.close()
 
 
-def csv_rows(result: Localization) -> list[list[Any]]:
-    """Rows of ``CSV_HEAD``, one for each box; without a box one row, whose columns of the box are empty."""
-    frame, name, time, label, score, tau, presence, *_ = result.to_dict().values()
-    boxed = zip_longest(result.boxes or [("",) * 4], result.tracks)
-    return [[frame, name, time, label, score, tau, *box, presence, track] for box, track in boxed]
+def csv_rows(entry: dict[str, Any]) -> Iterator[list[Any]]:
+    """Rows of ``CSV_HEAD`` for a frame of boxes.json, one for each box; without a box one row, with empty columns."""
+    frame = [entry[name] for name in CSV_HEAD[: CSV_HEAD.index("x0")]]
+    for box, track in zip_longest(entry["boxes"] or [[""] * 4], entry["tracks"]):
+        yield [*frame, *box, entry["presence"], track]
 
 
 def _mask_name(index: int, name: str) -> str:

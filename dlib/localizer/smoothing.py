@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from dlib.localizer.predict import Localization
+    from dlib.localizer.result import Localization
     from dlib.localizer.source import Frame
 
 

@@ -7,6 +7,7 @@ that moves, gaps are filled, and a box that is wrong in a single frame does not 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from dlib.datasets.cuts import CutDetector
 from dlib.metrics.boxes import box_iou
 
 if TYPE_CHECKING:
-    from dlib.localizer.predict import Box, Localization
+    from dlib.localizer.result import Box, Localization
     from dlib.localizer.source import Frame
 
 TRACK_WINDOW = 9  # frames
@@ -197,7 +198,7 @@ class _Tracks:
         return _Track(self._made, boxes)
 
     def _shot(self, position: int) -> int:
-        return int(np.searchsorted(self._starts, position, side="right"))
+        return bisect_right(self._starts, position)
 
 
 def _kernel(offset: NDArray[np.int64], reach: int) -> NDArray[np.float64]:

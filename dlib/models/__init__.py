@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlib.models.classifier import CamClassifier, ModelSettings, STDClassifier, learning_rate_groups
-from dlib.models.readout import MapMaker, foreground
+from dlib.models.readout import FINISH, MapMaker, foreground
 from dlib.models.settings import (
     build_model,
     is_of_authors_program,
@@ -16,6 +16,7 @@ from dlib.models.unet import UnetCoLoCAM, UnetFCAM, UnetOutput, UnetTCAM
 from dlib.models.weights import best_model_state, load_best_model, load_fitting_weights, load_imagenet_weights
 
 __all__ = [
+    "FINISH",
     "CamClassifier",
     "MapMaker",
     "ModelSettings",

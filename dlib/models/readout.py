@@ -26,6 +26,17 @@ def over_peak(maps: Tensor) -> Tensor:
     return maps / torch.where(peak > 0, peak, 1)
 
 
+# Flags that say how maps are finished, and the field of `MapMaker` that each of them sets.
+FINISH = {
+    "map_temperature": "temperature",
+    "map_refine_sigma_rgb": "refine_sigma_rgb",
+    "map_refine_sigma_xy": "refine_sigma_xy",
+    "map_cam_share": "cam_share",
+    "map_view_scale": "view_scale",
+    "map_view_flip": "view_flip",
+}
+
+
 @dataclass(frozen=True)
 class _View:
     """What the network says about B frames, seen in one way; maps are [B, H, W], of the frames as they are."""
@@ -55,6 +66,10 @@ class MapMaker:
     chunk_size: int = 32  # masked images per forward pass of ScoreCAM, SSCAM and ISCAM
     amp_dtype: torch.dtype | None = None  # precision of the network's forward pass; None: float32
     memory_format: torch.memory_format = torch.contiguous_format  # of the images that the network gets
+
+    def finish(self) -> dict[str, float]:
+        """How maps are finished, by the names of the flags."""
+        return {flag: getattr(self, field) for flag, field in FINISH.items()}
 
     def __call__(self, images: Tensor, frames: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Final maps and class logits: the first two of ``with_presence``."""

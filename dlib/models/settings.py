@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from dlib.models.classifier import CamClassifier, ModelSettings, STDClassifier
+from dlib.models.readout import FINISH
 from dlib.models.unet import UnetCoLoCAM, UnetFCAM, UnetTCAM
 from dlib.models.weights import load_best_model
 from dlib.poolings import HeadOptions
@@ -26,8 +27,7 @@ _ARCHITECTURES: dict[str, type[CamClassifier]] = {
 _RUN_ARGUMENTS = ("model", "MYSEED")  # keys that only a file of all arguments has
 _DESCRIBING = (
     *("arch", "task", "method", "dataset", "classes", "crop_size", "eval_size", "box_v2_metric"),
-    *("map_temperature", "map_refine_sigma_xy", "map_refine_sigma_rgb", "map_cam_share"),
-    *("map_view_scale", "map_view_flip"),
+    *FINISH,
     *(field.name for kind in (ModelSettings, HeadOptions) for field in fields(kind) if field.name != "head"),
 )
 
