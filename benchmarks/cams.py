@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -26,9 +27,10 @@ from dlib.cams import (
     upsample_cams,
     vit_maps,
 )
+from dlib.configure.literals import SeedTechnique
 from dlib.models import STDClassifier
 
-_SEEDS = {"max_n": 1000, "min_n": 1000, "max_p": 0.7, "min_p": 0.1}  # the published hyper-parameters
+_SEEDS: dict[str, Any] = {"max_n": 1000, "min_n": 1000, "max_p": 0.7, "min_p": 0.1}  # published
 
 
 def run(rounds: int = 9) -> list[Row]:
@@ -93,9 +95,9 @@ def _seed_rows(rounds: int) -> list[Row]:
     cams = _maps(32, 224)
     keys = torch.arange(32)
     rows = []
-    for technique in ("seed_uniform", "seed_weighted"):
+    for technique in get_args(SeedTechnique):
 
-        def ours(technique: str = technique) -> None:
+        def ours(technique: SeedTechnique = technique) -> None:
             masks = region_of_interest(cams, "largest").masks
             sample_seeds(cams, masks, technique=technique, keys=keys, **_SEEDS)
 

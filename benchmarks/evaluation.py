@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -53,9 +53,7 @@ def _against_plain(rounds: int) -> list[dict[str, Any]]:
     for low_side in (7, 28):
         cam = example_maps(1, low_side)[0]
         same = all(map(np.array_equal, boxes_from_map(cam, taus), plain_boxes(cam, taus)))
-        plain, ours = _medians(
-            [lambda c=cam: plain_boxes(c, taus), lambda c=cam: boxes_from_map(c, taus)], rounds
-        )
+        plain, ours = _medians([partial(plain_boxes, cam, taus), partial(boxes_from_map, cam, taus)], rounds)
         what = f"boxes of a {low_side}x{low_side} map at {SIDE}, {len(taus)} thresholds, same boxes: {same}"
         rows.append(_row(what, plain, ours, plain / ours))
     return rows
@@ -63,7 +61,7 @@ def _against_plain(rounds: int) -> list[dict[str, Any]]:
 
 def _pools(frames: int, rounds: int) -> list[dict[str, Any]]:
     maps = list(quantize_maps(example_maps(frames, 28)))
-    search = partial(level_boxes, levels=np.arange(LEVELS))
+    search = partial(level_boxes, levels=np.arange(LEVELS), multi_contour=False)
     workers = os.cpu_count() or 1
     with (
         ThreadPoolExecutor(workers) as threads,
@@ -125,7 +123,7 @@ def _encoder_rows(encoder: str, frames: int, rounds: int) -> list[dict[str, Any]
     ]
 
 
-def _medians(calls: list[Callable[[], object]], rounds: int) -> list[float]:
+def _medians(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
     """Median milliseconds of each call, all of them alternated."""
     return [statistics.median(times.clock) for times in alternate(*calls, rounds=rounds)]
 

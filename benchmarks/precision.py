@@ -32,8 +32,9 @@ def run(rounds: int = 5) -> Iterator[Row]:
 def _rows(encoder: str, side: int, kind: str, rounds: int) -> Iterator[Row]:
     torch.manual_seed(0)
     if kind == "CoLo-CAM's step":
-        network: nn.Module = UnetCoLoCAM(encoder, 10).train()
-        network.freeze_classifier()
+        decoder = UnetCoLoCAM(encoder, 10).train()
+        decoder.freeze_classifier()
+        network: nn.Module = decoder
     else:
         network = STDClassifier(encoder, 10).train(kind == "classifier's step")
     images = torch.rand(_FRAMES[side], 3, side, side)
