@@ -21,9 +21,11 @@ from dlib.localizer import Localizer, read_saved_model
 from dlib.models import MapMaker
 from dlib.tasks.networks import build_classifier
 from dlib.utils.errors import UsageError
+from dlib.utils.files import read_json
 from helpers.clips import scene
+from helpers.programs import start
 from helpers.saved_experiment import both_tasks
-from helpers.workplace import Workplace
+from helpers.workplace import DATASET, Workplace
 
 CPU = torch.device("cpu")
 
@@ -136,3 +138,22 @@ def test_a_size_that_the_encoder_cannot_see_is_named() -> None:
     )
     with pytest.raises(UsageError, match="--eval_size 250: --encoder_name vit_b_16 needs a multiple of 16"):
         build_classifier(cfg, 2, None)
+
+
+def test_fast_validation_sees_frames_as_without_views_until_the_end(
+    trained: Workplace, workplace: Workplace
+) -> None:
+    views = {"eval_size": 64, "map_view_flip": True, "val_fast": True}
+    code, out, error = start(workplace.flags(**views))
+    assert code == 0, error
+    folder = workplace.experiment()
+    found, plain = (read_json(place.experiment() / "results.json") for place in (workplace, trained))
+    assert [epoch["val"] for epoch in found["epochs"]] == [epoch["val"] for epoch in plain["epochs"]]
+    assert "validation of best localization, seen as in test: CorLoc" in out
+    again = {"eval_only": True, "fd_exp": folder, "split": "val", "cam_curve_interval": 0.004}
+    code, _, error = start(workplace.flags(**views, **again))
+    assert code == 0, error
+    whole = read_json(folder / f"eval_{DATASET}_val_best_localization.json")
+    validated = found["val"]["best_localization"]
+    assert validated["curves"] == whole["curves"]
+    assert validated["curves"] != plain["val"]["best_localization"]["curves"]

@@ -206,6 +206,11 @@ class EvaluationFlags:
         False,
         "final maps: the network sees each frame mirrored too, and the maps are averaged; twice the time",
     )
+    val_fast: bool = flag(
+        False,
+        "the validation after each epoch sees each frame once, at crop_size, whatever eval_size and map_view_scale "
+        "say; the best weights are then validated as they are tested. Shorter runs with several views",
+    )
     multi_contour_eval: bool = flag(
         True, "boxes of all contours", no_effect="follows box_v2_metric, as in the authors' program"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -151,6 +152,12 @@ class VideoDataset:
 
     def __len__(self) -> int:
         return len(self.metadata.ids)
+
+    def at_size(self, side: int) -> VideoDataset:
+        """The same items with another ``crop_size``."""
+        other = copy.copy(self)
+        other.crop_size = side
+        return other
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of ``dataset[i]``; loaders name the epoch in each request instead."""

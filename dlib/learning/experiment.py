@@ -11,7 +11,9 @@ import torch
 
 from dlib.configure.config import Config, experiment_dir
 from dlib.configure.constants import BEST_LOCALIZATION, tested_criteria
+from dlib.datasets.loaders import FixedLoader
 from dlib.datasets.splits import Data, build_train_loader, load_data
+from dlib.datasets.video_dataset import VideoDataset
 from dlib.learning.best import BestModels
 from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.dry_run import show_plan
@@ -20,6 +22,7 @@ from dlib.learning.folder import ExperimentFolder, command_line
 from dlib.learning.messages import (
     epoch_summary,
     say_epoch,
+    say_final_validation,
     say_length,
     say_validation,
     say_what_runs,
@@ -32,6 +35,7 @@ from dlib.learning.profiling import StepProfile
 from dlib.learning.results import Results, as_text
 from dlib.learning.trackers import open_event_log
 from dlib.learning.trainer import Trainer
+from dlib.metrics import LocalizationReport
 from dlib.models import MapMaker, load_best_model
 from dlib.tasks import build_task
 from dlib.utils import distributed
@@ -112,7 +116,8 @@ class TrainingRun:
         say_length(cfg, loader)
         self.trainer = Trainer(cfg, self.task, loader, self.events)
         self.profile = StepProfile(cfg.profile if distributed.is_main() else 0, folder.path, device)
-        self.val_loader = build_eval_loader(cfg, data.val, device, keep_workers=True)
+        self.epoch_val = data.val.at_size(cfg.crop_size) if cfg.val_fast else data.val
+        self.val_loader = build_eval_loader(cfg, self.epoch_val, device, keep_workers=True)
         self.checkpoints = CheckpointFolder(
             folder.path / "checkpoints", cfg.keep_last_n_checkpoints, folder.path.name
         )
@@ -208,10 +213,7 @@ class TrainingRun:
         start = time.perf_counter()
         average = self.trainer.average
         with average.applied_to(self.task.model) if average else nullcontext():
-            interval = self.cfg.val_cam_curve_interval
-            report = evaluate(
-                self.task.maps, self.data.val, self.cfg, interval, self.stop, "validation", self.val_loader
-            )
+            report = self._validation(self._epoch_maps(), self.epoch_val, "validation", self.val_loader)
             improved = self.best.update(report, position.epoch, position.step, self.task.model)
             if BEST_LOCALIZATION in improved:
                 self.task.on_new_best()
@@ -232,6 +234,18 @@ class TrainingRun:
             if self.cfg.plot_tr_cam_progress:
                 draw_train_progress(self.cfg, self.task, self.data.train, position.epoch, self.path)
 
+    def _epoch_maps(self) -> MapMaker:
+        """What makes the maps of the validation after an epoch."""
+        maps, cfg = self.task.maps, self.cfg
+        return maps.in_one_view(cfg.crop_size / cfg.eval_side) if cfg.val_fast else maps
+
+    def _validation(
+        self, maker: MapMaker, frames: VideoDataset, label: str, loader: FixedLoader | None = None
+    ) -> LocalizationReport:
+        return evaluate(
+            maker, frames, self.cfg, self.cfg.val_cam_curve_interval, self.stop, label, loader=loader
+        )
+
     def _test(self) -> None:
         start = time.perf_counter()
         self.val_loader.close()
@@ -241,6 +255,8 @@ class TrainingRun:
         references = {name: self._measure_reference(name, maker) for name, maker in makers.items()}
         for criterion in tested_criteria(self.cfg.task, self.cfg.freeze_cl):
             load_best_model(self.task.model, self.best.weights(criterion))
+            if self.cfg.val_fast:
+                self._validate_as_tested(criterion)
             report = evaluate(
                 self.task.maps, self.data.test, self.cfg, self.cfg.cam_curve_interval, self.stop, "test"
             )
@@ -263,10 +279,16 @@ class TrainingRun:
             logger.info(f"done in {duration(total)}: {self.path}")
         distributed.barrier()
 
+    def _validate_as_tested(self, criterion: str) -> None:
+        """Validate the best weights in all views: thresholds and the comparison with the classifier need it."""
+        report = self._validation(self.task.maps, self.data.val, "validation")
+        self.results.content["val"][criterion] = report.to_dict()
+        say_final_validation(criterion, report)
+
     def _measure_reference(self, name: str, maker: MapMaker) -> dict[str, Any]:
         """CorLoc of a reference's maps on validation and on test; returns that of test."""
         cfg, label = self.cfg, f"{name}'s CAMs on"
-        val = evaluate(maker, self.data.val, cfg, cfg.val_cam_curve_interval, self.stop, f"{label} val")
+        val = self._validation(maker, self.data.val, f"{label} val")
         test = evaluate(maker, self.data.test, cfg, cfg.cam_curve_interval, self.stop, f"{label} test")
         return self.results.add_reference(name, val.to_dict(), test)
 

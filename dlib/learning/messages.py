@@ -82,10 +82,17 @@ def say_epoch(cfg: Config, summary: dict[str, Any]) -> None:
 
 def say_validation(epoch: int, report: LocalizationReport, improved: list[str]) -> None:
     best = f"; new {' and '.join(improved).replace('_', ' ')}" if improved else ""
-    logger.info(
-        f"validation after epoch {epoch}: CorLoc {percent(report.headline)} "
-        f"(without thresholds {percent(report.without_thresholds)}), "
-        f"classification {percent(report.classification)}{best}"
+    logger.info(f"validation after epoch {epoch}: {_in_short(report)}{best}")
+
+
+def say_final_validation(criterion: str, report: LocalizationReport) -> None:
+    logger.info(f"validation of {criterion.replace('_', ' ')}, seen as in test: {_in_short(report)}")
+
+
+def _in_short(report: LocalizationReport) -> str:
+    return (
+        f"CorLoc {percent(report.headline)} (without thresholds {percent(report.without_thresholds)}), "
+        f"classification {percent(report.classification)}"
     )
 
 

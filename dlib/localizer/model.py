@@ -119,14 +119,12 @@ def read_saved_model(
     for name, (low, high) in _LIMITS.items():
         if not low <= finish[name] <= high:
             raise UserError(f"{weights / 'config_model.yaml'}: {name} must be from {low} to {high}")
-    if fast:
-        crop, side = sides
-        finish |= {"map_view_scale": 1.0, "map_view_flip": False}
-        finish["map_refine_sigma_xy"] *= crop / side
-        sides[1] = crop
     by_field = {field: finish[flag] for flag, field in FINISH.items()}
     maps = MapMaker(model.to(device), method_name(str(settings["method"])), **by_field)
-    return SavedModel(maps, classes, sides[1], taus, weights)
+    crop, side = sides
+    if fast:
+        maps, side = maps.in_one_view(crop / side), crop
+    return SavedModel(maps, classes, side, taus, weights)
 
 
 def _with_known_classes(settings: dict[str, Any]) -> dict[str, Any]:

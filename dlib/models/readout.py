@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
@@ -70,6 +70,11 @@ class MapMaker:
     def finish(self) -> dict[str, float]:
         """How maps are finished, by the names of the flags."""
         return {flag: getattr(self, field) for flag, field in FINISH.items()}
+
+    def in_one_view(self, share: float) -> MapMaker:
+        """The maker that sees each frame once, at ``share`` of the size that its filter's width is meant for."""
+        width = self.refine_sigma_xy * share
+        return replace(self, view_scale=1.0, view_flip=False, refine_sigma_xy=width)
 
     def __call__(self, images: Tensor, frames: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Final maps and class logits: the first two of ``with_presence``."""

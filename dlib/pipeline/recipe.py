@@ -45,6 +45,7 @@ _COLOCAM: Flags = {
     "max_sizepos_clc": True,
     "max_sizepos_clc_lambda": 0.01,
     "eval_size": 224,
+    "val_fast": True,
     "map_view_scale": 0.5,
     "map_view_flip": True,
     "map_refine_sigma_xy": 16,
