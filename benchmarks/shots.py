@@ -5,8 +5,8 @@
 
 The train shots are taken from each class in turn, those of different videos first. Classes without a train shot are
 left out of all splits. Each number of shots is one study (``cmds/studies/small_data.yaml``), which resumes. One line a
-number and seed: CorLoc on validation and test of the classifier's CAM, of the recipe, and of what ``colocam localize``
-uses, which is the better one on validation.
+number and seed: CorLoc of the classifier's CAM and of the recipe, on validation and test, and of boxes without
+thresholds on test; then which of them ``colocam localize`` uses, the better one on validation.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import yaml
 from dlib.configure.constants import BEST_LOCALIZATION, SPLITS, TRAIN
 from dlib.datasets.metadata import BOXES_FILE, CLASSES_FILE, IDS_FILE, LABELS_FILE, SIZES_FILE
 from dlib.utils.files import read_json, write_text
+from dlib.utils.text import percent
+from dlib.visualization.measured import BOX_RULE, headline_by
 
 STUDY = Path(__file__).parents[1] / "cmds" / "studies" / "small_data.yaml"
 
@@ -55,13 +57,15 @@ def write_part(folds: Path, target: Path, count: int) -> None:
             write_text(target / split / file, "".join(f"{line}\n" for line in lines))
 
 
-def measured(out: Path, seed: int) -> list[float]:
-    """Validation and test CorLoc of the classifier, then of the recipe, of a finished study."""
+def measured(out: Path, seed: int) -> tuple[list[float | None], str]:
+    """CorLoc on validation and on test, and on test without thresholds, of the classifier, then of the recipe, of a
+    finished study; which of the two localizes."""
     (path,) = out.glob(f"exps/*/*/CoLo-CAM/*/id_recipe-*-sd_{seed}-*/results.json")
     results = read_json(path)
     pairs = [(results["classifier_val"], results["classifier_test"])]
     pairs.append((results["val"][BEST_LOCALIZATION], results["test"][BEST_LOCALIZATION]))
-    return [report["headline"] for pair in pairs for report in pair]
+    numbers = [(val["headline"], test["headline"], headline_by(test, BOX_RULE)) for val, test in pairs]
+    return [number for three in numbers for number in three], results["better_on_validation"]
 
 
 def main() -> int:
@@ -77,7 +81,8 @@ def main() -> int:
     parser.add_argument("--data_root", type=Path, required=True)
     parser.add_argument("--metadata_root", type=Path, required=True)
     args, more = parser.parse_known_args()
-    head = ("shots", "seed", "classifier val", "test", "CoLo-CAM val", "test", "difference", "used: test")
+    three = ("val", "test", "without thresholds")
+    head = ["shots", "seed", *(f"{name} {of}" for name in ("classifier", "CoLo-CAM") for of in three), "used"]
     print(f"| {' | '.join(head)} |\n|{'--:|' * len(head)}", flush=True)
     for count in args.shots:
         out = args.out / str(count)
@@ -102,10 +107,8 @@ def main() -> int:
                 print(f"{count} shots: the study failed, see {out / 'study.txt'}", file=sys.stderr)
                 return code
         for seed in args.seeds:
-            val, test, own_val, own_test = measured(out, seed)
-            used = test if val > own_val else own_test
-            cells = [f"{n:.1f}" for n in (val, test, own_val, own_test, own_test - test, used)]
-            print(f"| {count} | {seed} | {' | '.join(cells)} |", flush=True)
+            numbers, used = measured(out, seed)
+            print(f"| {count} | {seed} | {' | '.join(map(percent, numbers))} | {used} |", flush=True)
     return 0
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,27 +17,28 @@ from dlib.configure.config import parse_args
 from dlib.configure.constants import ENCODERS, METHODS, POOLINGS
 from dlib.encoders import Encoder
 from dlib.poolings import Head
+from helpers.forks import Forks
 from helpers.logs import events
-from helpers.paths import ROOT
-from helpers.programs import environment
 from helpers.workplace import DATASET, Workplace
 
-# A process of its own: flags are made from the tables when they are imported.
-_PROGRAM = "import sys, helpers.toy_entries; from dlib.commands.__main__ import main; sys.exit(main())"
 TOY = {"encoder_name": "toy", "method": "ToyCAM", "max_epochs": 2}
 
 
-def run(*flags: str, command: str = "train") -> str:
-    paths = f"{ROOT}:{ROOT / 'tests'}"
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, command, *flags],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment(PYTHONPATH=paths),
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    """Processes of their own: flags are made from the tables when they are imported."""
+    with Forks("helpers.toy_entries") as started:
+        yield started
+
+
+@pytest.fixture
+def run(forks: Forks) -> Callable[..., str]:
+    def call(*flags: str, command: str = "train") -> str:
+        code, out, error = forks(command, *flags)
+        assert code == 0, error
+        return out
+
+    return call
 
 
 def experiment(place: Workplace, task: str) -> Path:
@@ -46,14 +46,14 @@ def experiment(place: Workplace, task: str) -> Path:
     return folder
 
 
-def test_help_knows_the_new_names() -> None:
+def test_help_knows_the_new_names(run: Callable[..., str]) -> None:
     words = run("--help").split()
     for name in ("toy", "ToyHead", "ToyCAM", "--toy_clc", "--toy_clc_lambda", "--toy_clc_end_ep"):
         assert name in {word.strip(",;") for word in words}, name
     assert "--toy_clc_start_ep" not in words
 
 
-def test_new_parts_train_and_localize(workplace: Workplace) -> None:
+def test_new_parts_train_and_localize(workplace: Workplace, run: Callable[..., str]) -> None:
     run(*workplace.flags(**TOY))
     classifier = experiment(workplace, "STD_CL")
     rates = events(classifier, "epoch")[0]["lr"]
@@ -80,7 +80,9 @@ def test_new_parts_train_and_localize(workplace: Workplace) -> None:
     assert "second.0.weight" in torch.load(file, weights_only=True)["encoder"]
 
 
-def test_a_new_task_trains_resumes_and_serves_every_command(workplace: Workplace, tmp_path: Path) -> None:
+def test_a_new_task_trains_resumes_and_serves_every_command(
+    workplace: Workplace, tmp_path: Path, run: Callable[..., str]
+) -> None:
     """One epoch, then the second as a resumed run; then measured, localized, exported, compared and reported."""
     from helpers.clips import write_clip
 

@@ -13,7 +13,7 @@ Flags = dict[str, Any]
 
 # CoLo-CAM's time over its classifier's, of 108 shots on a CPU, for the time left before it begins: 0.7 with one view of
 # small frames (doc/small_data.md), of which evaluation is nearly half; the recipe's views need twelve times as long.
-COLOCAM_SHARE = 4.2
+COLOCAM_SHARE = 1.9
 
 _CLASSIFIER: Flags = {
     "batch_size": 32,

@@ -31,6 +31,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 import dlib.learning.checkpoints as checkpoints
+import dlib.learning.pictures as pictures
 import dlib.utils.tensors as tensors
 from dlib.cams.store import CamStore
 from dlib.datasets import _video_ds_ytov1_0 as v1
@@ -119,7 +120,10 @@ PLACES: dict[str, tuple[Callable[[int], None], int]] = {
 
 
 def attempt(flags: list[str], log: Path, plant: Callable[[], None] | None) -> int:
-    """Run main.py with ``flags`` in a forked process; its exit code, negative for a signal."""
+    """Run main.py with ``flags`` in a forked process; its exit code, negative for a signal. No curves are drawn: they
+    would need most of the time.
+    """
+    pictures.write_curves = lambda folder: None
     child = os.fork()
     if child == 0:
         code = 3
