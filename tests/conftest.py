@@ -26,6 +26,11 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: else one process ends with them while the other one has nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def the_same_bits_every_time() -> Iterator[None]:
     """A test's networks start from the same weights, and sums have the same order, whichever tests ran before it."""

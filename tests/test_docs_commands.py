@@ -173,6 +173,7 @@ def placed(words: list[str], experiments: dict[str, Path]) -> list[str]:
     return [re.sub(r"\bEXP(?:ERIMENT|\d?)\b", lambda m: stand_for[m[0]], word) for word in words]
 
 
+@pytest.mark.slow
 def test_the_tutorial_from_the_videos_to_the_exported_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,6 +140,7 @@ def test_the_notebook_is_kept_without_outputs() -> None:
             assert cell["execution_count"] is None
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_its_page_has_the_pictures(
     hooks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def promote(place: Workplace, experiment: Path) -> list[str]:
     return sorted(path.name for path in target.iterdir())
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_began_is_gone_on_with(workplace: Workplace) -> None:
     """A classifier with GradCAM stopped after an epoch; resumed, promoted, and CoLo-CAM on it, with GradCam."""
     assert start(workplace.flags(method=OLD, max_epochs=1))[0] == 0

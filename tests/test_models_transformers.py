@@ -232,6 +232,7 @@ def test_cams_are_those_of_the_linear_head(name: str, method: str, small: None) 
     torch.testing.assert_close(ours, (expected - low) / (high - low), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_from_classifier_to_decoder(name: str, small: None, tmp_path: Path, tiny_data: Path) -> None:
     place = Workplace(tmp_path, tiny_data / "datasets", tiny_data / "folds")

@@ -9,6 +9,7 @@ import socket
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ def same(a: object, b: object, where: str = "") -> list[str]:
     return [] if a == b else [f"{where}: {a} {b}"]
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(workplace: Workplace) -> None:
     """The encoder's batch norm is frozen: the head then sees no batch statistics. 9 frames over 2 processes."""
     more = {"freeze_encoder": True, "max_epochs": 1, "num_val_sample_per_class": 3, "opt__lr": 0.01}
@@ -247,6 +249,7 @@ def test_an_error_of_one_process_ends_the_others(workplace: Workplace, failing: 
 
 
 GRADIENTS = """
+import json
 import sys
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -257,8 +260,7 @@ from dlib.learning.folder import ExperimentFolder
 from dlib.utils import distributed
 from dlib.utils.timing import StepClock
 
-cfg, device = parse_args(sys.argv[2:]), torch.device("cpu")
-with distributed.process_group("gloo", cfg.local_world_size, "", device):
+def gradients(cfg):
     data, folder = load_data(cfg), ExperimentFolder(experiment_dir(cfg))
     cfg = cfg.replace(num_classes=len(data.classes))
     with locked(folder, cfg):
@@ -275,29 +277,48 @@ with distributed.process_group("gloo", cfg.local_world_size, "", device):
         result = task.training_step(batch, 1, StepClock(), False)
         result.loss.backward()
         found = {n: p.grad for n, p in task.model.named_parameters() if p.grad is not None}
-        torch.save({"ids": sorted(batch.ids), "gradients": found}, f"{sys.argv[1]}{distributed.rank()}.pt")
+        task.close()
+        return {"ids": sorted(batch.ids), "gradients": found}
+
+device = torch.device("cpu")
+with distributed.process_group("gloo", int(sys.argv[2]), "", device):
+    found = {words[1]: gradients(parse_args(words)) for words in json.loads(sys.argv[3])}
+    torch.save(found, f"{sys.argv[1]}{distributed.rank()}.pt")
 """
 
 
-@pytest.mark.parametrize("task", TASK_FLAGS)
-def test_gradients_of_two_processes_equal_those_of_one(promoted: Workplace, task: str) -> None:
-    """The same four frames (or shots) as one minibatch, and as two; batch norm evaluates."""
-    more = TASK_FLAGS[task]()
-    if task == "TCAM":
-        more["fill_small_tr_batch"] = (
-            False  # else frames are repeated, and other ones if there are two minibatches
-        )
-    found = {}
+@pytest.fixture(scope="module")
+def gradients(
+    trained: Workplace, tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, list[dict[str, dict[str, Any]]]]:
+    """By the number of processes, and by rank: each task's gradients of the same four frames (or shots)."""
+    folder = tmp_path_factory.mktemp("gradients")
+    (folder / "pretrained").symlink_to(trained.folder / "pretrained")
+    place, found = Workplace(folder, trained.datasets, trained.folds), {}
     for processes in (1, 2):
-        size = (12 if task == "TCAM" else 4) // processes  # TCAM: up to three frames of each of four shots
-        flags = promoted.flags(
-            task, **{**more, "batch_size": size, "exp_id": f"of{processes}", "local_world_size": processes}
-        )
-        prefix = str(promoted.folder / f"of{processes}-")
-        ended = launch(promoted.folder, GRADIENTS, prefix, *flags, processes=processes)
+        lines = []
+        for task, flags_of in TASK_FLAGS.items():
+            size = (
+                12 if task == "TCAM" else 4
+            ) // processes  # TCAM: up to three frames of each of four shots
+            more = {"batch_size": size, "exp_id": f"of{processes}", "local_world_size": processes}
+            if task == "TCAM":  # else frames are repeated, and other ones if there are two minibatches
+                more["fill_small_tr_batch"] = False
+            lines.append(place.flags(task, **flags_of(), **more))
+        prefix = str(folder / f"of{processes}-")
+        ended = launch(folder, GRADIENTS, prefix, str(processes), json.dumps(lines), processes=processes)
         assert [end.code for end in ended] == [0] * processes, ended
-        found[processes] = [torch.load(f"{prefix}{r}.pt", weights_only=True) for r in range(processes)]
-    (whole,), halves = found[1], found[2]
+        found[processes] = [torch.load(f"{prefix}{rank}.pt", weights_only=True) for rank in range(processes)]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASK_FLAGS)
+def test_gradients_of_two_processes_equal_those_of_one(
+    gradients: dict[int, list[dict[str, dict[str, Any]]]], task: str
+) -> None:
+    """The same four frames (or shots) as one minibatch, and as two; batch norm evaluates."""
+    whole, *halves = (found[task] for found in (*gradients[1], *gradients[2]))
     assert sorted(halves[0]["ids"] + halves[1]["ids"]) == whole["ids"]
     assert whole["gradients"]
     largest = max(float(gradient.abs().max()) for gradient in whole["gradients"].values())

@@ -197,6 +197,7 @@ def test_frozen_classifier_is_the_promoted_one(colocam: Workplace) -> None:
             assert all(torch.equal(trained[part][key], value) for key, value in promoted[part].items())
 
 
+@pytest.mark.slow
 def test_unfrozen_classifier_and_own_maps_as_seeds(colocam: Workplace, tmp_path: Path) -> None:
     place = Workplace(tmp_path, colocam.datasets, colocam.folds)
     (tmp_path / "pretrained").symlink_to(colocam.folder / "pretrained")
@@ -227,6 +228,7 @@ def plain(**values: Any) -> list[str]:
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
+@pytest.mark.slow
 def test_both_published_command_lines(trained: Workplace, tmp_path: Path) -> None:
     """As they stand in users' scripts, with dataset, paths, network and sizes changed, under torchrun."""
     place = Workplace(tmp_path, trained.datasets, trained.folds)

@@ -18,6 +18,7 @@ from helpers.programs import environment, start
 from helpers.workplace import Workplace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tasks", [("STD_CL", "CoLo-CAM"), ("TCAM",)])
 def test_killed_runs_end_with_the_same_bits(tasks: tuple[str, ...]) -> None:
     """One kill of each task; ``--kills 20`` and all four tasks is the long form. F-CAM resumes by the code

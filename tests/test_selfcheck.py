@@ -18,6 +18,7 @@ CPU = torch.device("cpu")
 RECORDS = Path(__file__).parents[1] / "doc" / "records"
 
 
+@pytest.mark.slow
 def test_the_cpu_agrees_with_itself() -> None:
     checks = list(run_checks(CPU))
     assert len(checks) == 12

@@ -267,6 +267,7 @@ def test_command_line(tmp_path: Path, capsys) -> None:
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_a_real_study(tmp_path: Path, tiny_data: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (tmp_path / "s.yaml").write_text(

@@ -42,7 +42,7 @@ from dlib.metrics import BoxEvaluator
 from dlib.utils.logging import EventLog
 from main import main
 
-DATASET, ENCODER = "tiny", "resnet18"
+DATASET, ENCODER = "tiny", "mobilenet_v2"
 TEXTS = ("passed", "config_model", "performance_log", "thresholds")
 VOLATILE = {
     "time",
@@ -151,8 +151,8 @@ def command(folder: Path, data: Path, task: str) -> list[str]:
         "cams_root": folder / "data_cams",
         "encoder_name": ENCODER,
         "encoder_weights": None,
-        "crop_size": 64,
-        "resize_size": 72,
+        "crop_size": 32,
+        "resize_size": 40,
         "batch_size": 4,
         "max_epochs": 2,
         "num_workers": 0,
