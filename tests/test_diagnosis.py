@@ -304,10 +304,10 @@ def test_early_stop_ends_the_run(
     scores, real = iter([1, 3, 3, 2, 5, 4, 5, 1, 0]), experiment.evaluate
 
     def evaluate(
-        maker: Any, dataset: Any, cfg: Any, interval: float, stop: Any, label: str, *more: Any
+        maker: Any, dataset: Any, cfg: Any, interval: float, stop: Any, label: str, **more: Any
     ) -> Any:
         if label != "validation":
-            return real(maker, dataset, cfg, interval, stop, label, *more)
+            return real(maker, dataset, cfg, interval, stop, label, **more)
         return scored(next(scores), dataset.metadata.class_names)
 
     monkeypatch.setattr(experiment, "evaluate", evaluate)
