@@ -28,18 +28,13 @@ def _test(experiment: Experiment) -> Record:
     return experiment.report(BEST_LOCALIZATION) or {}
 
 
-def _best_validation(experiment: Experiment) -> float | None:
-    best = experiment.best(BEST_LOCALIZATION)
-    return number(best["value"]) if best else None
-
-
 # The columns of HEAD without the time: numbers of the best model by localization, in percent.
 VALUES: tuple[Callable[[Experiment], float | None], ...] = (
     lambda e: number(_test(e).get("headline")),
     lambda e: headline_by(_test(e), AT_VAL_TAUS),
     lambda e: headline_by(_test(e), BOX_RULE),
     lambda e: number(below(e.results, "classifier_test", "headline")),
-    _best_validation,
+    lambda e: e.best_value(BEST_LOCALIZATION),
     lambda e: number(_test(e).get("classification")),
 )
 

@@ -12,7 +12,7 @@ import pytest
 from dlib import status
 from dlib.learning.folder import ExperimentFolder
 from dlib.utils.errors import UserError
-from dlib.visualization.records import duration, read_experiment, read_log, series
+from dlib.visualization.records import Experiment, duration, read_experiment, read_log, series
 from helpers.report_experiment import build_experiment
 
 
@@ -39,6 +39,20 @@ def test_a_record_after_a_resume_replaces_the_one_before(tmp_path: Path) -> None
     assert len(experiment.epochs) == 2
     assert series(experiment.epochs, "epoch", "train", "loss")[1][-1] == 55.0
     assert dict(zip(*series(experiment.steps, "step", "loss"), strict=True))[13] == 77.0
+
+
+def test_the_value_of_the_best_model_is_that_of_its_last_validation(tmp_path: Path) -> None:
+    """With --val_fast the best weights are validated once more, seen as in test."""
+    folder = build_experiment(tmp_path / "a", epochs=5, done=2)
+    experiment = read_experiment(folder)
+    after_epoch = experiment.best("best_localization")
+    assert after_epoch
+    experiment.results.pop("val", None)
+    assert experiment.best_value("best_localization") == after_epoch["value"]
+    experiment.results["val"] = {"best_localization": {"headline": 12.5}}
+    assert experiment.best_value("best_localization") == 12.5
+    assert experiment.best("best_localization") == after_epoch
+    assert Experiment(tmp_path).best_value("best_localization") is None
 
 
 def test_steps_are_thinned_evenly_and_other_events_kept(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from dlib.visualization.shapes import CONFIG, EVENTS, RESULTS, check_shape
 
 Record = dict[str, Any]
 GALLERY = Path("test", "vizu", "50")  # drawn test frames, below <experiment>/<criterion>
+_KEYS = {BEST_LOCALIZATION: "headline", BEST_CLASSIFICATION: "classification"}  # what is best, in a report
 _STEP_LINE = re.compile(rb'"event"\s*:\s*"step"')
 
 
@@ -81,13 +82,19 @@ class Experiment:
         if known:
             value, epoch = number(known.get("value")), number(known.get("epoch"))
             return None if value is None or value < 0 or epoch is None else known
-        key = {BEST_LOCALIZATION: "headline", BEST_CLASSIFICATION: "classification"}[criterion]
+        key = _KEYS[criterion]
         found: Record | None = None
         for record in self.validations:
             value = number(record["report"].get(key))
             if value is not None and (found is None or value > found["value"]):
                 found = {"epoch": record.get("epoch", 0), "step": record.get("step"), "value": value}
         return found
+
+    def best_value(self, criterion: str) -> float | None:
+        """Percent of that best model on validation: seen as in test, else (a running run) as after its epoch."""
+        final = number(below(self.results, "val", criterion, _KEYS[criterion]))
+        best = self.best(criterion)
+        return None if best is None else best["value"] if final is None else final
 
     def report(self, criterion: str, split: str = "test") -> Record | None:
         """Localization report of the best model by ``criterion`` on ``split``, if there is one."""

@@ -216,7 +216,11 @@ def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
     for criterion, name in ((BEST_LOCALIZATION, "CorLoc"), (BEST_CLASSIFICATION, "accuracy")):
         if criterion in experiment.criteria and (best := experiment.best(criterion)):
             tiles.append(
-                (f"Validation {name}", f"{percent(best['value'])} %", f"best, epoch {best['epoch']}")
+                (
+                    f"Validation {name}",
+                    f"{percent(experiment.best_value(criterion))} %",
+                    f"best, epoch {best['epoch']}",
+                )
             )
     if test:
         tiles.append(("Test accuracy", f"{percent(test.get('classification'))} %", "classification"))
