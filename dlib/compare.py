@@ -12,8 +12,9 @@ from dlib.utils.errors import UsageError, UserError
 from dlib.utils.files import write_text
 from dlib.visualization.charts import PALETTE, Chart, axes, epoch_chart, line, thinned
 from dlib.visualization.frames import same_frames
-from dlib.visualization.groups import Entry, entries, short_names
+from dlib.visualization.groups import Entry, entries, seedless_names, short_names
 from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, class_curves, headline_by
+from dlib.visualization.models_page import models_page
 from dlib.visualization.page import Pictures, write_page
 from dlib.visualization.records import Experiment, Record, below, duration, number, read_experiment, series
 from dlib.visualization.report import status_of, title_of
@@ -174,6 +175,13 @@ def parser() -> CommandParser:
         metavar="FILE",
         help="write the table too: .tex (LaTeX, with booktabs) or .md (Markdown); may be given twice",
     )
+    p.add_argument(
+        "--models",
+        type=Path,
+        metavar="FILE",
+        help="write a page in Markdown with a line for each training: numbers, commit, device, time, SHA-256 of the "
+        "weights; and with the commands",
+    )
     return p
 
 
@@ -183,6 +191,11 @@ def main(arguments: Sequence[str]) -> None:
     print(compare(args.experiments, args.out, args.table))
     for path in (args.out, *args.table):
         print(f"{'table' if path in args.table else 'report'}: {path}")
+    if args.models:
+        experiments = [read_experiment(folder, max_steps=1) for folder in args.experiments]
+        named = list(zip(seedless_names(experiments), experiments, strict=True))
+        write_text(args.models, models_page(named))
+        print(f"models: {args.models}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,49 @@ import pytest
 
 from dlib import compare
 from dlib.visualization.groups import short_names
+from dlib.visualization.models_page import repeatable
 from dlib.visualization.records import read_experiment
 from dlib.visualization.report import write_report
 from dlib.visualization.tables import TableCell, latex_table
 from helpers.report_experiment import build_experiment
+
+
+def test_a_page_of_the_models(
+    experiments: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = experiments[0] / "a-cp_best_localization-boxv2_False"
+    weights.mkdir()
+    (weights / "7_best_model.pth").write_bytes(b"weights")
+    results = json.loads((experiments[0] / "results.json").read_text())
+    results["command"] = "/opt/python /home/me/main.py --task STD_CL --data_root /home/me/data --opt__lr 0.1"
+    (experiments[0] / "results.json").write_text(json.dumps(results))
+    page = tmp_path / "models.md"
+    words = [*map(str, experiments), "--out", str(tmp_path / "c.html"), "--models", str(page)]
+    assert compare.main(words) == 0
+    assert capsys.readouterr().out.endswith(f"models: {page}\n")
+    text = page.read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+    assert len(rows) == 4  # the running one is not tested yet
+    test = results["test"]["best_localization"]
+    assert rows[2][2:5] == [
+        f"{test['headline']:.1f}",
+        f"{test['at_val_taus']['corloc']['50']:.1f}",
+        f"{test['box_rule']['corloc']['50']:.1f}",
+    ]
+    assert rows[2][-1] == hashlib.sha256(b"weights").hexdigest()
+    assert "`python main.py --task STD_CL --data_root DIR --opt__lr 0.1`" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("/p/python -m x", "DIR -m x"),
+        ("/p/python /c/dlib/commands/__main__.py train --a 1", "python main.py --a 1"),
+        ("torchrun --nnodes=1 main.py --exps_root /e", "torchrun --nnodes=1 main.py --exps_root DIR"),
+    ],
+)
+def test_commands_for_other_machines(command: str, expected: str) -> None:
+    assert repeatable(command) == expected
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import statistics
 from collections.abc import Callable, Sequence
@@ -14,11 +13,11 @@ from dlib.configure.constants import BEST_LOCALIZATION, TEST, VAL
 from dlib.study.runs import Run
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json, write_text
-from dlib.utils.text import duration, percent
 from dlib.visualization.groups import mean_text
 from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, best_taus, class_curves, headline_by
+from dlib.visualization.models_page import models_page
 from dlib.visualization.page import write_page
-from dlib.visualization.records import below
+from dlib.visualization.records import below, read_experiment
 from dlib.visualization.tables import TableCell, markdown_table
 
 Numbers = dict[str, float | None]  # of one run, by column, in percent
@@ -132,7 +131,9 @@ def write_tables(runs: Sequence[Run], out: Path, cost: Cost, names: Sequence[str
     write_text(out / "table.md", markdown)
     write_text(out / "table.csv", _csv(rows, columns, best))
     write_page(out / "table.html", "study.html.j2", (), head=head, rows=table, notes=notes)
-    write_text(out / "models.md", models_page(runs))
+    trained = [run for run in runs if not run.error and not run.variant.evaluates_only]
+    models = [(run.variant.name, read_experiment(run.folder, max_steps=1)) for run in trained]
+    write_text(out / "models.md", models_page(models))
     return markdown
 
 
@@ -146,41 +147,6 @@ def _cells(row: Row, columns: Sequence[str], is_best: bool) -> list[TableCell]:
         *(TableCell(row.text(column), is_best and column == VALIDATION) for column in columns),
         *map(TableCell, (*cost, hours, memory, f"{len(row.by_seed)}/{row.runs}")),
     ]
-
-
-def models_page(runs: Sequence[Run]) -> str:
-    """Every finished training: how it was made, what it reaches, and its best weights by localization."""
-    head = [
-        "variant",
-        "seed",
-        "test CorLoc",
-        "at val τ",
-        "commit",
-        "device",
-        "time",
-        "weights' SHA-256",
-        "command",
-    ]
-    table = []
-    for run in runs:
-        path = run.folder / "results.json"
-        if run.error or run.variant.evaluates_only or not path.is_file():
-            continue
-        results, numbers = read_json(path), numbers_of(run)
-        weights = sorted(run.folder.glob(f"*cp_{BEST_LOCALIZATION}*/*_best_model.pth"))
-        cells = (
-            run.variant.name,
-            str(run.seed),
-            percent(numbers["test CorLoc"]),
-            percent(numbers["test at val τ"]),
-            str(below(results, "environment", "revision") or "–"),
-            str(results.get("device", "–")),
-            duration(below(results, "times", "total_s")),
-            hashlib.sha256(weights[0].read_bytes()).hexdigest() if weights else "–",
-            f"`{results.get('command', '–')}`",
-        )
-        table.append([TableCell(cell) for cell in cells])
-    return markdown_table(head, table, align="---")
 
 
 def _csv(rows: Sequence[Row], columns: Sequence[str], best: Row | None) -> str:

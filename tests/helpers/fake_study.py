@@ -62,7 +62,8 @@ value = 50.0 + 100 * cfg.opt__lr + 2 * cfg.seed
 results = {{"val": {{"best_localization": report(value)}}, "test": {{"best_localization": report(value)}},
            "classifier_test": {{"headline": 51.0 + cfg.seed}} if cfg.task == "CoLo-CAM" else None,
            "times": {{"total_s": 1800.0}}, "peak_memory_mib": 900 + 200 * cfg.seed, "device": "a card",
-           "environment": {{"revision": "abc123"}}, "command": f"python main.py --exp_id {{cfg.exp_id}}"}}
+           "seed": cfg.seed, "environment": {{"revision": "abc123"}},
+           "command": f"/bin/python /a/main.py --exp_id {{cfg.exp_id}}"}}
 (folder / "results.json").write_text(json.dumps(results))
 (folder / "passed.txt").touch()
 """
