@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 
 from dlib.configure.config import parse_args
 from dlib.configure.constants import COLOCAM, STD_CL
+from dlib.pipeline import stages
 from dlib.pipeline.__main__ import held_out, main, overlays, parser, preparation, trainings
 from dlib.pipeline.recipe import Recipe
 from dlib.pipeline.stages import Stage, run_stages, time_left
@@ -119,6 +121,14 @@ def test_the_plan_of_a_folder_of_videos(tmp_path: Path, trained: Workplace) -> N
     assert not drawn.done()
     (out / "boxes.json").write_text('{"frames": []}')
     assert drawn.done()
+
+
+def test_the_end_of_the_last_training_is_said_once(
+    trained: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "_SAID_EVERY", 0.001)
+    stages._say_time_left(stage("train", experiment=trained.experiment()), threading.Event())
+    assert capsys.readouterr().out == "trained; the test of the best weights is left\n"
 
 
 def test_time_left_counts_the_second_training(trained: Workplace, tmp_path: Path) -> None:

@@ -119,6 +119,9 @@ def _say_time_left(stage: Stage, ended: threading.Event) -> None:
     assert stage.experiment is not None
     while not ended.wait(_SAID_EVERY):
         left = time_left(stage.experiment, stage.then)
+        if left == 0:
+            print("trained; the test of the best weights is left", flush=True)
+            return
         if left is not None:
             print(f"about {duration(left)} left", flush=True)
 
