@@ -44,7 +44,8 @@ $python main.py --task CoLo-CAM "${common[@]}" --batch_size 32 --max_epochs 3 --
   --sl_clc True --sl_clc_min 184 --sl_clc_max 184 --sl_clc_min_p 0.3 --sl_clc_max_p 0.5 --sl_clc_balance True \
   --sl_clc_seed_tech seed_weighted --sl_clc_use_roi True --sl_clc_roi_method largest --sl_clc_roi_mask region \
   --crf_clc True --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 0.3 --rgb_jcrf_clc_lambda_style adaptive \
-  --max_sizepos_clc True --max_sizepos_clc_lambda 0.01 --colocam_pretrained_seeder_ch_pt best_classification
+  --max_sizepos_clc True --max_sizepos_clc_lambda 0.01 --colocam_pretrained_seeder_ch_pt best_classification \
+  --map_refine_sigma_xy 12
 
 colocam=$(echo "$root"/synthetic/resnet18/CoLo-CAM/LayerCAM/id_demo-*)
 $python -m dlib.compare "$classifier" "$colocam" --out "$root/compare.html" >/dev/null
