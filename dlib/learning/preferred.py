@@ -1,7 +1,7 @@
 """Which maps are better on validation: those that a run trains, or those of the classifier that it builds on.
 
 With few videos the trained decoder can be worse. ``dlib.localizer`` then uses the classifier, which is kept in the
-experiment's folder.
+experiment's folder. It draws boxes without thresholds, so these are compared.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dlib.models import MapMaker, best_model_state, write_model_settings
 from dlib.utils.logging import logger
 from dlib.utils.tensors import save_tensors
 from dlib.utils.text import percent
+from dlib.visualization.measured import BOX_RULE, headline_by
 
 
 def keep_better(folder: Path, cfg: Config, classes: list[str], maker: MapMaker, results: Results) -> None:
@@ -28,9 +29,9 @@ def keep_better(folder: Path, cfg: Config, classes: list[str], maker: MapMaker, 
     Args:
         results: with the validations of both.
     """
-    own = results.content["val"][BEST_LOCALIZATION]["headline"]
     validation = results.content["classifier_val"]
-    other = validation["headline"]
+    own = headline_by(results.content["val"][BEST_LOCALIZATION], BOX_RULE)
+    other = headline_by(validation, BOX_RULE)
     kept = folder / CLASSIFIER_FOLDER
     wins = own is not None and other is not None and other > own
     results.content["better_on_validation"] = "classifier" if wins else cfg.task
@@ -43,8 +44,8 @@ def keep_better(folder: Path, cfg: Config, classes: list[str], maker: MapMaker, 
     winner = "the classifier" if wins else cfg.task
     equal = "not worse than its classifier" if other == own else "better"
     logger.info(
-        f"on validation {winner} is {equal}: CorLoc {percent(own)} of {cfg.task}, {percent(other)} of its classifier's "
-        f"{maker.method}; colocam localize uses {winner} by default"
+        f"on validation {winner} is {equal}: CorLoc without thresholds {percent(own)} of {cfg.task}, {percent(other)} "
+        f"of its classifier's {maker.method}; colocam localize uses {winner} by default"
     )
 
 
