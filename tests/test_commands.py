@@ -290,7 +290,7 @@ def test_which_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         ("colocam train --amp ", "True False"),
         ("colocam status ", "--help --exps_root"),
         ("colocam compare ", ""),  # files
-        ("colocam compare -", "--help --out --table"),
+        ("colocam compare -", "--help --out --table --models"),
         ("colocam export --format o", "onnx"),
         ("colocam export --out ", ""),
         ("colocam download ", "YouTube-Objects-v1.0 YouTube-Objects-v2.2"),
