@@ -51,7 +51,7 @@ def points(localizer: Localizer, data_dir: Path, frames: dict[str, np.ndarray]) 
         if not peak:
             continue
         scale = np.array([u.shape[1] / image.width, u.shape[0] / image.height] * 2)
-        made, group = level_boxes(u, np.arange(LEVELS), False)
+        made, group = level_boxes(u, np.arange(LEVELS), multi_contour=False)
         iou = best_matches(made, boxes * scale)[0][group][:peak]  # at each level below the peak
         if iou.max() < 0.5:
             continue

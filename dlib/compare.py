@@ -122,8 +122,12 @@ def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -
     return charts
 
 
-def compare(folders: Sequence[Path], out: Path, tables: Sequence[Path] = ()) -> str:
-    """Write the html comparison to ``out`` and its table to ``tables``; returns the table as text.
+def compare(
+    folders: Sequence[Path], out: Path, tables: Sequence[Path] = (), models: Path | None = None
+) -> str:
+    """Write the html comparison to ``out``, its table to ``tables``, a page of the trainings to ``models``.
+
+    Returns the table as text.
 
     Raises UserError on a wrong folder, UsageError for a table that is neither .md nor .tex.
     """
@@ -158,6 +162,8 @@ def compare(folders: Sequence[Path], out: Path, tables: Sequence[Path] = ()) -> 
     named = [[TableCell(row.name), *values] for row, values in zip(rows, cells, strict=True)]
     for table in tables:
         write_text(table, KINDS[table.suffix.lower()](head, named))
+    if models:
+        write_text(models, models_page(list(zip(seedless_names(experiments), experiments, strict=True))))
     return text_table([head, *([cell.text for cell in row] for row in named)])
 
 
@@ -188,13 +194,10 @@ def parser() -> CommandParser:
 @command()
 def main(arguments: Sequence[str]) -> None:
     args = parser().read(arguments)
-    print(compare(args.experiments, args.out, args.table))
+    print(compare(args.experiments, args.out, args.table, args.models))
     for path in (args.out, *args.table):
         print(f"{'table' if path in args.table else 'report'}: {path}")
     if args.models:
-        experiments = [read_experiment(folder, max_steps=1) for folder in args.experiments]
-        named = list(zip(seedless_names(experiments), experiments, strict=True))
-        write_text(args.models, models_page(named))
         print(f"models: {args.models}")
 
 

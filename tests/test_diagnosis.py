@@ -19,6 +19,7 @@ from dlib.configure.config import Config
 from dlib.datasets.splits import read_frames
 from dlib.learning.messages import warn_of_collapse
 from dlib.learning.trainer import Trainer
+from dlib.learning.validation import Validation
 from dlib.losses import LossInputs
 from dlib.losses.colocam import SelfLearning
 from dlib.metrics import BoxEvaluator, LocalizationReport
@@ -299,18 +300,12 @@ def test_early_stop_ends_the_run(
     patience: int, last: int, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CorLoc of epochs 0, 1, … as given; a tie is no progress."""
-    import dlib.learning.experiment as experiment
+    scores = iter([1, 3, 3, 2, 5, 4, 5, 1, 0])
 
-    scores, real = iter([1, 3, 3, 2, 5, 4, 5, 1, 0]), experiment.evaluate
+    def after_epoch(validation: Validation, maker: Any) -> Any:
+        return scored(next(scores), validation._frames.metadata.class_names)
 
-    def evaluate(
-        maker: Any, dataset: Any, cfg: Any, interval: float, stop: Any, label: str, **more: Any
-    ) -> Any:
-        if label != "validation":
-            return real(maker, dataset, cfg, interval, stop, label, **more)
-        return scored(next(scores), dataset.metadata.class_names)
-
-    monkeypatch.setattr(experiment, "evaluate", evaluate)
+    monkeypatch.setattr(Validation, "after_epoch", after_epoch)
     monkeypatch.setattr(Trainer, "train_epoch", quick_epoch)
     code, out, error = start(workplace.flags(max_epochs=8, early_stop_patience=patience))
     assert code == 0, error

@@ -49,6 +49,8 @@ def test_a_page_of_the_models(
         ("/p/python -m x", "DIR -m x"),
         ("/p/python /c/dlib/commands/__main__.py train --a 1", "python main.py --a 1"),
         ("torchrun --nnodes=1 main.py --exps_root /e", "torchrun --nnodes=1 main.py --exps_root DIR"),
+        ("torchrun --nnodes=1 /c/main.py --exps_root=/e", "torchrun --nnodes=1 main.py --exps_root=DIR"),
+        ("python main.py 'no end", "–"),
     ],
 )
 def test_commands_for_other_machines(command: str, expected: str) -> None:

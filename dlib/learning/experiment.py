@@ -11,13 +11,11 @@ import torch
 
 from dlib.configure.config import Config, experiment_dir
 from dlib.configure.constants import BEST_LOCALIZATION, tested_criteria
-from dlib.datasets.loaders import FixedLoader
 from dlib.datasets.splits import Data, build_train_loader, load_data
-from dlib.datasets.video_dataset import VideoDataset
 from dlib.learning.best import BestModels
 from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.dry_run import show_plan
-from dlib.learning.evaluation import build_eval_loader, evaluate
+from dlib.learning.evaluation import evaluate
 from dlib.learning.folder import ExperimentFolder, command_line
 from dlib.learning.messages import (
     epoch_summary,
@@ -35,7 +33,7 @@ from dlib.learning.profiling import StepProfile
 from dlib.learning.results import Results, as_text
 from dlib.learning.trackers import open_event_log
 from dlib.learning.trainer import Trainer
-from dlib.metrics import LocalizationReport
+from dlib.learning.validation import Validation
 from dlib.models import MapMaker, load_best_model
 from dlib.tasks import build_task
 from dlib.utils import distributed
@@ -116,8 +114,7 @@ class TrainingRun:
         say_length(cfg, loader)
         self.trainer = Trainer(cfg, self.task, loader, self.events)
         self.profile = StepProfile(cfg.profile if distributed.is_main() else 0, folder.path, device)
-        self.epoch_val = data.val.at_size(cfg.crop_size) if cfg.val_fast else data.val
-        self.val_loader = build_eval_loader(cfg, self.epoch_val, device, keep_workers=True)
+        self.validation = Validation(cfg, data.val, device, self.stop)
         self.checkpoints = CheckpointFolder(
             folder.path / "checkpoints", cfg.keep_last_n_checkpoints, folder.path.name
         )
@@ -213,7 +210,7 @@ class TrainingRun:
         start = time.perf_counter()
         average = self.trainer.average
         with average.applied_to(self.task.model) if average else nullcontext():
-            report = self._validation(self._epoch_maps(), self.epoch_val, "validation", self.val_loader)
+            report = self.validation.after_epoch(self.task.maps)
             improved = self.best.update(report, position.epoch, position.step, self.task.model)
             if BEST_LOCALIZATION in improved:
                 self.task.on_new_best()
@@ -234,21 +231,9 @@ class TrainingRun:
             if self.cfg.plot_tr_cam_progress:
                 draw_train_progress(self.cfg, self.task, self.data.train, position.epoch, self.path)
 
-    def _epoch_maps(self) -> MapMaker:
-        """What makes the maps of the validation after an epoch."""
-        maps, cfg = self.task.maps, self.cfg
-        return maps.in_one_view(cfg.crop_size / cfg.eval_side) if cfg.val_fast else maps
-
-    def _validation(
-        self, maker: MapMaker, frames: VideoDataset, label: str, loader: FixedLoader | None = None
-    ) -> LocalizationReport:
-        return evaluate(
-            maker, frames, self.cfg, self.cfg.val_cam_curve_interval, self.stop, label, loader=loader
-        )
-
     def _test(self) -> None:
         start = time.perf_counter()
-        self.val_loader.close()
+        self.validation.close()
         if distributed.is_main():
             self.checkpoints.prove()  # the numbers of the validation were finite
         makers = self.task.references()
@@ -281,14 +266,14 @@ class TrainingRun:
 
     def _validate_as_tested(self, criterion: str) -> None:
         """Validate the best weights in all views: thresholds and the comparison with the classifier need it."""
-        report = self._validation(self.task.maps, self.data.val, "validation")
+        report = self.validation.as_tested(self.task.maps)
         self.results.content["val"][criterion] = report.to_dict()
         say_final_validation(criterion, report)
 
     def _measure_reference(self, name: str, maker: MapMaker) -> dict[str, Any]:
         """CorLoc of a reference's maps on validation and on test; returns that of test."""
         cfg, label = self.cfg, f"{name}'s CAMs on"
-        val = self._validation(maker, self.data.val, f"{label} val")
+        val = self.validation.as_tested(maker, f"{label} val")
         test = evaluate(maker, self.data.test, cfg, cfg.cam_curve_interval, self.stop, f"{label} test")
         return self.results.add_reference(name, val.to_dict(), test)
 

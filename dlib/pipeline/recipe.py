@@ -11,8 +11,8 @@ from dlib.configure.constants import COLOCAM, STD_CL
 
 Flags = dict[str, Any]
 
-# CoLo-CAM's time over its classifier's, of 108 shots on a CPU, for the time left before it begins: 0.7 with one view of
-# small frames (doc/small_data.md), of which evaluation is nearly half; the recipe's views need twelve times as long.
+# CoLo-CAM's time over its classifier's, for the time left before it begins: measured with 108 shots on a CPU
+# (doc/small_data.md). Most of it is evaluation in all views.
 COLOCAM_SHARE = 1.9
 
 _CLASSIFIER: Flags = {

@@ -131,8 +131,11 @@ def write_tables(runs: Sequence[Run], out: Path, cost: Cost, names: Sequence[str
     write_text(out / "table.md", markdown)
     write_text(out / "table.csv", _csv(rows, columns, best))
     write_page(out / "table.html", "study.html.j2", (), head=head, rows=table, notes=notes)
-    trained = [run for run in runs if not run.error and not run.variant.evaluates_only]
-    models = [(run.variant.name, read_experiment(run.folder, max_steps=1)) for run in trained]
+    models = [
+        (run.variant.name, read_experiment(run.folder, max_steps=1))
+        for run in runs
+        if not run.error and not run.variant.evaluates_only and (run.folder / "results.json").is_file()
+    ]
     write_text(out / "models.md", models_page(models))
     return markdown
 

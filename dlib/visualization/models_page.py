@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -58,11 +59,14 @@ def models_page(named: Sequence[tuple[str, Experiment]]) -> str:
 
 
 def repeatable(command: str) -> str:
-    """A run's command for another machine: without the path of Python, and with absolute folders as DIR."""
-    words = shlex.split(command)
-    if words and words[0] != "torchrun":
-        program = next((i for i, word in enumerate(words) if word.endswith(_PROGRAMS)), None)
-        if program is not None:
-            trains = words[program + 1 : program + 2] == ["train"]  # as in "colocam train"
-            words = ["python", "main.py", *words[program + 1 + trains :]]
-    return shlex.join("DIR" if word.startswith("/") else word for word in words)
+    """A run's command for another machine: without the paths of Python and the program, other absolute ones as DIR."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # no shell command: the file was changed by hand
+        return "–"
+    program = next((i for i, word in enumerate(words) if word.endswith(_PROGRAMS)), None)
+    if program is not None:
+        launcher = words[:program] if words[0] == "torchrun" else ["python"]
+        trains = words[program + 1 : program + 2] == ["train"]  # as in "colocam train"
+        words = [*launcher, "main.py", *words[program + 1 + trains :]]
+    return shlex.join(re.sub(r"^(--\w+=)?/.*", r"\1DIR", word, flags=re.DOTALL) for word in words)

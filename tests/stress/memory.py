@@ -21,7 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from kill_and_resume import command, prepare, promote
 
-import dlib.learning.experiment as experiment
+import dlib.learning.validation as validation
 from dlib.learning.trainer import Trainer
 from main import main
 
@@ -38,7 +38,7 @@ def resident_mib() -> float:
 def watch(steps: int) -> list[tuple[str, float]]:
     """Let steps and evaluations note the memory; the list fills while a run goes on."""
     seen: list[tuple[str, float]] = []
-    train, evaluate = Trainer.train_epoch, experiment.evaluate
+    train, evaluate = Trainer.train_epoch, validation.evaluate
 
     def train_epoch(self, epoch):  # type: ignore[no-untyped-def]
         for step in train(self, epoch):
@@ -52,7 +52,7 @@ def watch(steps: int) -> list[tuple[str, float]]:
             seen.append(("evaluation", resident_mib()))
         return report
 
-    Trainer.train_epoch, experiment.evaluate = train_epoch, evaluation  # type: ignore[method-assign]
+    Trainer.train_epoch, validation.evaluate = train_epoch, evaluation  # type: ignore[method-assign]
     return seen
 
 
