@@ -12,7 +12,12 @@ from __future__ import annotations
 
 import sys
 
-from dlib.train import main
+from dlib.utils.errors import missing_package
+
+try:
+    from dlib.train import main
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {missing_package(error)}")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import dlib
+from dlib.commands import command
 from helpers.paths import ROOT
 
 SETUP = """
@@ -18,6 +21,13 @@ places = sysconfig.get_path
 sysconfig.get_path = lambda kind, *more: site if kind in ("purelib", "platlib") else places(kind, *more)
 site, sys.argv = sys.argv[1], ["setup.py", "--name"]
 runpy.run_path("setup.py")
+"""
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from dlib.train import main
+sys.exit(main(["--task", "STD_CL"]))
 """
 
 
@@ -69,6 +79,31 @@ def test_commands_say_what_is_wrong_where_the_face_library_has_replaced_the_pack
     assert done.stderr.startswith(
         "error: the package dlib here is another one: CoLo-CAM and the face library"
     )
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("tqdm", ["-S", "main.py", "--help"]),  # -S: a Python without any package
+        ("torch", ["-c", WITHOUT_TORCH]),
+    ],
+)
+def test_a_package_that_is_missing_is_one_line(package: str, words: list[str]) -> None:
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: this Python ({sys.executable}) has no package {package}; `bash cmds/setup.sh`"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_a_module_of_the_program_that_is_missing_keeps_its_traceback() -> None:
+    @command()
+    def broken(arguments: Sequence[str]) -> None:
+        importlib.import_module("dlib.not_there")
+
+    with pytest.raises(ModuleNotFoundError, match="not_there"):
+        broken([])
 
 
 def test_the_filters_alone_have_neither_torch_nor_dlib(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from dlib.utils.errors import OTHER_DLIB, UsageError, UserError
+from dlib.utils.errors import OTHER_DLIB, UsageError, UserError, missing_package
 from dlib.utils.screen import make_screen_safe
 
 STOPPED = "stopped by Ctrl-C"
@@ -64,6 +64,9 @@ def _ended(work: Work, arguments: Sequence[str], stopped: str) -> int:
         if rank() == "0" or not isinstance(error, UsageError):
             _say_error(str(error))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        _say_error(missing_package(error))
+        return 1
     except KeyboardInterrupt:
         say(stopped)
         return BY_SIGINT

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+
 # Both have a package dlib, and whichever is installed last breaks the other.
 OTHER_DLIB = (
     "CoLo-CAM and the face library dlib of PyPI have the same package name: "
     "install each in its own environment"
 )
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """The line for a package that this Python does not have; ``error`` again if it is a module of this program."""
+    if error.name is None or error.name.partition(".")[0] == "dlib":
+        raise error
+    return (
+        f"this Python ({sys.executable}) has no package {error.name}; `bash cmds/setup.sh` installs all packages "
+        "into .venv, and `.venv/bin/python` uses them"
+    )
 
 
 class UserError(Exception):
