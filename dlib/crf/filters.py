@@ -147,10 +147,7 @@ class _Filter(torch.autograd.Function):
 
 
 def _filter(images: Tensor, values: Tensor, kernel: Kernel) -> Tensor:
-    def run(v: Tensor) -> Tensor:
-        return filter_values(images, v, None, kernel)
-
-    return _Filter.apply(values, run)
+    return _Filter.apply(values, lambda v: filter_values(images, v, None, kernel))
 
 
 def _filter_cpp(
