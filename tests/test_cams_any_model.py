@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision import models as tv
 
 from dlib.cams import build_cam_extractor, normalize_cams, swin_maps, vit_maps
-from dlib.configure.constants import METHODS, WGAP, pooling_of_method
+from dlib.configure.constants import METHODS, WGAP
 from dlib.models import STDClassifier
 
 CLASSES = 5
@@ -99,7 +99,7 @@ def test_equal_to_torchcam_and_grad_cam(name: str) -> None:
         assert_same(ours, of_torchcam(net, "CAM", layer, x, fc_layer="fc"))
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if pooling_of_method(m) == WGAP])
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].pooling == WGAP])
 def test_equal_to_our_own_classifier_cut_by_hand(method: str) -> None:
     torch.manual_seed(0)
     net = STDClassifier("mobilenet_v2", CLASSES).eval()

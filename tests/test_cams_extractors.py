@@ -17,12 +17,12 @@ from torch.nn import functional
 from dlib.cams import CamExtractor, build_cam_extractor, normalize_cams
 from dlib.cams.gradient import GradientCam
 from dlib.cams.noise import combine, content_keys, hash_normal
-from dlib.configure.constants import METHODS, WGAP, pooling_of_method
+from dlib.configure.constants import METHODS, WGAP
 from dlib.models import STDClassifier, UnetCoLoCAM
 
 CLASSES = 4
 CLASS_IDX = torch.tensor([2, 0, 3])
-BUILT_IN = [method for method in METHODS if pooling_of_method(method) != WGAP]
+BUILT_IN = [method for method in METHODS if METHODS[method].pooling != WGAP]
 
 
 class _Net(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dlib.cams import build_cam_extractor
 from dlib.configure.config import Config
-from dlib.configure.constants import METHODS, WGAP, pooling_of_method
+from dlib.configure.constants import METHODS, WGAP
 from dlib.datasets.batch import Batch
 from dlib.tasks.colocam import CoLoCam
 from dlib.tasks.decoder import task as decoder_task
@@ -46,7 +46,7 @@ def images() -> Tensor:
     return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if pooling_of_method(m) == WGAP])
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].pooling == WGAP])
 @pytest.mark.parametrize("half", [True, False])
 def test_every_pass_of_the_encoder_and_nothing_else_obeys_autocast(method: str, half: bool) -> None:
     net = Net().eval()

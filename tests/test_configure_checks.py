@@ -99,7 +99,7 @@ def test_each_term_alone_makes_a_run(term: str) -> None:
     ],
 )
 def test_accepted_combinations(command: str) -> None:
-    assert config_warnings(parse_args(command.split())) == []
+    assert list(config_warnings(parse_args(command.split()))) == []
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def assert_sound(make: Callable[[], Config]) -> None:
         return
     assert Config.from_values(yaml.safe_load(cfg.to_yaml())) == cfg
     assert ".." not in config.experiment_dir(cfg.replace(exps_root="e")).parts
-    config_warnings(cfg)
+    list(config_warnings(cfg))
 
 
 @settings(max_examples=cases(400), deadline=None)

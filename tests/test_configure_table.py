@@ -243,10 +243,10 @@ def test_other_tasks_are_refused(task: str) -> None:
 
 
 def test_flags_without_effect_say_so_when_set() -> None:
-    assert config_warnings(parse_args([])) == []
+    assert list(config_warnings(parse_args([]))) == []
     for flag in FLAGS.values():
         if flag.no_effect:
             other = {bool: str(not flag.default), int: "3", float: "3.0", str: "after"}[flag.kind]
-            lines = config_warnings(parse_args([f"--{flag.name}={other}"]))
+            lines = list(config_warnings(parse_args([f"--{flag.name}={other}"])))
             assert len(lines) == 1
             assert lines[0].startswith(f"--{flag.name} {other} has no effect: ")

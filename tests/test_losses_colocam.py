@@ -307,7 +307,7 @@ def test_planes_of_the_joint_term(exact: list[dict[str, Any]]) -> None:
     colocam.RgbJointConRanField(scale_factor=0.5)(inputs)
     assert exact[-1]["p"].shape == (B, 2, H // 2, W // 2)
     assert exact[-1]["range"] == (0, 255)  # that of images is known
-    assert torch.equal(exact[-1]["images"], inputs.images[:, :, ::2, ::2])
+    assert torch.equal(exact[-1]["images"], inputs.images[:, :, ::2, ::2].float())
     by_hand = inputs.probabilities.reshape(B, 2, H // 2, 2, W // 2, 2).mean(dim=(3, 5))
     torch.testing.assert_close(exact[-1]["p"], by_hand)
     with pytest.raises(ValueError, match="only 5 channels"):

@@ -96,7 +96,7 @@ def test_published_tcam_line() -> None:
     assert (cfg.batch_size, cfg.max_epochs, cfg.opt__lr, cfg.opt__step_size) == (32, 100, 0.01, 15)
     assert (cfg.sl_tc_knn, cfg.sl_tc_knn_mode, cfg.sl_tc_max_p, cfg.sl_tc_min_p) == (1, "before", 0.6, 0.1)
     assert [term.row.name for term in cfg.active_terms()] == ["sl_tc", "crf_tc", "max_sizepos_tc"]
-    assert config_warnings(cfg) == []
+    assert list(config_warnings(cfg)) == []
 
 
 def test_published_fcam_line() -> None:
@@ -106,7 +106,7 @@ def test_published_fcam_line() -> None:
     assert "None" not in experiment_dir(cfg).parts
     assert [term.row.name for term in cfg.active_terms()] == ["sl_fc", "crf_fc", "max_sizepos_fc"]
     assert cfg.term("crf_fc").weight == 2e-9
-    assert config_warnings(cfg) == []
+    assert list(config_warnings(cfg)) == []
 
 
 def test_published_lines_reach_the_data() -> None:

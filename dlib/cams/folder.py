@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from dlib.cams.store import stack_maps
+from dlib.cams.store import other_size
 from dlib.utils.errors import UserError
 from dlib.utils.tensors import load_tensors
 
@@ -111,14 +111,13 @@ class MapFolder:
 
     def read_together(self, frame_ids: Sequence[str]) -> Tensor:
         """The maps of several frames, float32 [n, h, w]. Raises UserError as ``read``, and if their sizes differ."""
-
-        def fault(places: Sequence[Path | None], sizes: Sequence[torch.Size]) -> str:
-            return (
-                f"maps {places[0]} and {places[1]} of one shot have the sizes "
-                f"{list(sizes[0])} and {list(sizes[1])}: write them in one size"
+        maps = [self.read(frame_id) for frame_id in frame_ids]
+        if other := other_size(maps):
+            raise UserError(
+                f"maps {self.path(frame_ids[0])} and {self.path(frame_ids[other])} of one shot have the sizes "
+                f"{list(maps[0].shape)} and {list(maps[other].shape)}: write them in one size"
             )
-
-        return stack_maps(self, frame_ids, fault)
+        return torch.stack(maps)
 
 
 def _values(path: Path) -> Tensor:

@@ -15,10 +15,8 @@ _UNIT = 2.0**-52
 
 def combine(keys: Tensor, other: Tensor | int) -> Tensor:
     """A new int64 key from a key and a number (stream, index); shapes broadcast."""
-    if isinstance(other, int):
-        other = signed(other * GOLDEN)  # wraps modulo 2^64, as products of tensors do
-    else:
-        other = other * GOLDEN
+    # Products of tensors wrap modulo 2^64 by themselves.
+    other = signed(other * GOLDEN) if isinstance(other, int) else other * GOLDEN
     return finalize_tensor(finalize_tensor(keys + GOLDEN) + other)
 
 
@@ -47,8 +45,3 @@ def content_keys(images: Tensor) -> Tensor:
     bits = images.float().flatten(1).contiguous().view(torch.int32).long()  # [B, n]
     places = torch.arange(1, bits.shape[1] + 1, device=bits.device) * GOLDEN
     return finalize_tensor(finalize_tensor(bits + places).sum(dim=1))
-
-
-def draw_keys(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """``count`` keys from a generator, int64 [count] on ``device``."""
-    return torch.randint(1 << 62, (count,), generator=generator, device=generator.device).to(device)

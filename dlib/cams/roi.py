@@ -23,13 +23,11 @@ class Roi:
         regions: bool [B, H, W], the chosen region's own pixels, before erosion.
         boxes: int64 [B, 4], x0, y0, x1, y1 inclusive, of the chosen region before erosion; for roi_all the full
             map.
-        thresholds: float32 [B], Otsu's thresholds on floor(255·C).
     """
 
     masks: Tensor
     regions: Tensor
     boxes: Tensor
-    thresholds: Tensor
 
 
 def region_of_interest(
@@ -61,20 +59,18 @@ def region_of_interest(
     if cams.dim() != 3:
         raise ValueError(f"CAMs [B, H, W] expected, got {list(cams.shape)}")
     parts = [_regions(cams[block], method, min_size) for block in cache_blocks(cams)]
-    regions, boxes, thresholds = (torch.cat(part) for part in zip(*parts, strict=True))
+    regions, boxes = (torch.cat(part) for part in zip(*parts, strict=True))
     masks = regions if mask == "region" else filled_boxes(boxes, cams.shape[1], cams.shape[2])
-    return Roi(erode(masks, erode_k, erode_iter), regions, boxes, thresholds)
+    return Roi(erode(masks, erode_k, erode_iter), regions, boxes)
 
 
-def _regions(cams: Tensor, method: str, min_size: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Regions bool [B, H, W], their boxes [B, 4] and thresholds [B]."""
+def _regions(cams: Tensor, method: str, min_size: float) -> tuple[Tensor, Tensor]:
+    """Regions bool [B, H, W] and their boxes [B, 4]."""
     brightness = (cams.float() * 255).clamp_(0, 255)  # [B, H, W]
-    thresholds = otsu_thresholds(brightness.to(torch.uint8))
-    blobs = brightness >= thresholds.view(-1, 1, 1)
+    blobs = brightness >= otsu_thresholds(brightness.to(torch.uint8)).view(-1, 1, 1)
     if method == "roi_all":
-        return blobs, full_boxes(cams), thresholds
-    regions, boxes = _best_components(blobs, cams, None if method == "largest" else min_size)
-    return regions, boxes, thresholds
+        return blobs, full_boxes(cams)
+    return _best_components(blobs, cams, None if method == "largest" else min_size)
 
 
 def full_boxes(cams: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dlib.cams.morphology import cache_blocks, count, dilate
-from dlib.cams.noise import combine, draw_keys, hash_uniform
+from dlib.cams.noise import combine, hash_uniform
 from dlib.configure.constants import SEED_IGNORE
 from dlib.configure.literals import SeedTechnique
 from dlib.utils.device import host_waits
@@ -27,8 +27,7 @@ def sample_seeds(
     ksz: int = 3,
     technique: SeedTechnique = "seed_uniform",
     ignore_index: int = SEED_IGNORE,
-    keys: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    keys: Tensor,
     fixed_shapes: bool | None = None,
 ) -> Tensor:
     """Target maps: 1 foreground, 0 background, ``ignore_index`` elsewhere.
@@ -46,17 +45,12 @@ def sample_seeds(
         technique: ``seed_uniform``, or ``seed_weighted``: foreground in proportion to C + 1e-8 (then C >= 0).
             Background is always drawn uniformly.
         keys: int64 [B], one random key per image: its seeds depend only on its key and its map.
-        generator: draws the keys if ``keys`` is None.
         fixed_shapes: compute without a shape or a branch that depends on data, so that the host does not wait for the
             device; None: where it would wait. The other way is several times faster on a CPU; the seeds are the same.
     Returns: int64 [B, H, W].
-    Raises ValueError for shapes, shares, counts or names that make no sense, and without keys and generator.
+    Raises ValueError for shapes, shares, counts or names that make no sense.
     """
     _check(cams, roi, max_n, min_n, max_p, min_p, ksz, technique)
-    if keys is None:
-        if generator is None:
-            raise ValueError("sample_seeds needs keys (int64 [B]) or a generator to draw them from")
-        keys = draw_keys(len(cams), generator, cams.device)
     if keys.shape != cams.shape[:1]:
         raise ValueError(f"{len(cams)} CAMs need as many keys, got {list(keys.shape)}")
     keys = keys.to(cams.device)

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import torch
 from torch import Tensor
@@ -128,39 +128,21 @@ class CamStore:
 
         Raises UserError as ``read`` does, and for maps of different size.
         """
-
-        def fault(places: Sequence[Path | None], sizes: Sequence[torch.Size]) -> str:
-            first, other = (" x ".join(map(str, size)) for size in sizes)
-            return (
-                f"CAM files {places[0]} ({first}) and {places[1]} ({other}) differ "
-                "in size, but their maps are pooled: delete those of the wrong size to compute them again"
+        maps = [self.read(frame_id) for frame_id in frame_ids]
+        if other := other_size(maps):
+            named = [
+                f"{self.path(frame_ids[i])} ({maps[i].shape[0]} x {maps[i].shape[1]})" for i in (0, other)
+            ]
+            raise UserError(
+                f"CAM files {named[0]} and {named[1]} differ in size, but their maps are pooled: "
+                "delete those of the wrong size to compute them again"
             )
-
-        return stack_maps(self, frame_ids, fault)
-
-
-class _Maps(Protocol):
-    """A folder of maps."""
-
-    def path(self, frame_id: str) -> Path | None: ...
-
-    def read(self, frame_id: str) -> Tensor: ...
+        return torch.stack(maps)
 
 
-def stack_maps(
-    maps: _Maps, frame_ids: Sequence[str], fault: Callable[[Sequence[Path | None], Sequence[torch.Size]], str]
-) -> Tensor:
-    """The maps of several frames, float32 [n, h, w].
-
-    Raises UserError as ``maps.read``; and with the text that ``fault`` makes of the paths and sizes of two maps, if
-    these differ in size.
-    """
-    found = [maps.read(frame_id) for frame_id in frame_ids]
-    for frame_id, other in zip(frame_ids, found, strict=True):
-        if other.shape != found[0].shape:
-            places = [maps.path(frame_ids[0]), maps.path(frame_id)]
-            raise UserError(fault(places, [found[0].shape, other.shape]))
-    return torch.stack(found)
+def other_size(maps: Sequence[Tensor]) -> int:
+    """Index of the first map whose size is not that of the map 0; 0 if all have one size."""
+    return next((i for i, found in enumerate(maps) if found.shape != maps[0].shape), 0)
 
 
 def _file_name(frame_id: str) -> str:

@@ -31,7 +31,7 @@ def strict_region(cams: Tensor, erode_k: int = 11, erode_iter: int = 1) -> Roi:
     for _ in range(erode_iter):
         eroded = erode(masks, erode_k)
         masks = torch.where(eroded.any(dim=2).any(dim=1).view(-1, 1, 1), eroded, masks)
-    return Roi(masks, regions, full_boxes(cams), thresholds)
+    return Roi(masks, regions, full_boxes(cams))
 
 
 def without_one_level(cams: Tensor) -> Tensor:

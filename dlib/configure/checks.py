@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dlib.configure.constants import METHODS, STD_CL, TASKS, pooling_of_method
+from dlib.configure.constants import METHODS, STD_CL, TASKS
 from dlib.configure.table import FLAGS, Flags
 from dlib.configure.terms import TERMS, terms_of
 from dlib.utils.cards import card_names
@@ -42,11 +42,11 @@ def _of_names(cfg: Flags) -> Iterator[str]:
 def _of_model(cfg: Flags) -> Iterator[str]:
     if cfg.arch != TASKS[cfg.task].arch:
         yield f"--arch {cfg.arch}: --task {cfg.task} needs --arch {TASKS[cfg.task].arch}"
-    head, needed = cfg.spatial_pooling, pooling_of_method(cfg.method)
+    head, needed = cfg.spatial_pooling, METHODS[cfg.method].pooling
     if head != needed:
-        fits = ", ".join(method for method in METHODS if pooling_of_method(method) == head)
+        fits = ", ".join(method for method in METHODS if METHODS[method].pooling == head)
         yield f"--spatial_pooling {head}: --method {cfg.method} needs {needed} ({head} fits --method {fits})"
-    if cfg.seed_cam_method and (other := pooling_of_method(cfg.seed_cam_method)) != needed:
+    if cfg.seed_cam_method and (other := METHODS[cfg.seed_cam_method].pooling) != needed:
         yield (
             f"--seed_cam_method {cfg.seed_cam_method}: needs the head {other}, but --method {cfg.method} has {needed}"
         )
@@ -113,12 +113,8 @@ def _of_terms(cfg: Flags) -> Iterator[str]:
         yield f"--seg_ignore_idx {ignored}: 0 and 1 are background and foreground; give another number"
 
 
-def config_warnings(cfg: Flags) -> list[str]:
+def config_warnings(cfg: Flags) -> Iterator[str]:
     """One line for each given flag that changes nothing, and for each combination that is probably a mistake."""
-    return list(_warnings(cfg))
-
-
-def _warnings(cfg: Flags) -> Iterator[str]:
     for flag in FLAGS.values():
         if flag.no_effect and getattr(cfg, flag.name) != flag.default:
             yield f"--{flag.name} {getattr(cfg, flag.name)} has no effect: {flag.no_effect}"

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from dlib.configure.checks import check_config
-from dlib.configure.constants import TASKS, YTOV1, YTOV2, pooling_of_method, spellings
+from dlib.configure.constants import METHODS, TASKS, YTOV1, YTOV2, spellings
 from dlib.configure.flag import Flag, nearest, shorten
 from dlib.configure.reference import help_text
 from dlib.configure.refused import refuse_foreign_flag, refuse_foreign_task
@@ -51,7 +51,7 @@ class Config(Flags):
         complete = {name: _known(name).check(value) for name, value in values.items()}
         complete["arch"] = complete.get("arch") or TASKS[complete.get("task", FLAGS["task"].default)].arch
         complete.setdefault(
-            "spatial_pooling", pooling_of_method(complete.get("method", FLAGS["method"].default))
+            "spatial_pooling", METHODS[complete.get("method", FLAGS["method"].default)].pooling
         )
         cfg = cls(**complete, explicit=frozenset(values if explicit is None else explicit))
         check_config(cfg)

@@ -155,8 +155,3 @@ def spellings(name: str) -> list[str]:
     words = re.split("([A-Za-z0-9]+)", name)
     choices = [[word, EARLIER_SPELLINGS[word]] if word in EARLIER_SPELLINGS else [word] for word in words]
     return ["".join(chosen) for chosen in itertools.product(*choices)]
-
-
-def pooling_of_method(method: str) -> str:
-    """The only pooling head that ``method`` can read its maps from."""
-    return METHODS[method].pooling

@@ -7,9 +7,10 @@ whether these files are up to date.
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from dlib.commands import command
@@ -21,11 +22,6 @@ PAGE = ROOT / "doc" / "flags.md"
 COMPLETION = ROOT / "cmds" / "completion.bash"
 
 
-def _by_group(flags: Iterable[Flag]) -> Iterator[tuple[str, list[Flag]]]:
-    for title, members in itertools.groupby(flags, key=lambda flag: flag.group):
-        yield title, list(members)
-
-
 def help_text(program: str) -> str:
     """What ``--help`` prints: flags in groups, with type or choices, and default."""
     parser = argparse.ArgumentParser(
@@ -35,7 +31,7 @@ def help_text(program: str) -> str:
         add_help=False,
     )
     parser.add_argument_group("Help").add_argument("--help", action="store_true", help="this list")
-    for title, members in _by_group(FLAGS.values()):
+    for title, members in groupby(FLAGS.values(), key=attrgetter("group")):
         group = parser.add_argument_group(title)
         for flag in members:
             group.add_argument(
@@ -54,7 +50,7 @@ def page_text() -> str:
         "`flag: value` lines; a flag on the command line wins over them.",
         "Type `str2bool`: yes/no/true/false/t/f/y/n/1/0, any case.",
     ]
-    for title, members in _by_group(FLAGS.values()):
+    for title, members in groupby(FLAGS.values(), key=attrgetter("group")):
         lines += [
             "",
             f"## {title}",

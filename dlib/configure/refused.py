@@ -12,29 +12,20 @@ _OTHER_TASKS = ("C_BOX", "SEGMENTATION")
 _HERE = f"tasks here: {', '.join(TASKS)}"
 
 # Pattern of the full flag name, and the task that the flag belongs to.
-_OWNERS = tuple(
-    (re.compile(pattern), owner)
-    for pattern, owner in (
-        (r"cb_\w+|scale_domain", "task C_BOX"),
-        (r"mask_root", "task SEGMENTATION"),
-        (r"(rgb_j)?crf_std(_\w+)?", "task of a classifier with CRF terms"),
-        (
-            r"cl_apply_self_attention|layers_att_tmp|std_layers_att",
-            "task of a classifier with self-attention",
-        ),
-        (
-            r"slurm_path[12]|folder_pre_trained_(cl|seeder)|synch_scratch_epoch_freq",
-            "task of copying to a cluster",
-        ),
-        (r"proxy_training_set", "task of training on a proxy set"),
-    )
-)
+_OWNERS = {
+    r"cb_\w+|scale_domain": "task C_BOX",
+    r"mask_root": "task SEGMENTATION",
+    r"(rgb_j)?crf_std(_\w+)?": "task of a classifier with CRF terms",
+    r"cl_apply_self_attention|layers_att_tmp|std_layers_att": "task of a classifier with self-attention",
+    r"slurm_path[12]|folder_pre_trained_(cl|seeder)|synch_scratch_epoch_freq": "task of copying to a cluster",
+    r"proxy_training_set": "task of training on a proxy set",
+}
 
 
 def refuse_foreign_flag(name: str, source: str = "") -> None:
     """UsageError if ``name`` is a flag of a task that this program does not have."""
-    for pattern, owner in _OWNERS:
-        if pattern.fullmatch(name):
+    for pattern, owner in _OWNERS.items():
+        if re.fullmatch(pattern, name):
             raise UsageError(f"{source}this program has no {owner}, which --{name} belongs to ({_HERE})")
 
 

@@ -56,12 +56,12 @@ def _row(name: str, like: TermRow | None = None, **fields: Any) -> TermRow:
 
 def _crf_options(flags: str) -> dict[str, str]:
     """Options of a dense CRF, from the flags whose names begin with ``flags``."""
-    own = {
+    return {
         "sigma_rgb": f"{flags}_sigma_rgb",
         "sigma_xy": f"{flags}_sigma_xy",
         "scale_factor": f"{flags}_scale",
+        "backend": "crf_backend",
     }
-    return {**own, "backend": "crf_backend"}
 
 
 # In the order in which the losses are added up.

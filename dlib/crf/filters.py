@@ -147,36 +147,26 @@ class _Filter(torch.autograd.Function):
 
 
 def _filter(images: Tensor, values: Tensor, kernel: Kernel) -> Tensor:
-    def run(v: Tensor) -> Tensor:
-        return filter_values(images, v, None, kernel)
-
-    return _Filter.apply(values, run)
+    return _Filter.apply(values, lambda v: filter_values(images, v, None, kernel))
 
 
 def _filter_cpp(
     images: Tensor, values: Tensor, groups: Groups | None, sigma_rgb: float, sigma_xy: float | None
 ) -> Tensor:
     n, planes, height, width = images.shape
-    channels = values.shape[1]
-    out = torch.zeros_like(values) if groups is not None else torch.empty_like(values)
-    arrays = (images.numpy(), values.numpy(), out.numpy())
-    if n == 0 or (groups is not None and not groups):
+    groups = [[i] for i in range(n)] if groups is None else groups
+    out = torch.zeros_like(values)
+    if not groups:
         return out
+    arguments = (images.numpy(), values.numpy(), out.numpy(), n, values.shape[1], height, width, sigma_rgb)
     if sigma_xy is not None:
         import bilateralfilter
 
-        bilateralfilter.bilateralfilter_batch(*arrays, n, channels, height, width, sigma_rgb, sigma_xy)
-        return out
-    import colorbilateralfilter
-
-    if groups is None:
-        colorbilateralfilter.colorbilateralfilter_batch(
-            *arrays, n, channels, height, width, sigma_rgb, planes
-        )
+        bilateralfilter.bilateralfilter_batch(*arguments, sigma_xy)
     else:
-        colorbilateralfilter.colorbilateralfilter_groups(
-            *arrays, n, channels, height, width, sigma_rgb, planes, groups
-        )
+        import colorbilateralfilter
+
+        colorbilateralfilter.colorbilateralfilter_groups(*arguments, planes, groups)
     return out
 
 

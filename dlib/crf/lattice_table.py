@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dlib.crf.lattice_plan import Plan, plan_table
+from dlib.crf.lattice_torch import feature_columns
 from dlib.utils.graphs import Graphed
 
 _MOST_NUMBERS = 2**24  # cells times channels of one group's table
@@ -184,7 +185,7 @@ def _embed(images: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     Returns: places of the corners int64 [d + 1, M] and barycentric weights [d + 1, M], by remainder.
     """
     d = plan.d
-    position, base = _elevate(_columns(images, plan), plan)
+    position, base = _elevate(feature_columns(images, plan.spatial), plan)
     excess = torch.stack(base).sum(0).to(torch.int8)
     rank = [excess + i for i in range(d + 1)]  # as if the coordinates before it were larger
     for i in range(d + 1):
@@ -212,16 +213,6 @@ def _embed(images: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
     weights = torch.stack([position[d] - position[0], *gaps]).mul_(1 / (d + 1))
     weights[0] += 1
     return places, weights
-
-
-def _columns(images: Tensor, plan: Plan) -> list[Tensor]:
-    """The d features of every pixel, [M] each: x, y (if spatial), planes."""
-    f, planes, height, width = images.shape
-    columns = list(images.transpose(0, 1).reshape(planes, -1))
-    if plan.spatial:
-        x, y = (torch.arange(n, device=images.device, dtype=images.dtype) for n in (width, height))
-        columns = [x.repeat(f * height), y.repeat_interleave(width).repeat(f), *columns]
-    return columns
 
 
 def _elevate(columns: list[Tensor], plan: Plan) -> tuple[list[Tensor], list[Tensor]]:

@@ -43,28 +43,26 @@ def filter_groups(
     if chosen.numel() == 0:
         return out
     count = int(owner.max()) + 1
-    everything = chosen.numel() == n
     # Copies to the device that do not wait for it.
     chosen, owner = (t.to(values.device, non_blocking=True) for t in (chosen, owner[chosen]))
-    if not everything:
-        images, values = images[chosen], values[chosen]
-    features = _features(images, sigma_rgb, sigma_xy)  # [M, d]
+    images, values = images[chosen], values[chosen]
+    scales = feature_scales(images.shape[1], sigma_rgb, sigma_xy)
+    columns = feature_columns(images, spatial=sigma_xy is not None)
+    features = torch.stack([column * scale for column, scale in zip(columns, scales, strict=True)], dim=1)
     pixels = values.flatten(2).transpose(1, 2).reshape(-1, values.shape[1])  # [M, K]
     result = _lattice_filter(features, pixels, owner.repeat_interleave(height * width), count)
     result = result.reshape(-1, height * width, values.shape[1]).transpose(1, 2).reshape(values.shape)
-    return result.contiguous() if everything else out.index_copy(0, chosen, result)
+    return out.index_copy(0, chosen, result)
 
 
-def _features(images: Tensor, sigma_rgb: float, sigma_xy: float | None) -> Tensor:
-    """[N, P, H, W] -> [N*H*W, d] features in elevated units: x, y (unless sigma_xy is None), planes."""
+def feature_columns(images: Tensor, spatial: bool) -> list[Tensor]:
+    """The features of every pixel of images [N, P, H, W], [N*H*W] each: x, y (if spatial), planes."""
     n, planes, height, width = images.shape
     columns = list(images.transpose(0, 1).reshape(planes, -1))
-    if sigma_xy is not None:
-        x = torch.arange(width, device=images.device, dtype=images.dtype)
-        y = torch.arange(height, device=images.device, dtype=images.dtype)
-        columns = [x.repeat(n * height), y.repeat_interleave(width).repeat(n)] + columns
-    scales = feature_scales(planes, sigma_rgb, sigma_xy)
-    return torch.stack([column * scale for column, scale in zip(columns, scales, strict=True)], dim=1)
+    if spatial:
+        x, y = (torch.arange(size, device=images.device, dtype=images.dtype) for size in (width, height))
+        columns = [x.repeat(n * height), y.repeat_interleave(width).repeat(n), *columns]
+    return columns
 
 
 def _lattice_filter(features: Tensor, values: Tensor, group: Tensor, groups: int) -> Tensor:

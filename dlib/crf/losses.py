@@ -78,7 +78,8 @@ def joint_color_crf(
     return total.index_add(0, owner, energy[frames])
 
 
-def _scaled(images: Tensor, segmentations: Tensor, scale_factor: float) -> tuple[Tensor, Tensor]:
+def scaled(images: Tensor, segmentations: Tensor, scale_factor: float) -> tuple[Tensor, Tensor]:
+    """Images (nearest) and segmentations (bilinear), both [N, ·, H, W], rescaled for a CRF."""
     if scale_factor == 1:
         return images, segmentations
     images = functional.interpolate(images.float(), scale_factor=scale_factor, mode="nearest")
@@ -157,7 +158,7 @@ class DenseCRFLoss(nn.Module):
         if ROIs is not None:
             segmentations = segmentations * (ROIs if ROIs.dim() == 4 else ROIs.unsqueeze(1))
         n = max(1, images.shape[0])
-        images, segmentations = _scaled(images, segmentations, self.scale_factor)
+        images, segmentations = scaled(images, segmentations, self.scale_factor)
         energy = crf_energy(images, segmentations, None, self.kernel)  # [N]
         return self.weight * energy.sum() / n
 
@@ -192,7 +193,7 @@ class ColorDenseCRFLoss(nn.Module):
     def forward(self, images: Tensor, segmentations: Tensor) -> Tensor:
         """images [N, P, H, W] and segmentations [N, K, H, W] probabilities -> scalar."""
         n = max(1, images.shape[0])
-        images, segmentations = _scaled(images, segmentations, self.scale_factor)
+        images, segmentations = scaled(images, segmentations, self.scale_factor)
         loss = crf_energy(images, segmentations, None, self.kernel).sum() / n
         if self.weight_style == "adaptive":
             size = loss.detach().abs()

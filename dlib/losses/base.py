@@ -23,7 +23,7 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @dataclass
 class LossInputs:
-    """One training batch as the terms see it. Half-precision maps and features become float32.
+    """One training batch as the terms see it. Half-precision tensors become float32.
 
     Raises ValueError when shapes do not fit.
     """
@@ -43,30 +43,19 @@ class LossInputs:
     _batch_mean: Tensor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("map_logits", "probabilities", "images", "deep_features", "class_logits"):
-            value = getattr(self, name)
-            if value is not None and value.dtype in _HALF:
-                setattr(self, name, value.float())
         shape = self.map_logits.shape
         if len(shape) != 4 or shape[1] != 2 or self.probabilities.shape != shape:
             raise ValueError(
                 f"map_logits and probabilities must both be [B, 2, H, W], got {list(shape)} and "
                 f"{list(self.probabilities.shape)}"
             )
-        for name in (
-            "images",
-            "sequence",
-            "order",
-            "seeds",
-            "cams",
-            "deep_features",
-            "roi_boxes",
-            "fg_sizes",
-            "labels",
-        ):
-            value = getattr(self, name)
-            if value is not None and len(value) != shape[0]:
+        for name, value in list(vars(self).items()):
+            if value is None:
+                continue
+            if len(value) != shape[0]:
                 raise ValueError(f"{name} has {len(value)} samples, map_logits {shape[0]}")
+            if value.dtype in _HALF:
+                setattr(self, name, value.float())
 
     @property
     def batch_mean(self) -> Tensor:
@@ -195,15 +184,14 @@ class TotalLoss(nn.Module):
         ``clock`` counts each term's seconds under the term's kind of work.
         """
         clock = clock or StepClock()
-        results = {}
+        values: dict[str, Tensor] = {}
+        unweighted: dict[str, Tensor] = {}
         for term in self:
             if term.active(epoch):
                 with clock.measure(term.work):
-                    value, unweighted = term(inputs)
-                    results[term.name] = LossTerm(term.warmup(epoch) * value, unweighted)
-        values = {name: result.value for name, result in results.items()}
-        total = sum(values.values(), start=inputs.zero)
-        return total, values, {name: result.unweighted for name, result in results.items()}
+                    value, unweighted[term.name] = term(inputs)
+                    values[term.name] = term.warmup(epoch) * value
+        return sum(values.values(), start=inputs.zero), values, unweighted
 
     def update_t(self) -> None:
         """Call it after every epoch: updates t of all barriers; a barrier that several terms share only once."""

@@ -18,6 +18,7 @@ from dlib.cams.roi import filled_boxes
 from dlib.configure.constants import SEED_IGNORE
 from dlib.configure.literals import Backend, JointInput, LambdaStyle
 from dlib.crf import IMAGE_RANGE, DenseCRFLoss, OutOfRange, joint_color_crf
+from dlib.crf.losses import scaled
 from dlib.losses.base import BarrierTerm, LossInputs, Term
 from dlib.losses.elb import ELB
 from dlib.utils.distributed import mean_over_processes
@@ -197,9 +198,7 @@ class RgbJointConRanField(Term):
         p, planes = inputs.probabilities, self._planes(inputs)  # [B, 2, H, W], [B, P, ·, ·]
         if planes.shape[-2:] != p.shape[-2:]:
             planes = F.interpolate(planes, size=p.shape[-2:], mode="nearest")  # [B, P, H, W]
-        if self.scale_factor != 1:
-            planes = F.interpolate(planes, scale_factor=self.scale_factor, mode="nearest")
-            p = F.interpolate(p, scale_factor=self.scale_factor, mode="bilinear", align_corners=False)
+        planes, p = scaled(planes, p, self.scale_factor)
         value_range = IMAGE_RANGE if self.input_data == "image" else None
         try:
             return joint_color_crf(planes, p, groups, self.sigma_rgb, self.backend, value_range)

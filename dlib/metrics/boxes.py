@@ -41,10 +41,7 @@ def quantize_maps(cams: Tensor | npt.NDArray[Any]) -> UInt8Map:
 
     NaN becomes 0; values outside [0, 1] are clipped, so that no value wraps around.
     """
-    if not isinstance(cams, Tensor):
-        exact = np.asarray(cams, dtype=None if cams.dtype in (np.float32, np.float64) else np.float32)
-        return np.nan_to_num(exact * 255, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255).astype(np.uint8)
-    values = cams.detach()
+    values = cams.detach() if isinstance(cams, Tensor) else torch.from_numpy(np.array(cams))
     if values.dtype not in (torch.float32, torch.float64):
         values = values.float()
     scaled = torch.nan_to_num(values * 255, nan=0.0, posinf=255.0, neginf=0.0).clamp(0, 255)
@@ -142,8 +139,7 @@ def best_matches(boxes: Sequence[IntArray], truth: npt.ArrayLike) -> tuple[Float
 def mask_boxes(mask: UInt8Map, multi_contour: bool) -> IntArray:
     """Boxes int64 [n, 4] of the contours of a mask [H, W], nonzero inside; without any the box (0, 0, 0, 0)."""
     height, width = mask.shape
-    # OpenCV 3 returns the image first: contours are the last but one in every version.
-    contours = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[-2]
+    contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return np.array([NO_BOX])
     if not multi_contour and len(contours) > 1:

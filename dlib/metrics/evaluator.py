@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,18 +26,19 @@ from dlib.metrics.report import NOT_CLASSIFIED, LocalizationReport, SampleArrays
 _PENDING = 512  # maps that may wait for a worker: limits the memory if the network is faster than the workers
 
 
-@dataclass
-class _Record:
-    """What one sample adds to the report; see `SampleArrays` for the fields."""
-
-    label: int
-    predicted: int
-    rank: int
-    peak: int
-    boxed: bool
-    iou: FloatArray
-    box: IntArray
-    rule_iou: float
+_Record = tuple[Any, ...]  # one sample's row of these columns
+# The fields of `SampleArrays`.
+_COLUMNS: list[Any] = [
+    ("index", np.int64),
+    ("label", np.int64),
+    ("predicted", np.int64),
+    ("rank", np.int64),
+    ("peak", np.int64),
+    ("boxed", np.bool_),
+    ("iou", np.float64, (LEVELS,)),
+    ("box", np.int32, (LEVELS, 4)),
+    ("rule_iou", np.float64),
+]
 
 
 class BoxEvaluator:
@@ -123,7 +123,7 @@ class BoxEvaluator:
             if index in self._seen:
                 continue
             self._seen.add(index)
-            known = (int(label[b]), int(predicted[b]), int(ranks[b]))
+            known = (index, label[b], predicted[b], ranks[b])
             truth = np.asarray(boxes[b], dtype=np.float64).reshape(-1, 4)
             task = (u[b], None if pixels is None else pixels[b], truth, known, self.multi_contour)
             if self._pool is None:
@@ -135,38 +135,16 @@ class BoxEvaluator:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """All records as plain arrays (`SampleArrays`), sorted by index, to be sent to other processes."""
         self._drain(0)
-        order = sorted(self._records)
-        records = [self._records[index] for index in order]
-        return {
-            "index": np.array(order, dtype=np.int64),
-            "label": np.array([r.label for r in records], dtype=np.int64),
-            "predicted": np.array([r.predicted for r in records], dtype=np.int64),
-            "rank": np.array([r.rank for r in records], dtype=np.int64),
-            "peak": np.array([r.peak for r in records], dtype=np.int64),
-            "boxed": np.array([r.boxed for r in records], dtype=np.bool_),
-            "iou": np.array([r.iou for r in records], dtype=np.float64).reshape(-1, LEVELS),
-            "box": np.array([r.box for r in records], dtype=np.int32).reshape(-1, LEVELS, 4),
-            "rule_iou": np.array([r.rule_iou for r in records], dtype=np.float64),
-        }
+        table = np.array([self._records[index] for index in sorted(self._records)], dtype=_COLUMNS)
+        return {name: table[name] for name, *_ in _COLUMNS}
 
     def merge(self, states: Iterable[dict[str, npt.NDArray[Any]]]) -> None:
         """Add the records of other evaluators' `state`; an index that is already known is ignored."""
         for state in states:
-            samples = SampleArrays(**state)
-            for row, index in enumerate(samples.index.tolist()):
-                if index in self._seen:
-                    continue
-                self._seen.add(index)
-                self._records[index] = _Record(
-                    label=int(samples.label[row]),
-                    predicted=int(samples.predicted[row]),
-                    rank=int(samples.rank[row]),
-                    peak=int(samples.peak[row]),
-                    boxed=bool(samples.boxed[row]),
-                    iou=samples.iou[row],
-                    box=samples.box[row].astype(np.int64),
-                    rule_iou=float(samples.rule_iou[row]),
-                )
+            for row, index in enumerate(state["index"].tolist()):
+                if index not in self._seen:
+                    self._seen.add(index)
+                    self._records[index] = tuple(state[name][row] for name, *_ in _COLUMNS)
 
     def compute(self) -> LocalizationReport:
         """The report of all samples so far."""
@@ -188,14 +166,13 @@ class BoxEvaluator:
 
 
 def _record(
-    u: UInt8Map, frame: UInt8Map | None, truth: FloatArray, known: tuple[int, int, int], multi_contour: bool
+    u: UInt8Map, frame: UInt8Map | None, truth: FloatArray, known: _Record, multi_contour: bool
 ) -> _Record:
-    """Best IoU of one map at all 256 levels, and of the box rule if the frame [H, W, 3] is given."""
+    """One sample's row, which begins with ``known``; the box rule is measured if the frame [H, W, 3] is given."""
     boxes, group = level_boxes(u, np.arange(LEVELS), multi_contour)
     iou, box = best_matches(boxes, truth)  # [G], [G, 4]
     rule = np.nan if frame is None else best_matches([rule_boxes(u, frame, multi_contour)], truth)[0][0]
-    label, predicted, rank = known
-    return _Record(label, predicted, rank, int(u.max()), len(truth) > 0, iou[group], box[group], float(rule))
+    return (*known, u.max(), len(truth) > 0, iou[group], box[group], rule)
 
 
 def _ranks(scores: FloatArray, labels: IntArray) -> tuple[IntArray, IntArray]:
@@ -205,7 +182,7 @@ def _ranks(scores: FloatArray, labels: IntArray) -> tuple[IntArray, IntArray]:
     """
     clean = np.where(np.isnan(scores), -np.inf, scores)
     order = np.argsort(-clean, axis=1, kind="stable")  # [B, C]
-    return (order == labels[:, None]).argmax(axis=1), order[:, 0] if len(order) else labels
+    return (order == labels[:, None]).argmax(axis=1), order[:, 0]
 
 
 def _array(values: Tensor | npt.NDArray[Any] | Sequence[int]) -> npt.NDArray[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from dlib.configure.config import Config, command_line_values, compose_yaml, convert
-from dlib.configure.constants import COLOCAM, STD_CL, TASKS, method_name, pooling_of_method
+from dlib.configure.constants import COLOCAM, METHODS, STD_CL, TASKS, method_name
 from dlib.configure.flag import flags_of, shorten
 from dlib.configure.table import FLAGS, GROUPS_OF_MAP_TASKS
 from dlib.utils.errors import UsageError
@@ -117,7 +117,7 @@ def _classifier(settings: Flags, changed: Flags, complete: Flags) -> tuple[str, 
     settings = _of_classifier(settings) | {"task": STD_CL}
     needed = {name: changed[name] for name in _SHARED if name in changed}
     method, wanted = (flags.get("method", FLAGS["method"].default) for flags in (settings, complete))
-    if complete.get("eval_only") and pooling_of_method(method) == pooling_of_method(wanted):
+    if complete.get("eval_only") and METHODS[method].pooling == METHODS[wanted].pooling:
         needed.pop("method", None)
     needed = {
         name: value for name, value in needed.items() if settings.get(name, FLAGS[name].default) != value

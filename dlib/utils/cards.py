@@ -102,10 +102,8 @@ def _why_not(visible: str | None, cudaid: str, names: list[str], count: int, pro
             return (
                 f"--cudaid {unknown[0]}: a card's name counts only where {VARIABLE} lists it; give its number"
             )
-        cards = [int(name) for name in names]
-        if len(cards) < processes:
-            cards = [cards[0] + i for i in range(processes)]
-        absent = next(card for card in cards if card >= count)
+        cards = _cards(names, int, processes)
+        absent = next(card for card in cards if card is not None and card >= count)
         return f"card {absent} does not exist (this machine has {count}): start fewer processes or change --cudaid"
     shown = f"{VARIABLE}={visible[:200]!r} shows {count} card{'' if count == 1 else 's'}"
     if processes > count:

@@ -43,16 +43,11 @@ def is_main() -> bool:
 
 def mean_over_processes(value: Tensor) -> Tensor:
     """Mean of ``value`` (any shape, same in every process) over the processes; carries no gradient."""
-    return sum_over_processes(value) / world_size()
-
-
-def sum_over_processes(value: Tensor) -> Tensor:
-    """Sum of ``value`` (any shape, same in every process) over the processes; carries no gradient."""
     total = value.detach()
     if world_size() > 1:
         total = total.clone()
         dist.all_reduce(total)
-    return total
+    return total / world_size()
 
 
 def largest_over_processes(value: Tensor) -> Tensor:

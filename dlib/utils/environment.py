@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -31,10 +32,8 @@ def describe(device: torch.device) -> dict[str, str]:
     """Versions, device and revision as flat text, for the file beside ``config.yml`` and for the report."""
     found = {"python": platform.python_version(), "system": platform.platform()}
     for package in _PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     found["device"] = device_name(device)
     found["threads"] = str(torch.get_num_threads())
     found["revision"] = revision()
@@ -79,10 +78,8 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def _cpu_model() -> str:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
     return platform.machine()

@@ -54,25 +54,16 @@ class Graphed:
     Args:
         function: (tensors, static arguments by name) -> tuple of tensors.
         copies: return copies of the outputs. Without, the outputs are overwritten by the next call.
-        record: makes the replay of a function for given tensors; for tests.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Outputs],
-        *,
-        copies: bool = True,
-        record: Callable[[Callable[..., Outputs], Sequence[Tensor], dict[str, Any]], Replay] | None = None,
-    ) -> None:
+    def __init__(self, function: Callable[..., Outputs], *, copies: bool = True) -> None:
         self._function, self._copies = function, copies
-        self._record = record or _record
-        self._tested = record is not None
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._calls = self._recordings = 0
 
     @torch.no_grad()
     def __call__(self, *tensors: Tensor, **static: Hashable) -> Outputs:
-        if not _active.get() or not (self._tested or all(tensor.is_cuda for tensor in tensors)):
+        if not (_active.get() and _on_card(tensors)):
             return self._function(*tensors, **static)
         entry = self._entry(tensors, static)
         entry.calls += 1
@@ -80,7 +71,7 @@ class Graphed:
         if entry.calls > _WARM_UP and entry.replay is None and not entry.failed and self._pays():
             self._recordings += 1
             try:
-                entry.replay = self._record(self._function, tensors, static)
+                entry.replay = _record(self._function, tensors, static)
             except RuntimeError as error:
                 entry.failed = True
                 reason = " ".join(str(error).split())[:200]
@@ -107,6 +98,10 @@ class Graphed:
         while len(self._entries) > _MOST_GRAPHS:
             self._entries.popitem(last=False)
         return entry
+
+
+def _on_card(tensors: Sequence[Tensor]) -> bool:
+    return all(tensor.is_cuda for tensor in tensors)
 
 
 def _record(function: Callable[..., Outputs], tensors: Sequence[Tensor], static: dict[str, Any]) -> Replay:

@@ -63,11 +63,10 @@ class StopRequest:
 
         A single process does not ask the device, for which it would wait.
         """
-        if world_size() == 1:
-            self._agreed = self._received
-            return self._agreed > 0
-        number = torch.tensor(self._received, device=self._device)
-        self._agreed = int(largest_over_processes(number))
+        self._agreed = self._received
+        if world_size() > 1:
+            number = torch.tensor(self._received, device=self._device)
+            self._agreed = int(largest_over_processes(number))
         return self._agreed > 0
 
     def watch(self, items: Iterable[T]) -> Iterator[T]:

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -19,29 +19,20 @@ def _is_profiling() -> bool:
     return torch.autograd.profiler._is_profiler_enabled
 
 
-class _Mark(Protocol):
-    """A point in time."""
-
-    def seconds_to(self, later: Any) -> float:
-        """From this mark to a later one of the same kind; on a card the host waits for the later one."""
-
-
-class _HostMark:
-    def __init__(self) -> None:
-        self._at = time.perf_counter()
-
-    def seconds_to(self, later: _HostMark) -> float:
-        return later._at - self._at
+def _now(on_card: bool) -> float | torch.cuda.Event:
+    if not on_card:
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
 
 
-class _CudaMark:
-    def __init__(self) -> None:
-        self._event = torch.cuda.Event(enable_timing=True)
-        self._event.record()
-
-    def seconds_to(self, later: _CudaMark) -> float:
-        later._event.synchronize()
-        return self._event.elapsed_time(later._event) / 1e3
+def _seconds(start: Any, end: Any) -> float:
+    """Between two results of ``_now``; on a card the host waits for the later one."""
+    if isinstance(start, float):
+        return end - start
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
 
 
 def seconds_of(device: torch.device, work: Callable[[], Any]) -> float:
@@ -61,15 +52,15 @@ class StepClock:
 
     def __init__(self, device: torch.device | None = None) -> None:
         self._on_card = device is not None and device.type == "cuda"
-        self._spans: list[tuple[str, str | None, _Mark, _Mark]] = []  # kind, the kind around it, start, end
+        self._spans: list[tuple[str, str | None, Any, Any]] = []  # kind, the kind around it, start, end
         self._around: list[str] = []
 
     @contextmanager
     def measure(self, kind: str) -> Iterator[None]:
-        mark: type[_Mark] = _CudaMark if self._on_card and kind not in HOST_KINDS else _HostMark
+        on_card = self._on_card and kind not in HOST_KINDS
         around = self._around[-1] if self._around else None
         self._around.append(kind)
-        start = mark()
+        start = _now(on_card)
         # A profiler that runs (--profile) shows the parts by name.
         named = torch.profiler.record_function(f"step: {kind}") if _is_profiling() else nullcontext()
         try:
@@ -77,13 +68,13 @@ class StepClock:
                 yield
         finally:
             self._around.pop()
-            self._spans.append((kind, around, start, mark()))
+            self._spans.append((kind, around, start, _now(on_card)))
 
     def take(self) -> dict[str, float]:
         """The sums so far; the clock starts again at zero. On CUDA the host waits for the work that was measured."""
         seconds: dict[str, float] = defaultdict(float)
         for kind, around, start, end in self._spans:
-            elapsed = start.seconds_to(end)
+            elapsed = _seconds(start, end)
             seconds[kind] += elapsed
             if around is not None:
                 seconds[around] -= elapsed

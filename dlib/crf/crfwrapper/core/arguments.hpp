@@ -8,9 +8,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 #if defined(__linux__)
 #include <sched.h>
@@ -20,26 +22,38 @@
 
 namespace crf {
 
+struct Release {
+  void operator()(PyObject* object) const { Py_DECREF(object); }
+};
+// A reference to a Python object; null where a call has failed.
+using Owned = std::unique_ptr<PyObject, Release>;
+
+inline Owned attribute(const Owned& object, const char* name) {
+  return Owned(object ? PyObject_GetAttrString(object.get(), name) : nullptr);
+}
+
+// Sets an exception in place of one that may be set; false.
+inline bool refuse(PyObject* type, const char* name, const char* what) {
+  PyErr_Clear();
+  PyErr_Format(type, "%s %s", name, what);
+  return false;
+}
+
 // A flat view of a C-contiguous float32 array: anything with the buffer protocol, or a torch tensor on the CPU.
 // Other numbers (lists, other types, other memory orders) are converted by NumPy. A result for such an array is
 // computed in a copy, which write_back writes into it; only arrays of floats can take it.
 class FloatArray {
  public:
-  FloatArray() = default;
-  FloatArray(const FloatArray&) = delete;
-  FloatArray& operator=(const FloatArray&) = delete;
   ~FloatArray() {
     if (view_.obj != nullptr) PyBuffer_Release(&view_);
-    Py_XDECREF(array_);
-    Py_XDECREF(target_);
   }
 
   // False with TypeError or ValueError set if the object is not such an array.
   bool open(PyObject* object, bool writable, const char* name) {
     if (!PyObject_CheckBuffer(object) && PyObject_HasAttrString(object, "numpy")) {
-      array_ = PyObject_CallMethod(object, "numpy", nullptr);
-      if (array_ == nullptr) return refuse(PyExc_TypeError, name, "must be a CPU tensor without gradient or an array");
-      object = array_;
+      array_.reset(PyObject_CallMethod(object, "numpy", nullptr));
+      if (!array_) return refuse(PyExc_TypeError, name, "must be a CPU tensor without gradient or an array");
+      object = array_.get();
     }
     if (view(object, writable)) return true;
     PyErr_Clear();
@@ -48,17 +62,10 @@ class FloatArray {
 
   // After the computation: its values in the caller's array; false with an exception set if that is impossible.
   bool write_back(const char* name) {
-    if (target_ == nullptr) return true;
-    PyObject* numpy = PyImport_ImportModule("numpy");
-    PyObject* shape = numpy == nullptr ? nullptr : PyObject_GetAttrString(target_, "shape");
-    PyObject* shaped = shape == nullptr ? nullptr : PyObject_CallMethod(array_, "reshape", "O", shape);
-    PyObject* done = shaped == nullptr ? nullptr : PyObject_CallMethod(numpy, "copyto", "OO", target_, shaped);
-    const bool good = done != nullptr;
-    Py_XDECREF(done);
-    Py_XDECREF(shaped);
-    Py_XDECREF(shape);
-    Py_XDECREF(numpy);
-    return good || refuse(PyExc_ValueError, name, "cannot be written");
+    if (!target_) return true;
+    const Owned numpy(PyImport_ImportModule("numpy"));
+    const Owned done(numpy ? PyObject_CallMethod(numpy.get(), "copyto", "OO", target_.get(), array_.get()) : nullptr);
+    return done || refuse(PyExc_ValueError, name, "cannot be written");
   }
 
   float* data() const { return static_cast<float*>(view_.buf); }
@@ -81,116 +88,71 @@ class FloatArray {
 
   // A float32 copy of numbers in another form. For results, `object` must be a writable NumPy array of floats.
   bool convert(PyObject* object, bool writable, const char* name) {
-    PyObject* numpy = PyImport_ImportModule("numpy");
-    if (numpy == nullptr) return refuse(PyExc_TypeError, name, "must be a C-contiguous float32 array");
-    PyObject* array = PyObject_CallMethod(numpy, "asarray", "(O)", object);
-    bool good = array != nullptr && is_numbers(array, writable ? "f" : "biuf") && (!writable || array == object);
-    const bool locked = good && writable && !is_writable(array);
-    good = good && !locked;
-    PyObject* copy = good ? PyObject_CallMethod(numpy, "array", "Os", array, "float32") : nullptr;
-    PyObject* flat = copy == nullptr ? nullptr : PyObject_CallMethod(copy, "ravel", nullptr);
-    Py_XDECREF(copy);
-    Py_DECREF(numpy);
-    if (flat == nullptr || !view(flat, true)) {
-      Py_XDECREF(flat);
-      Py_XDECREF(array);
-      if (locked) return refuse(PyExc_ValueError, name, "must be writable");
+    const Owned numpy(PyImport_ImportModule("numpy"));
+    if (!numpy) return refuse(PyExc_TypeError, name, "must be a C-contiguous float32 array");
+    Owned given(PyObject_CallMethod(numpy.get(), "asarray", "(O)", object));
+    const bool good = is_numbers(given, writable ? "f" : "biuf") && (!writable || given.get() == object);
+    if (good && writable && !is_writable(given)) return refuse(PyExc_ValueError, name, "must be writable");
+    Owned copy(good ? PyObject_CallMethod(numpy.get(), "require", "Oss", given.get(), "float32", "CAW") : nullptr);
+    if (!copy || !view(copy.get(), true))
       return refuse(PyExc_TypeError, name,
                     writable ? "must be an array of floats, in which the result is written"
                              : "must be an array or a list of numbers");
-    }
-    Py_XDECREF(array_);
-    array_ = flat;
-    if (writable)
-      target_ = array;
-    else
-      Py_DECREF(array);
+    array_ = std::move(copy);
+    if (writable) target_ = std::move(given);
     return true;
   }
 
-  // Whether an array has at least one dimension and one of these kinds of numbers.
-  static bool is_numbers(PyObject* array, const char* kinds) {
-    PyObject* type = PyObject_GetAttrString(array, "dtype");
-    PyObject* kind = type == nullptr ? nullptr : PyObject_GetAttrString(type, "kind");
-    PyObject* dims = PyObject_GetAttrString(array, "ndim");
-    const char* text = kind == nullptr ? nullptr : PyUnicode_AsUTF8(kind);
-    const bool good =
-        text != nullptr && std::strchr(kinds, text[0]) != nullptr && dims != nullptr && PyLong_AsLong(dims) > 0;
-    Py_XDECREF(dims);
-    Py_XDECREF(kind);
-    Py_XDECREF(type);
-    return good;
+  // Whether this is an array of at least one dimension and of one of these kinds of numbers.
+  static bool is_numbers(const Owned& array, const char* kinds) {
+    const Owned kind = attribute(attribute(array, "dtype"), "kind"), dims = attribute(array, "ndim");
+    const char* text = kind ? PyUnicode_AsUTF8(kind.get()) : nullptr;
+    return text != nullptr && std::strchr(kinds, text[0]) != nullptr && dims && PyLong_AsLong(dims.get()) > 0;
   }
 
-  static bool is_writable(PyObject* array) {
-    PyObject* flags = PyObject_GetAttrString(array, "flags");
-    PyObject* flag = flags == nullptr ? nullptr : PyObject_GetAttrString(flags, "writeable");
-    const bool good = flag != nullptr && PyObject_IsTrue(flag) == 1;
-    Py_XDECREF(flag);
-    Py_XDECREF(flags);
-    return good;
-  }
-
-  static bool refuse(PyObject* type, const char* name, const char* what) {
-    PyErr_Clear();
-    PyErr_Format(type, "%s %s", name, what);
-    return false;
+  static bool is_writable(const Owned& array) {
+    const Owned flag = attribute(attribute(array, "flags"), "writeable");
+    return flag && PyObject_IsTrue(flag.get()) == 1;
   }
 
   Py_buffer view_ = {};
-  PyObject* array_ = nullptr;   // whose memory is used, if it is not the caller's
-  PyObject* target_ = nullptr;  // the caller's array for results
+  Owned array_;   // whose memory is used, if it is not the caller's
+  Owned target_;  // the caller's array for results
 };
 
 // Integer argument > 0; false with an exception set otherwise.
 inline bool positive_int(PyObject* object, const char* name, std::int64_t* result) {
-  PyObject* index = PyNumber_Index(object);
-  if (index == nullptr) {
-    PyErr_Clear();
-    PyErr_Format(PyExc_TypeError, "%s must be an integer", name);
-    return false;
-  }
+  const Owned index(PyNumber_Index(object));
+  if (!index) return refuse(PyExc_TypeError, name, "must be an integer");
   int overflow = 0;
-  *result = PyLong_AsLongLongAndOverflow(index, &overflow);
-  Py_DECREF(index);
+  *result = PyLong_AsLongLongAndOverflow(index.get(), &overflow);
   if (overflow == 0 && *result > 0 && *result <= std::numeric_limits<std::int32_t>::max()) return true;
-  PyErr_Format(PyExc_ValueError, "%s must be from 1 to 2147483647", name);
-  return false;
+  return refuse(PyExc_ValueError, name, "must be from 1 to 2147483647");
 }
 
 // Finite float argument > 0; false with an exception set otherwise.
 inline bool positive_float(PyObject* object, const char* name, float* result) {
   const double value = PyFloat_AsDouble(object);
-  if (value == -1.0 && PyErr_Occurred()) {
-    PyErr_Clear();
-    PyErr_Format(PyExc_TypeError, "%s must be a number", name);
-    return false;
-  }
+  if (value == -1.0 && PyErr_Occurred()) return refuse(PyExc_TypeError, name, "must be a number");
   *result = static_cast<float>(value <= std::numeric_limits<float>::max() ? value : 0);
   if (*result > 0) return true;
-  PyErr_Format(PyExc_ValueError, "%s must be a finite number > 0", name);
-  return false;
+  return refuse(PyExc_ValueError, name, "must be a finite number > 0");
 }
 
 // Sequence of sequences of integers; false with TypeError set otherwise.
 inline bool index_lists(PyObject* object, const char* name, std::vector<std::vector<std::ptrdiff_t>>* result) {
-  PyObject* outer = PySequence_Fast(object, "");
+  const Owned outer(PySequence_Fast(object, ""));
   bool good = outer != nullptr;
-  for (Py_ssize_t i = 0; good && i < PySequence_Fast_GET_SIZE(outer); ++i) {
-    PyObject* inner = PySequence_Fast(PySequence_Fast_GET_ITEM(outer, i), "");
+  for (Py_ssize_t i = 0; good && i < PySequence_Fast_GET_SIZE(outer.get()); ++i) {
+    const Owned inner(PySequence_Fast(PySequence_Fast_GET_ITEM(outer.get(), i), ""));
     good = inner != nullptr;
     result->emplace_back();
-    for (Py_ssize_t j = 0; good && j < PySequence_Fast_GET_SIZE(inner); ++j) {
-      result->back().push_back(PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(inner, j), nullptr));
+    for (Py_ssize_t j = 0; good && j < PySequence_Fast_GET_SIZE(inner.get()); ++j) {
+      result->back().push_back(PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(inner.get(), j), nullptr));
       good = PyErr_Occurred() == nullptr;
     }
-    Py_XDECREF(inner);
   }
-  Py_XDECREF(outer);
-  if (good) return true;
-  PyErr_Clear();
-  PyErr_Format(PyExc_TypeError, "%s must be a sequence of sequences of integers", name);
-  return false;
+  return good || refuse(PyExc_TypeError, name, "must be a sequence of sequences of integers");
 }
 
 // torch.get_num_threads() if the program has loaded torch, else the first number of OMP_NUM_THREADS, else the
@@ -200,9 +162,8 @@ inline int thread_count() {
   PyObject* modules = PyImport_GetModuleDict();
   PyObject* torch = PyDict_GetItemString(modules, "torch");
   if (torch != nullptr) {
-    PyObject* answer = PyObject_CallMethod(torch, "get_num_threads", nullptr);
-    if (answer != nullptr) count = PyLong_AsLong(answer);
-    Py_XDECREF(answer);
+    const Owned answer(PyObject_CallMethod(torch, "get_num_threads", nullptr));
+    if (answer) count = PyLong_AsLong(answer.get());
     PyErr_Clear();  // a half-imported torch gives no answer
   }
   if (count < 1) {

@@ -21,9 +21,6 @@ namespace crf {
 #define CRF_NAME "baseline"
 #define CRF_LANES 4
 #include "kernels.inc"
-#undef CRF_ISA
-#undef CRF_NAME
-#undef CRF_LANES
 
 #if defined(__x86_64__)
 
@@ -37,9 +34,6 @@ namespace crf {
 #define CRF_NAME "avx2"
 #define CRF_LANES 8
 #include "kernels.inc"
-#undef CRF_ISA
-#undef CRF_NAME
-#undef CRF_LANES
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma clang attribute push(__attribute__((target("avx2,avx512f,avx512vl,avx512dq,avx512bw"))), apply_to = function)
@@ -52,9 +46,6 @@ namespace crf {
 #define CRF_NAME "avx512"
 #define CRF_LANES 16
 #include "kernels.inc"
-#undef CRF_ISA
-#undef CRF_NAME
-#undef CRF_LANES
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
