@@ -160,10 +160,7 @@ def load_fitting_weights(model: nn.Module, folder_or_file: Path) -> list[str]:
         fits = {k: t for k, t in dict(state).items() if k in own and own[k].shape == t.shape}
         module.load_state_dict(fits, strict=False)
         filled += len(fits)
-        alias = getattr(module, "alias_prefix", None)
-        unfilled += [
-            f"{part}.{key}" for key in own if key not in fits and not (alias and key.startswith(alias))
-        ]
+        unfilled += [f"{part}.{key}" for key in _without_aliases(module, own) if key not in fits]
     if not filled:
         raise UserError(f"{folder_or_file}: nothing in it fits this network; give another --path_pre_trained")
     return unfilled
@@ -231,13 +228,16 @@ def _newest_best_model(folder: Path) -> Path | None:
     return found[max(steps, key=int)] if steps else None
 
 
+def _without_aliases(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    aliases = module.alias_prefix if isinstance(module, Encoder) else ()
+    return {key: tensor for key, tensor in state.items() if not key.startswith(aliases)}
+
+
 def _matching_state(module: nn.Module, part: str, file: Path, state: Any) -> dict[str, Tensor]:
     """``state`` without aliases. Raises UserError if it does not fit ``module``."""
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise UserError(f"{file}: its {part} is not a dict of tensors")
-    alias = getattr(module, "alias_prefix", None)
-    expected = {k: t for k, t in module.state_dict().items() if not (alias and k.startswith(alias))}
-    given = {k: t for k, t in state.items() if not (alias and k.startswith(alias))}
+    expected, given = (_without_aliases(module, found) for found in (module.state_dict(), state))
     for problem, keys in (
         ("lacks", [k for k in expected if k not in given]),
         ("has the unknown", [k for k in given if k not in expected]),
