@@ -217,7 +217,7 @@ class TrainingRun:
         for criterion in improved:
             self.results.content["val"][criterion] = report.to_dict()
         best = self.best.state()
-        self.results.add_validation(position.epoch, position.step, report, self.trainer.epoch_means(), best)
+        self.results.add_validation(position.epoch, position.step, report, position.means(), best)
         position.validated = True
         self._count_seconds("validation_s", start)
         plain = report.to_dict(curves=False)

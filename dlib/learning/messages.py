@@ -47,7 +47,7 @@ def epoch_summary(trainer: Trainer, diagnostics: dict[str, float | None]) -> dic
 
     ``diagnostics`` are the task's numbers for the epoch; those without a value are left out.
     """
-    means = trainer.epoch_means()
+    means = trainer.position.means()
     sums = trainer.position.sums
     seconds = {name.partition("/")[2]: value for name, value in sums.items() if name.startswith("seconds/")}
     total = sum(seconds.values()) or 1.0

@@ -10,9 +10,11 @@ import torch
 from dlib.configure.config import Config
 
 
-def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """SGD or Adam over ``groups``, each with its own base ``lr``; fused kernels where the device has them."""
-    groups = [{**group, "params": list(group["params"])} for group in groups]
+def build_optimizer(cfg: Config, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """SGD or Adam over ``groups``, each with its own base ``lr``.
+
+    Fused kernels pass over memory once instead of once per operation.
+    """
     if cfg.opt__name_optimizer == "adam":
         return torch.optim.Adam(
             groups,
@@ -21,7 +23,7 @@ def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.dev
             eps=cfg.opt__eps_adam,
             weight_decay=cfg.opt__weight_decay,
             amsgrad=cfg.opt__amsgrad,
-            fused=fused(device),
+            fused=True,
         )
     return torch.optim.SGD(
         groups,
@@ -30,13 +32,8 @@ def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.dev
         dampening=cfg.opt__dampening,
         weight_decay=cfg.opt__weight_decay,
         nesterov=cfg.opt__nesterov,
-        fused=fused(device),
+        fused=True,
     )
-
-
-def fused(device: torch.device) -> bool:
-    """Whether the device has fused optimizers: one pass over memory instead of one per operation."""
-    return device.type in ("cpu", "cuda")
 
 
 def lacks_momenta(optimizer: torch.optim.Optimizer) -> bool:
