@@ -211,7 +211,7 @@ class TrainingRun:
         average = self.trainer.average
         with average.applied_to(self.task.model) if average else nullcontext():
             report = self.validation.after_epoch(self.task.maps)
-            improved = self.best.update(report, position.epoch, position.step, self.task.model)
+            improved = self.best.update(report, position.epoch, position.step, self.task.maps)
             if BEST_LOCALIZATION in improved:
                 self.task.on_new_best()
         for criterion in improved:

@@ -8,7 +8,7 @@ from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlib.cams import MapFolder, upsample_cams
 from dlib.cams.roi import filled_boxes
@@ -18,7 +18,7 @@ from dlib.datasets.metadata import scaled_boxes
 from dlib.datasets.transforms import resize_cam
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.losses import LossInputs
-from dlib.models import MapMaker
+from dlib.models import CamClassifier, MapMaker
 from dlib.tasks.decoder.labels import SeedRecipe
 from dlib.utils.signals import StopRequest
 
@@ -84,7 +84,7 @@ class SeedPurity:
         self._ids = [frame_id for frame_id in val.metadata.ids if frame_id in val.metadata.boxes]
         self._stored: list[_Cams] | None = None  # the classifier's: low-resolution, they need little memory
         # Recipe and network of the last seeds (None: the classifier made their maps), and their purity.
-        self._last: tuple[tuple[SeedRecipe, weakref.ref[nn.Module] | None], float | None] | None = None
+        self._last: tuple[tuple[SeedRecipe, weakref.ref[CamClassifier] | None], float | None] | None = None
 
     def __call__(self, epoch: int) -> float | None:
         """Purity of the seeds of ``epoch``, 0..1; None without boxes or seeds."""
