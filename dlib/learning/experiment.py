@@ -83,10 +83,8 @@ def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
     failed = False
     try:
         yield
-    except Interrupted:
-        raise
-    except Exception:
-        failed = True
+    except Exception as error:
+        failed = not isinstance(error, Interrupted)
         raise
     finally:
         start_logging(None, True, cfg.verbose, cfg.progress)

@@ -29,14 +29,11 @@ def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None 
         weights_dir: where the file is, or is downloaded to if missing; None: ``pretrained/imagenet``.
     Raises UserError if the file is missing and cannot be downloaded, is damaged, or belongs to another network.
     """
-    path = _imagenet_file(
-        encoder.imagenet_url, name, IMAGENET_DIR if weights_dir is None else Path(weights_dir)
-    )
+    path = _imagenet_file(encoder.imagenet_url, name, weights_dir or IMAGENET_DIR)
     source = unwrapped(read_weights(path))
-    keys = encoder.imagenet_keys()
     own = encoder.state_dict()
     state = {}
-    for key, file_key in keys.items():
+    for key, file_key in encoder.imagenet_keys().items():
         # A file that a newer torchvision has saved has the network's own names.
         tensor = source.get(file_key, source.get(key)) if isinstance(source, dict) else None
         if tensor is None and key.endswith("num_batches_tracked"):
@@ -130,13 +127,11 @@ def load_best_model(
             ``classification_head.pt``; the head is then the one in that folder.
     Raises UserError, and leaves the model as it was, when a file is missing, damaged or does not fit.
     """
-    path = Path(folder_or_file)
-    wanted = _parts_of(model) if parts is None else parts
-    sources = _part_states(path, wanted, promoted)
-    checked = {}
-    for part in wanted:
-        file, state = sources[part]
-        checked[part] = _matching_state(model.get_submodule(part), part, file, state)
+    sources = _part_states(Path(folder_or_file), parts or _parts_of(model), promoted)
+    checked = {
+        part: _matching_state(model.get_submodule(part), part, file, state)
+        for part, (file, state) in sources.items()
+    }
     for part, state in checked.items():
         model.get_submodule(part).load_state_dict(state, strict=False)
 

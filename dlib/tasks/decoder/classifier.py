@@ -50,8 +50,7 @@ def _cam_store_folder(cfg: Config) -> Path:
 
 
 def _seeder_criterion(cfg: Config) -> str:
-    criterion: str = getattr(cfg, TASKS[cfg.task].seeder_flag)
-    return criterion
+    return str(getattr(cfg, TASKS[cfg.task].seeder_flag))
 
 
 def _existing(cfg: Config, criterion: str) -> Path:
