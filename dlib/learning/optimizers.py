@@ -15,24 +15,18 @@ def build_optimizer(cfg: Config, groups: list[dict[str, Any]]) -> torch.optim.Op
 
     Fused kernels pass over memory once instead of once per operation.
     """
+    shared: dict[str, Any] = {"lr": cfg.opt__lr, "weight_decay": cfg.opt__weight_decay, "fused": True}
     if cfg.opt__name_optimizer == "adam":
+        betas = (cfg.opt__beta1, cfg.opt__beta2)
         return torch.optim.Adam(
-            groups,
-            lr=cfg.opt__lr,
-            betas=(cfg.opt__beta1, cfg.opt__beta2),
-            eps=cfg.opt__eps_adam,
-            weight_decay=cfg.opt__weight_decay,
-            amsgrad=cfg.opt__amsgrad,
-            fused=True,
+            groups, betas=betas, eps=cfg.opt__eps_adam, amsgrad=cfg.opt__amsgrad, **shared
         )
     return torch.optim.SGD(
         groups,
-        lr=cfg.opt__lr,
         momentum=cfg.opt__momentum,
         dampening=cfg.opt__dampening,
-        weight_decay=cfg.opt__weight_decay,
         nesterov=cfg.opt__nesterov,
-        fused=True,
+        **shared,
     )
 
 

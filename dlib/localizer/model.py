@@ -119,7 +119,7 @@ def read_saved_model(
     for name, (low, high) in _LIMITS.items():
         if not low <= finish[name] <= high:
             raise UserError(f"{weights / 'config_model.yaml'}: {name} must be from {low} to {high}")
-    by_field = {field: finish[flag] for flag, field in FINISH.items()}
+    by_field = {FINISH[flag]: value for flag, value in finish.items()}
     maps = MapMaker(model.to(device), method_name(str(settings["method"])), **by_field)
     crop, side = sides
     if fast:

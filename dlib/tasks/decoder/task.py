@@ -20,7 +20,7 @@ from dlib.datasets.batch import Batch
 from dlib.datasets.splits import Data
 from dlib.losses import LossInputs
 from dlib.losses.colocam import SelfLearning
-from dlib.models import CamClassifier, MapMaker, UnetCoLoCAM
+from dlib.models import MapMaker, UnetCoLoCAM
 from dlib.models.weights import load_best_model
 from dlib.tasks.base import Examples, StepResult, Task, Work
 from dlib.tasks.decoder.classifier import (
@@ -76,7 +76,7 @@ class DecoderTask(Task):
         """Whether the best model so far makes the source CAMs of ``epoch``; the classifier does otherwise."""
         return False
 
-    def build_model(self) -> CamClassifier:
+    def build_model(self) -> UnetCoLoCAM:
         model = build_unet(self.cfg, len(self.classes))
         if self.initialize:
             load_best_model(model, classifier_folder(self.cfg), parts=("encoder", "classification_head"))
