@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -68,10 +68,13 @@ def stride_one(modules: Sequence[nn.Module]) -> None:
                 conv.stride = (1, 1)
 
 
-def init_he_uniform(module: nn.Module) -> None:
-    """He-uniform (fan-in) convolutions, biases 0; batch norms are 1 and 0 from the start."""
+def init_layers(module: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
+    """Convolutions and linear layers with weights by ``fill`` of ``torch.nn.init``, biases 0.
+
+    ``kaiming_uniform_`` is He et al. 2015 for ReLU with fan-in, ``xavier_uniform_`` Glorot & Bengio 2010.
+    """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_uniform_(layer.weight, mode="fan_in", nonlinearity="relu")
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fill(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
