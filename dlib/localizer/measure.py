@@ -35,7 +35,7 @@ class Measured:
 
     localized: int  # frames
     iou: float  # in percent; a frame without a found box has 0
-    jitter: float | None  # over frames whose neighbours have a known and a found box too; None: there are none
+    jitter: float | None  # over frames whose neighbours have a known and a found box too; None: none
 
 
 Way = Callable[[Iterator[tuple["Frame", "Localization"]]], Iterator[tuple["Frame", "Localization"]]]

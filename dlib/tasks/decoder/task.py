@@ -154,8 +154,11 @@ class DecoderTask(Task):
         own = [epoch for epoch in epochs if self.makes_own_maps(epoch)]
         recipes = {self.recipe(epoch) for epoch in epochs if not self.makes_own_maps(epoch)}
 
-        def read_out(maker: MapMaker, batch: Batch) -> Tensor:
-            return maker(batch.images, batch.frames, batch.labels)[0]
+        def read_classifier(batch: Batch) -> tuple[Tensor, Tensor]:
+            return self.classifier(batch.images, batch.frames, batch.labels)
+
+        def read_own(batch: Batch) -> tuple[Tensor, Tensor]:
+            return self.maps(batch.images, batch.frames, batch.labels)
 
         def draw(batch: Batch) -> PseudoLabels:
             cams = torch.rand(len(batch), *batch.frames.shape[2:], device=self.device)
@@ -164,20 +167,14 @@ class DecoderTask(Task):
         purity = "seed purity"
         by_classifier = [
             Work(
-                f"CAM store ({missing} of {len(frames)} train frames are missing)",
-                missing,
-                lambda batch: read_out(self.classifier, batch),
+                f"CAM store ({missing} of {len(frames)} train frames are missing)", missing, read_classifier
             ),
-            Work(
-                "classifier's CAMs on validation and test",
-                len(data.val) + len(data.test),
-                lambda batch: read_out(self.classifier, batch),
-            ),
-            Work(purity, boxed * bool(recipes), lambda batch: read_out(self.classifier, batch), shared=False),
+            Work("classifier's CAMs on validation and test", len(data.val) + len(data.test), read_classifier),
+            Work(purity, boxed * bool(recipes), read_classifier, shared=False),
         ]
         return [
             *([] if self.cfg.seed_maps else by_classifier),
-            Work(purity, boxed * len(own), lambda batch: read_out(self.maps, batch), shared=False),
+            Work(purity, boxed * len(own), read_own, shared=False),
             Work(purity, boxed * (len(recipes) + len(own)), draw, shared=False),
         ]
 
