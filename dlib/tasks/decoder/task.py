@@ -31,7 +31,7 @@ from dlib.tasks.decoder.classifier import (
     seeder_folder,
 )
 from dlib.tasks.decoder.diagnosis import SeedPurity, diagnose_maps
-from dlib.tasks.decoder.labels import Needs, PseudoLabels, RegionReader, SeedRecipe, pseudo_labels
+from dlib.tasks.decoder.labels import PseudoLabels, RegionReader, SeedRecipe, pseudo_labels
 from dlib.tasks.decoder.losses import build_losses
 from dlib.tasks.networks import build_classifier, build_unet
 from dlib.utils.errors import UsageError
@@ -184,13 +184,12 @@ class DecoderTask(Task):
 
     def needs_cams(self) -> bool:
         """Whether training frames must come with the classifier's CAMs."""
-        return any(term.from_cams for term in self.losses)
+        return bool(self.needs)
 
     @cached_property
-    def needs(self) -> Needs:
-        """What the terms need of the pseudo-labels."""
-        names = {name for term in self.losses for name in term.from_cams}
-        return Needs(seeds="seeds" in names, regions=bool(names & {"roi_boxes", "fg_sizes"}))
+    def needs(self) -> set[str]:
+        """What the terms need that is made from CAMs: names of fields of `LossInputs`."""
+        return {name for term in self.losses for name in term.from_cams}
 
     def region_reader(self) -> RegionReader | None:
         """What finds the regions of stored CAMs in the loader's workers; None if no term needs regions.
@@ -199,7 +198,7 @@ class DecoderTask(Task):
         """
         epochs = range(1, max(self.cfg.max_epochs, 1) + 1)
         recipes = [None if self.makes_own_maps(epoch) else self.recipe(epoch) for epoch in epochs]
-        if not (self.needs.regions or (self.needs.seeds and any(r and r.use_roi for r in recipes))):
+        if not any(recipe and recipe.needs_regions(self.needs) for recipe in recipes):
             return None
         return RegionReader(tuple(recipes), self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
 
