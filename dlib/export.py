@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlib.commands import CommandParser, command, loading
-from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA
+from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, IMAGENET_MEAN, IMAGENET_STD
 from dlib.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ def portable(saved: SavedModel) -> nn.Module:
     """A module from images [B, 3, H, W] in 0..255 to (logits, maps), as the text at the top of this file says."""
     import torch
     from torch import nn
-
-    from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
 
     class Portable(nn.Module):
         mean: Tensor
@@ -70,7 +68,6 @@ def export(folder: Path, format_: str, out: Path | None, criterion: str = BEST_L
         import torch
 
         from dlib.localizer import read_saved_model
-        from dlib.localizer.facts import facts
 
     if format_ == "onnx":
         for package in ("onnx", "onnxscript"):
@@ -93,6 +90,31 @@ def export(folder: Path, format_: str, out: Path | None, criterion: str = BEST_L
         raise UserError(f"--out {path}: cannot be written ({error.strerror})") from error
     _compare(network, torch.cat([images, images.flip(-1)[:1]]), path, format_)
     return path
+
+
+def facts(saved: SavedModel) -> dict[str, Any]:
+    """What the file says for a program that draws the boxes of ``--box_rule threshold``; doc/export.md describes it."""
+    taus = saved.complete_taus()
+    maps = saved.maps
+    return {
+        "class_names": saved.classes,
+        "crop_size": saved.crop_size,
+        "box_rule": {
+            "name": "largest_contour",
+            "thresholds": dict(zip(saved.classes, taus, strict=True)) if taus else None,
+        },
+        "maps": "one map in 0..1"
+        if maps.model.decodes_maps
+        else "one map per class, before min-max normalization",
+        "refine": {"sigma_rgb": maps.refine_sigma_rgb, "sigma_xy": maps.refine_sigma_xy},
+        "cam_share": maps.cam_share,
+        "normalization": {
+            "inside": True,
+            "input": "RGB 0..255",
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
+        },
+    }
 
 
 def _write_onnx(network: nn.Module, images: Tensor, path: Path, about: dict[str, Any]) -> None:

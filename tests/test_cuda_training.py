@@ -37,7 +37,7 @@ def test_a_first_step_that_is_skipped_spoils_nothing() -> None:
     del junk
     list(trainer.train_epoch(1))
     trainer.check_finite()
-    assert trainer.epoch_means()["loss"] < 10
+    assert trainer.position.means()["loss"] < 10
 
 
 @pytest.mark.parametrize("amp", ["", "--amp True"])
@@ -70,7 +70,7 @@ def test_replayed_steps_are_the_same_steps(amp: str) -> None:
 def test_seconds_are_the_cards() -> None:
     trainer = trainer_for("CoLo-CAM", CUDA, encoder="resnet18", count=8, side=64, steps=6)
     list(trainer.train_epoch(1))
-    means = trainer.epoch_means()
+    means = trainer.position.means()
     assert {"network", "crf", "seeds", "data", "other"} <= set(means["seconds"])
     assert sum(means["seconds"].values()) == pytest.approx(means["elapsed"], rel=0.5)
 

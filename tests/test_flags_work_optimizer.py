@@ -37,9 +37,7 @@ def test_schedules_by_hand(change: dict[str, Any], rates: list[float]) -> None:
 def test_every_group_keeps_its_own_rate() -> None:
     cfg = Config.from_values({"opt__lr": 0.1, **STEPS})
     one, two = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
-    optimizer = build_optimizer(
-        cfg, [{"params": [one], "lr": 0.1}, {"params": [two], "lr": 1.0}], torch.device("cpu")
-    )
+    optimizer = build_optimizer(cfg, [{"params": [one], "lr": 0.1}, {"params": [two], "lr": 1.0}])
     assert set_learning_rate(cfg, optimizer, [0.1, 1.0], 2) == pytest.approx([0.01, 0.1])
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.1])
 
@@ -47,7 +45,7 @@ def test_every_group_keeps_its_own_rate() -> None:
 def trajectory(cfg: Config, gradients: list[float]) -> list[float]:
     """A parameter that starts at 2 and gets these gradients."""
     weight = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
-    optimizer = build_optimizer(cfg, [{"params": [weight], "lr": cfg.opt__lr}], torch.device("cpu"))
+    optimizer = build_optimizer(cfg, [{"params": [weight], "lr": cfg.opt__lr}])
     found = []
     for gradient in gradients:
         weight.grad = torch.tensor([gradient], dtype=torch.float64)

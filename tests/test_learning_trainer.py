@@ -28,8 +28,8 @@ def test_step_without_a_finite_loss_is_skipped_and_said(tmp_path: Path) -> None:
     assert torch.equal(weights[0], weights[1])
     assert torch.equal(weights[1], weights[2])
     assert not torch.equal(weights[2], weights[3])
-    assert math.isfinite(trainer.epoch_means()["loss"])
-    assert trainer.epoch_means()["accuracy"] == 0.5
+    assert math.isfinite(trainer.position.means()["loss"])
+    assert trainer.position.means()["accuracy"] == 0.5
     said = events(tmp_path, "warning")
     assert [event["step"] for event in said] == [2, 3]
     assert "its loss (term) is not finite" in said[0]["message"]
@@ -75,7 +75,7 @@ def test_state_goes_on_exactly(tmp_path: Path, flags: dict[str, Any]) -> None:
     if whole.average and second.average:
         ours, theirs = (t.average.state_dict()["average"] for t in (second, whole) if t.average)
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    assert second.epoch_means()["loss"] == whole.epoch_means()["loss"]
+    assert second.position.means()["loss"] == whole.position.means()["loss"]
 
 
 def test_another_optimizer_does_not_go_on_from_these_momenta(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_numbers_of_a_step_are_read_after_the_next_one_on_a_card(
     monkeypatch.undo()
     at_once = trainer_of(tmp_path, 4, bad={2})
     list(at_once.train_epoch(1))
-    assert trainer.epoch_means()["loss"] == at_once.epoch_means()["loss"]
+    assert trainer.position.means()["loss"] == at_once.position.means()["loss"]
 
 
 def test_a_checkpoint_is_proven_by_a_step_after_it(tmp_path: Path) -> None:

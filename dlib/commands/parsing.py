@@ -70,6 +70,10 @@ class CommandParser(argparse.ArgumentParser):
         found = [action for action in self._actions if not action.option_strings]
         return tuple(str(choice) for action in found for choice in action.choices or ()) if found else None
 
+    def add_switch(self, name: str, what: str) -> None:
+        """A flag that is True or False, and False without its value; ``what`` it does."""
+        self.add_argument(name, type=_truth, default=False, metavar="BOOL", help=f"{what} (False)")
+
     def add_map_flags(self) -> None:
         """The flags of how a map is drawn over its frame."""
         self.add_argument(
@@ -93,7 +97,7 @@ def _share(text: str) -> float:
     return share
 
 
-def truth(text: str) -> bool:
+def _truth(text: str) -> bool:
     """The type of flags that are True or False."""
     try:
         return str2bool(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -19,8 +19,8 @@ class Encoder(nn.Module, ABC):
     """Channels of the feature maps, in the order of ``forward``."""
     imagenet_url: str
     """torchvision's weights; the last part of the address is the name of the file."""
-    alias_prefix: str | None = None
-    """State-dict keys with one of these prefixes repeat the tensors of other keys."""
+    alias_prefix: str | tuple[str, ...] = ()
+    """State-dict keys with this prefix, or one of them, repeat the tensors of other keys."""
     layers_without_imagenet: tuple[str, ...] = ()
     """Prefixes of the layers that no ImageNet file has."""
     base_rate_prefixes: tuple[str, ...] = ("",)
@@ -53,7 +53,7 @@ class Encoder(nn.Module, ABC):
 
     def own_keys(self) -> list[str]:
         """State-dict keys without the aliases."""
-        return [k for k in self.state_dict() if not (self.alias_prefix and k.startswith(self.alias_prefix))]
+        return [key for key in self.state_dict() if not key.startswith(self.alias_prefix)]
 
     def imagenet_keys(self) -> dict[str, str]:
         """Maps every key that ImageNet weights exist for to its name in torchvision's file."""
@@ -68,13 +68,13 @@ def stride_one(modules: Sequence[nn.Module]) -> None:
                 conv.stride = (1, 1)
 
 
-def init_he_uniform(module: nn.Module) -> None:
-    """He-uniform (fan-in) convolutions, biases 0, batch norms 1 and 0."""
+def init_layers(module: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
+    """Convolutions and linear layers with weights by ``fill`` of ``torch.nn.init``, biases 0.
+
+    ``kaiming_uniform_`` is He et al. 2015 for ReLU with fan-in, ``xavier_uniform_`` Glorot & Bengio 2010.
+    """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_uniform_(layer.weight, mode="fan_in", nonlinearity="relu")
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fill(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)

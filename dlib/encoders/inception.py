@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchvision.models import Inception_V3_Weights
 from torchvision.models.inception import BasicConv2d, InceptionA, InceptionC
 
-from dlib.encoders.base import Encoder, init_he_uniform
+from dlib.encoders.base import Encoder, init_layers
 
 _OUTPUTS = ("Conv2d_2b_3x3", "Conv2d_3b_1x1", "Mixed_5c", "Mixed_6e", "SPG_A3_2b")
 
@@ -71,7 +71,7 @@ class InceptionV3Encoder(Encoder):
         named = dict(self.named_children())
         self.features = nn.Sequential(*named.values())
         self._is_output = [name in _OUTPUTS for name in named]
-        init_he_uniform(self)
+        init_layers(self, nn.init.kaiming_uniform_)
 
     @property
     def cam_layer(self) -> nn.Module:

@@ -10,13 +10,6 @@ from dlib.encoders.base import Encoder
 _STAGES = (1, 3, 5, 7)  # their indices in `features`
 
 
-class ChannelsFirst(nn.Module):
-    """[B, h, w, K] -> [B, K, h, w]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 3, 1, 2)
-
-
 class SwinTEncoder(Encoder):
     """Five maps at sides 1, 1/4, 1/8, 1/16, 1/32 of the input's (7 for 224): the input, and the four stages.
 
@@ -32,8 +25,7 @@ class SwinTEncoder(Encoder):
     def __init__(self) -> None:
         super().__init__()
         net = swin_t(weights=None)
-        self.features, self.norm = net.features, net.norm
-        self.maps = ChannelsFirst()
+        self.features, self.norm, self.maps = net.features, net.norm, net.permute
         width = net.norm.normalized_shape[0]
         self.out_channels = (3, width // 8, width // 4, width // 2, width)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models import VGG16_Weights
 
-from dlib.encoders.base import Encoder, init_he_uniform
+from dlib.encoders.base import Encoder, init_layers
 
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512, 512, 512, 512))
 _FIRST_MOVED = 23  # from here on the missing 4th pool shifts the numbers of torchvision's layers by one
@@ -36,7 +36,7 @@ class VGG16Encoder(Encoder):
         self.features = nn.Sequential(*layers)
         self.conv6 = nn.Conv2d(512, 1024, 3, padding=1)
         self.full_features = nn.Sequential(*layers, self.conv6, nn.ReLU(inplace=True))
-        init_he_uniform(self)
+        init_layers(self, nn.init.kaiming_uniform_)
 
     @property
     def cam_layer(self) -> nn.Module:

@@ -6,16 +6,16 @@ are best by classification, or the last ones if the task trains the maps: classi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dlib.configure.config import Config, model_folder
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION, CRITERIA
 from dlib.learning.checkpoints import CheckpointFolder
 from dlib.metrics import LocalizationReport
-from dlib.models import FINISH, CamClassifier, best_model_state, write_model_settings
+from dlib.models import MapMaker, best_model_state, write_model_settings
 from dlib.utils.distributed import is_main
 from dlib.utils.files import write_atomically
 from dlib.utils.logging import logger
@@ -35,8 +35,8 @@ class BestModels:
     _trains_maps: bool  # as the attribute of the task
     records: dict[str, Record] = field(default_factory=dict)
 
-    def update(self, report: LocalizationReport, epoch: int, step: int, model: CamClassifier) -> list[str]:
-        """Compare a validation with the best so far; save ``model`` where it is better.
+    def update(self, report: LocalizationReport, epoch: int, step: int, maker: MapMaker) -> list[str]:
+        """Compare a validation with the best so far; save the model of ``maker`` where it is better.
 
         Epochs before ``best_start_ep`` are ignored.
 
@@ -52,7 +52,7 @@ class BestModels:
         for criterion in improved:
             self.records[criterion] = {"epoch": epoch, "step": step, "value": values[criterion]}
             if is_main():
-                self._save(criterion, step, model)
+                self._save(criterion, step, maker)
         return improved
 
     def _higher(self, values: dict[str, float]) -> list[str]:
@@ -69,9 +69,6 @@ class BestModels:
         follows = [BEST_LOCALIZATION] if self._trains_maps or higher else []
         return follows + ([BEST_CLASSIFICATION] if higher else [])
 
-    def folder(self, criterion: str) -> Path:
-        return model_folder(self._folder, self._cfg, criterion)
-
     def weights(self, criterion: str) -> Path:
         return self._checkpoints.best_weights(criterion, int(self.records[criterion]["step"]))
 
@@ -83,47 +80,41 @@ class BestModels:
         self.records = {criterion: dict(record) for criterion, record in state.items()}
         if not is_main():
             return
-        for criterion in CRITERIA:
-            if criterion in self.records:
-                step = int(self.records[criterion]["step"])
-                self._publish(criterion, step, self._checkpoints.best_weights(criterion, step).read_bytes())
+        for criterion, record in self.records.items():
+            path = self._file(criterion, int(record["step"]))
+            if not path.exists():
+                with self.weights(criterion).open("rb") as kept:
+                    write_atomically(path, partial(shutil.copyfileobj, kept))
+            _remove_others(path)
 
-    def _save(self, criterion: str, step: int, model: CamClassifier) -> None:
-        folder = self.folder(criterion)
-        path = folder / f"{step}_best_model.pth"
-        save_tensors(path, best_model_state(model))
-        cfg, finish = self._cfg, {flag: getattr(self._cfg, flag) for flag in FINISH}
-        write_model_settings(model, folder, **model_facts(cfg, cfg.task, cfg.method, self._classes, finish))
+    def _save(self, criterion: str, step: int, maker: MapMaker) -> None:
+        path = self._file(criterion, step)
+        write_best_model(path, maker, self._cfg, self._cfg.task, self._classes)
         self._checkpoints.keep_best(path, criterion, step)
-        self._remove_others(criterion, step)
+        _remove_others(path)
 
-    def _publish(self, criterion: str, step: int, content: bytes) -> None:
-        path = self.folder(criterion) / f"{step}_best_model.pth"
-        if not path.exists():
-            write_atomically(path, lambda stream: stream.write(content))
-        self._remove_others(criterion, step)
-
-    def _remove_others(self, criterion: str, step: int) -> None:
-        for other in self.folder(criterion).glob("*_best_model.pth"):
-            if other.name != f"{step}_best_model.pth":
-                other.unlink()
+    def _file(self, criterion: str, step: int) -> Path:
+        return model_folder(self._folder, self._cfg, criterion) / f"{step}_best_model.pth"
 
 
-def model_facts(
-    cfg: Config, task: str, method: str, classes: list[str], finish: Mapping[str, float]
-) -> dict[str, Any]:
-    """What prediction needs besides the network's settings, so that weights can be used alone.
+def _remove_others(path: Path) -> None:
+    for other in path.parent.glob("*_best_model.pth"):
+        if other != path:
+            other.unlink()
 
-    Args:
-        finish: how the maps of the model are finished, by the flags of ``dlib.models.FINISH``.
-    """
-    return {
-        "task": task,
-        "method": method,
-        "dataset": cfg.dataset,
-        "classes": classes,
-        "crop_size": cfg.crop_size,
-        "eval_size": cfg.eval_side,
-        "box_v2_metric": cfg.box_v2_metric,
-        **finish,
-    }
+
+def write_best_model(path: Path, maker: MapMaker, cfg: Config, task: str, classes: list[str]) -> None:
+    """Write the weights of ``maker``'s model and, beside them, what else prediction needs: they can be used alone."""
+    save_tensors(path, best_model_state(maker.model))
+    write_model_settings(
+        maker.model,
+        path.parent,
+        task=task,
+        method=maker.method,
+        dataset=cfg.dataset,
+        classes=classes,
+        crop_size=cfg.crop_size,
+        eval_size=cfg.eval_side,
+        box_v2_metric=cfg.box_v2_metric,
+        **maker.finish(),
+    )

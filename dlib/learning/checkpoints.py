@@ -89,7 +89,7 @@ class CheckpointFolder:
 
     def keep_best(self, best_model: Path, criterion: str, step: int) -> None:
         """Keep a best-weights file as long as a kept checkpoint refers to it."""
-        link = self.folder / f"{step}_{criterion}.pth"
+        link = self.best_weights(criterion, step)
         link.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(best_model, link)
 
@@ -142,10 +142,8 @@ class CheckpointFolder:
         # Files of later steps than the one just written are foreign or damaged: we do not delete or count them.
         steps = [step for step in self._steps("checkpoint") if step <= newest]
         proven = [step for step in steps if step not in self._unproven]
-        kept = sorted({*steps[-self._keep :], *proven[-1:]})
-        for old in steps:
-            if old in kept:
-                continue
+        kept = {*steps[-self._keep :], *proven[-1:]}
+        for old in set(steps) - kept:
             (self.folder / f"{old}_checkpoint.pth").unlink()
         self._links = {step: self._links_at(step) for step in kept}
         needed = set().union(*self._links.values())

@@ -76,8 +76,7 @@ def evaluate(
         evaluator.update(cams, batch.labels, logits, boxes, batch.indices, batch.frames)
     maker.model.train(training)
     stop.check()
-    state = evaluator.state()
-    evaluator.merge(distributed.gather_objects(state))
+    evaluator.merge(distributed.gather_objects(evaluator.state()))
     evaluator.close()
     return evaluator.compute()
 

@@ -83,10 +83,8 @@ def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
     failed = False
     try:
         yield
-    except Interrupted:
-        raise
-    except Exception:
-        failed = True
+    except Exception as error:
+        failed = not isinstance(error, Interrupted)
         raise
     finally:
         start_logging(None, True, cfg.verbose, cfg.progress)
@@ -211,13 +209,13 @@ class TrainingRun:
         average = self.trainer.average
         with average.applied_to(self.task.model) if average else nullcontext():
             report = self.validation.after_epoch(self.task.maps)
-            improved = self.best.update(report, position.epoch, position.step, self.task.model)
+            improved = self.best.update(report, position.epoch, position.step, self.task.maps)
             if BEST_LOCALIZATION in improved:
                 self.task.on_new_best()
         for criterion in improved:
             self.results.content["val"][criterion] = report.to_dict()
         best = self.best.state()
-        self.results.add_validation(position.epoch, position.step, report, self.trainer.epoch_means(), best)
+        self.results.add_validation(position.epoch, position.step, report, position.means(), best)
         position.validated = True
         self._count_seconds("validation_s", start)
         plain = report.to_dict(curves=False)

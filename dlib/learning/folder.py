@@ -92,7 +92,7 @@ class ExperimentFolder:
         """
         found = environment.describe(device)
         if self._config.exists():
-            self._name_changes(self._config, cfg)
+            self._name_changes(cfg)
         else:
             self.write(cfg, found)
         return found
@@ -107,10 +107,10 @@ class ExperimentFolder:
     def _config(self) -> Path:
         return self.path / "config.yml"
 
-    def _name_changes(self, config: Path, cfg: Config) -> None:
-        before = saved_flags(config)
+    def _name_changes(self, cfg: Config) -> None:
+        before = saved_flags(self._config)
         if before is None:
-            logger.warning(f"{config} cannot be read; it is written again")
+            logger.warning(f"{self._config} cannot be read; it is written again")
             return
         changed = [
             f"--{name} {value} (was {before[name]})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from dlib.configure.checks import config_warnings
@@ -17,7 +18,7 @@ COLLAPSED_FRAMES = 0.5  # of the frames: from this share on, the maps count as c
 _COLLAPSE = "the maps collapse"
 
 
-def say_what_runs(cfg: Config, data: Data, environment: dict[str, str], folder: Any) -> None:
+def say_what_runs(cfg: Config, data: Data, environment: dict[str, str], folder: Path) -> None:
     """The first lines of a run: task, data, device, and flags that have no effect here."""
     logger.info(f"{cfg.task} with {cfg.encoder_name}, {cfg.method}, {cfg.spatial_pooling} -> {folder}")
     logger.info(
@@ -47,7 +48,7 @@ def epoch_summary(trainer: Trainer, diagnostics: dict[str, float | None]) -> dic
 
     ``diagnostics`` are the task's numbers for the epoch; those without a value are left out.
     """
-    means = trainer.epoch_means()
+    means = trainer.position.means()
     sums = trainer.position.sums
     seconds = {name.partition("/")[2]: value for name, value in sums.items() if name.startswith("seconds/")}
     total = sum(seconds.values()) or 1.0

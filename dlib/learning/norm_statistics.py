@@ -14,8 +14,9 @@ class NormStatistics:
         layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
         buffers = [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
         # Means and variances separate from the counters: one flat copy of each type serves all layers in a few kernels.
-        kinds = (torch.Tensor.is_floating_point, lambda buffer: not buffer.is_floating_point())
-        self._live = [group for of_kind in kinds if (group := [b for b in buffers if of_kind(b)])]
+        statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
+        counters = [buffer for buffer in buffers if not buffer.is_floating_point()]
+        self._live = [group for group in (statistics, counters) if group]
         self._kept: list[Tensor] = []
         self._now: list[Tensor] = []
 

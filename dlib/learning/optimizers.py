@@ -10,33 +10,24 @@ import torch
 from dlib.configure.config import Config
 
 
-def build_optimizer(cfg: Config, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """SGD or Adam over ``groups``, each with its own base ``lr``; fused kernels where the device has them."""
-    groups = [{**group, "params": list(group["params"])} for group in groups]
+def build_optimizer(cfg: Config, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """SGD or Adam over ``groups``, each with its own base ``lr``.
+
+    Fused kernels pass over memory once instead of once per operation.
+    """
+    shared: dict[str, Any] = {"lr": cfg.opt__lr, "weight_decay": cfg.opt__weight_decay, "fused": True}
     if cfg.opt__name_optimizer == "adam":
+        betas = (cfg.opt__beta1, cfg.opt__beta2)
         return torch.optim.Adam(
-            groups,
-            lr=cfg.opt__lr,
-            betas=(cfg.opt__beta1, cfg.opt__beta2),
-            eps=cfg.opt__eps_adam,
-            weight_decay=cfg.opt__weight_decay,
-            amsgrad=cfg.opt__amsgrad,
-            fused=fused(device),
+            groups, betas=betas, eps=cfg.opt__eps_adam, amsgrad=cfg.opt__amsgrad, **shared
         )
     return torch.optim.SGD(
         groups,
-        lr=cfg.opt__lr,
         momentum=cfg.opt__momentum,
         dampening=cfg.opt__dampening,
-        weight_decay=cfg.opt__weight_decay,
         nesterov=cfg.opt__nesterov,
-        fused=fused(device),
+        **shared,
     )
-
-
-def fused(device: torch.device) -> bool:
-    """Whether the device has fused optimizers: one pass over memory instead of one per operation."""
-    return device.type in ("cpu", "cuda")
 
 
 def lacks_momenta(optimizer: torch.optim.Optimizer) -> bool:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from dlib.configure.config import Config
 from dlib.configure.constants import BEST_LOCALIZATION, CLASSIFIER_FOLDER, STD_CL
-from dlib.learning.best import model_facts
+from dlib.learning.best import write_best_model
 from dlib.learning.results import Results, write_thresholds
-from dlib.models import MapMaker, best_model_state, write_model_settings
+from dlib.models import MapMaker
 from dlib.utils.logging import logger
-from dlib.utils.tensors import save_tensors
 from dlib.utils.text import percent
 from dlib.visualization.measured import BOX_RULE, headline_by
 
@@ -40,17 +38,11 @@ def keep_better(folder: Path, cfg: Config, classes: list[str], maker: MapMaker, 
         logger.info(f"{cfg.task} and its classifier cannot be compared without boxes of validation frames")
         return
     if wins:
-        _write(kept, cfg, classes, maker, validation)
+        write_best_model(kept / "0_best_model.pth", maker, cfg, STD_CL, classes)
+        write_thresholds(kept, BEST_LOCALIZATION, validation)
     winner = "the classifier" if wins else cfg.task
     equal = "not worse than its classifier" if other == own else "better"
     logger.info(
         f"on validation {winner} is {equal}: CorLoc without thresholds {percent(own)} of {cfg.task}, {percent(other)} "
         f"of its classifier's {maker.method}; colocam localize uses {winner} by default"
     )
-
-
-def _write(kept: Path, cfg: Config, classes: list[str], maker: MapMaker, validation: dict[str, Any]) -> None:
-    save_tensors(kept / "0_best_model.pth", best_model_state(maker.model))
-    facts = model_facts(cfg, STD_CL, maker.method, classes, maker.finish())
-    write_model_settings(maker.model, kept, **facts)
-    write_thresholds(kept, BEST_LOCALIZATION, validation)

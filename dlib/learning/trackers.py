@@ -199,12 +199,12 @@ class TrackedLog(EventLog):
             try:
                 work(tracker)
             except Exception as error:  # of a server, a network, a library: the training is worth more
-                self._drop(name, error)
+                del self._trackers[name]
+                logger.warning(f"{name} gets no more numbers ({_reason(error)}); log.jsonl has them all")
 
-    def _drop(self, name: str, error: Exception) -> None:
-        del self._trackers[name]
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        logger.warning(f"{name} gets no more numbers ({reason}); log.jsonl has them all")
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def open_event_log(
@@ -218,11 +218,13 @@ def open_event_log(
         tensorboard: TensorBoard too; if that is missing, one log line says so.
     Raises UserError where the package of ``log_to`` is missing or refuses to start.
     """
+    if path is None:
+        return EventLog(None)
     names = [log_to] if log_to else []
-    names += ["tensorboard"] if tensorboard and log_to != "tensorboard" else []
+    if tensorboard and log_to != "tensorboard":
+        names.append("tensorboard")
     trackers = {}
-    for name in names if path is not None else ():
-        assert path is not None
+    for name in names:
         kind = TRACKERS[name]
         try:
             trackers[name] = kind(path.parent, config or {})
@@ -236,9 +238,10 @@ def open_event_log(
                 " the run continues without it"
             )
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise UserError(f"--log_to {name}: cannot start ({reason}); leave the flag out") from error
-    return TrackedLog(path, trackers) if path is not None and trackers else EventLog(path)
+            raise UserError(
+                f"--log_to {name}: cannot start ({_reason(error)}); leave the flag out"
+            ) from error
+    return TrackedLog(path, trackers) if trackers else EventLog(path)
 
 
 def place(event: Event, epoch: int = 0) -> tuple[str, int, dict[str, float]] | None:

@@ -18,14 +18,20 @@ from dlib.learning.averaging import WeightAverage
 from dlib.learning.norm_statistics import NormStatistics
 from dlib.learning.optimizers import (
     build_optimizer,
-    fused,
     lacks_momenta,
     optimizer_kind,
     restore_optimizer,
     set_learning_rate,
 )
-from dlib.learning.readout import Readout
-from dlib.learning.step_record import DIAGNOSTICS, TERMS, UNWEIGHTED, Position, StepRecord, fault_of
+from dlib.learning.step_record import (
+    DIAGNOSTICS,
+    TERMS,
+    UNWEIGHTED,
+    Position,
+    Readout,
+    StepRecord,
+    fault_of,
+)
 from dlib.tasks import StepResult, Task
 from dlib.utils import distributed
 from dlib.utils.device import host_waits
@@ -51,7 +57,7 @@ class Trainer:
         self.position = Position()
         groups = task.parameter_groups()
         self._base_rates = [float(group["lr"]) for group in groups]
-        self.optimizer = build_optimizer(cfg, groups, task.device)
+        self.optimizer = build_optimizer(cfg, groups)
         # Only float16 needs its losses scaled; bfloat16 has float32's range.
         scaled = cfg.amp and task.device.type == "cuda" and cfg.amp_dtype != "bfloat16"
         self.scaler = torch.amp.GradScaler(task.device.type, enabled=scaled)
@@ -104,10 +110,6 @@ class Trainer:
         self.task.model.check_frozen()
         position.trained = True
         self.task.end_epoch()
-
-    def epoch_means(self) -> dict[str, Any]:
-        """Means over the epoch's minibatches, grouped as ``log.jsonl`` has them."""
-        return self.position.means()
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold so that a run resumes exactly.
@@ -216,7 +218,7 @@ class Trainer:
         Fused kernels read ``sound`` on the device. Before the first sound step the host reads it: a kernel that skips
         that step would leave the new momenta as uninitialized memory.
         """
-        if fused(self.task.device) and not lacks_momenta(self.optimizer):
+        if not lacks_momenta(self.optimizer):
             # How a GradScaler tells fused optimizers what to skip.
             self.optimizer.grad_scale, self.optimizer.found_inf = None, (~sound).float()  # type: ignore[attr-defined]
             self.optimizer.step()

@@ -31,18 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """How well the boxes of one way follow the true ones.
+    """How well the boxes of one way follow the true ones; the text above defines the three numbers."""
 
-    Attributes:
-        localized: frames whose box has an IoU of at least 50 % with a true one.
-        iou: mean over the frames with a known box, in percent; a frame without a found box has 0.
-        jitter: mean change of an edge's speed from frame to frame, in percent of the frame's longer side; over frames
-            whose neighbours have a known and a found box too. None: there are no such frames.
-    """
-
-    localized: int
-    iou: float
-    jitter: float | None
+    localized: int  # frames
+    iou: float  # in percent; a frame without a found box has 0
+    jitter: float | None  # over frames whose neighbours have a known and a found box too; None: none
 
 
 Way = Callable[[Iterator[tuple["Frame", "Localization"]]], Iterator[tuple["Frame", "Localization"]]]

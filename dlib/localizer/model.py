@@ -77,9 +77,7 @@ def find_weights(folder: Path, criterion: str) -> Path:
         raise UserError(f"{folder}: holds {len(found)} models by {criterion}; give one's folder")
     if found:
         return found[0]
-    if any((folder / name).exists() for name in ("config_model.yaml", "encoder.pt")) or any(
-        folder.glob("*_best_model.pth")
-    ):
+    if any(any(folder.glob(name)) for name in ("config_model.yaml", "encoder.pt", "*_best_model.pth")):
         return folder
     raise UserError(f"{folder}: holds no best model by {criterion}; give an experiment that has trained")
 
@@ -95,31 +93,31 @@ def read_saved_model(
     Raises UserError for a missing or damaged file.
     """
     weights = find_weights(folder, criterion)
+    path = weights / "config_model.yaml"
     settings = _with_known_classes(read_model_settings(weights))
     missing = [name for name in _NEEDED if name not in settings]
     if missing:
         raise UserError(
-            f"{weights / 'config_model.yaml'} lacks {', '.join(missing)}: add lines such as "
+            f"{path} lacks {', '.join(missing)}: add lines such as "
             "'classes: [cat, dog]', 'crop_size: 224', 'method: LayerCAM'"
         )
     sides = [settings["crop_size"], settings.get("eval_size") or settings["crop_size"]]
     if not isinstance(settings["classes"], list) or not all(isinstance(n, int) and n > 0 for n in sides):
         raise UserError(
-            f"{weights / 'config_model.yaml'}: expected a list 'classes' and numbers of pixels, 'crop_size' and "
-            "'eval_size'"
+            f"{path}: expected a list 'classes' and numbers of pixels, 'crop_size' and 'eval_size'"
         )
     model = load_saved_model(weights)
     classes = [str(name) for name in settings["classes"]]
     if len(classes) != settings["num_classes"]:
-        raise UserError(f"{weights / 'config_model.yaml'}: num_classes does not fit the list of classes")
+        raise UserError(f"{path}: num_classes does not fit the list of classes")
     taus = _thresholds(folder, criterion) if thresholds else {}
     finish = {flag: settings.get(flag, _DEFAULTS[field]) for flag, field in FINISH.items()}
     if not all(isinstance(value, (int, float)) and value >= 0 for value in finish.values()):
-        raise UserError(f"{weights / 'config_model.yaml'}: {', '.join(FINISH)} must be numbers >= 0")
+        raise UserError(f"{path}: {', '.join(FINISH)} must be numbers >= 0")
     for name, (low, high) in _LIMITS.items():
         if not low <= finish[name] <= high:
-            raise UserError(f"{weights / 'config_model.yaml'}: {name} must be from {low} to {high}")
-    by_field = {field: finish[flag] for flag, field in FINISH.items()}
+            raise UserError(f"{path}: {name} must be from {low} to {high}")
+    by_field = {FINISH[flag]: value for flag, value in finish.items()}
     maps = MapMaker(model.to(device), method_name(str(settings["method"])), **by_field)
     crop, side = sides
     if fast:

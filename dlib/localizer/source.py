@@ -42,9 +42,8 @@ class Source:
     count: int | None  # number of frames, if it is known before reading
     files: tuple[Path, ...]  # that are read; empty for a camera
     _frames: Callable[[], Iterator[Frame]]
-    reader: VideoReader = field(
-        default_factory=lambda: VideoReader(Path())
-    )  # tells about the frames read so far
+    # Tells about the frames read so far.
+    reader: VideoReader = field(default_factory=lambda: VideoReader(Path()))
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises UserError when nothing can be decoded."""

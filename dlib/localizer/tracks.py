@@ -8,7 +8,7 @@ that moves, gaps are filled, and a box that is wrong in a single frame does not 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
@@ -59,14 +59,14 @@ class TrackTable:
     """All tracks of a video, from its results one after the other."""
 
     def __init__(self) -> None:
-        self._frames: dict[int, list[int]] = {}  # {number: frames that it passes through}
-        self._scores: dict[int, dict[str, float]] = {}  # {number: {class: sum of its frames' scores}}
+        # By number: the frames that a track passes through, and the sum of their scores for each class.
+        self._frames: defaultdict[int, list[int]] = defaultdict(list)
+        self._scores: defaultdict[int, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     def add(self, result: Localization) -> None:
         for number in result.tracks:
-            self._frames.setdefault(number, []).append(result.index)
-            scores = self._scores.setdefault(number, {})
-            scores[result.label] = scores.get(result.label, 0.0) + result.score
+            self._frames[number].append(result.index)
+            self._scores[number][result.label] += result.score
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict a track, by number: track, class, first and last (indices of frames), frames (their count)."""

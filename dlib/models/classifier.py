@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlib.encoders import build_encoder
+from dlib.encoders.base import init_layers
 from dlib.models.weights import load_imagenet_weights
 from dlib.poolings import HeadOptions, MapHead, build_head
 from dlib.utils.graphs import Graphed
@@ -101,7 +102,7 @@ class CamClassifier(nn.Module):
         self._frozen: tuple[str, ...] = ()
         self.encoder = build_encoder(encoder_name)
         self.classification_head = build_head(self.encoder.out_channels[-1], num_classes, head)
-        init_xavier_uniform(self.classification_head)
+        init_layers(self.classification_head, nn.init.xavier_uniform_)
         if encoder_weights == "imagenet":
             load_imagenet_weights(self.encoder, encoder_name, weights_dir)
 
@@ -203,12 +204,3 @@ class STDClassifier(CamClassifier):
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C] of images [B, 3, H, W]."""
         return self.logits_from_features(self.cam_features(images))
-
-
-def init_xavier_uniform(head: nn.Module) -> None:
-    """Xavier-uniform weights, biases 0."""
-    for layer in head.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

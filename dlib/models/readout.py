@@ -78,8 +78,7 @@ class MapMaker:
 
     def __call__(self, images: Tensor, frames: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Final maps and class logits: the first two of ``with_presence``."""
-        maps, logits, _ = self.with_presence(images, frames, labels)
-        return maps, logits
+        return self.with_presence(images, frames, labels)[:2]
 
     @torch.no_grad()
     def with_presence(

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlib.encoders.base import init_he_uniform
-from dlib.models.classifier import CamClassifier, init_xavier_uniform
+from dlib.encoders.base import init_layers
+from dlib.models.classifier import CamClassifier
 
 DECODER_CHANNELS = (256, 128, 64, 32, 16)
 
@@ -107,8 +107,8 @@ class UnetCoLoCAM(CamClassifier):
         encoder = self.encoder
         self.decoder = UnetDecoder(encoder.out_channels, encoder.decoder_centre, encoder.decoder_blocks)
         self.segmentation_head = nn.Sequential(nn.Conv2d(self.decoder.out_channels, 2, 3, padding=1))
-        init_he_uniform(self.decoder)
-        init_xavier_uniform(self.segmentation_head)
+        init_layers(self.decoder, nn.init.kaiming_uniform_)
+        init_layers(self.segmentation_head, nn.init.xavier_uniform_)
 
     def forward(self, images: Tensor) -> UnetOutput:
         """Class logits, map logits and decoder features for images [B, 3, H, W]."""

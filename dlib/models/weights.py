@@ -29,14 +29,11 @@ def load_imagenet_weights(encoder: Encoder, name: str, weights_dir: Path | None 
         weights_dir: where the file is, or is downloaded to if missing; None: ``pretrained/imagenet``.
     Raises UserError if the file is missing and cannot be downloaded, is damaged, or belongs to another network.
     """
-    path = _imagenet_file(
-        encoder.imagenet_url, name, IMAGENET_DIR if weights_dir is None else Path(weights_dir)
-    )
+    path = _imagenet_file(encoder.imagenet_url, name, weights_dir or IMAGENET_DIR)
     source = unwrapped(read_weights(path))
-    keys = encoder.imagenet_keys()
     own = encoder.state_dict()
     state = {}
-    for key, file_key in keys.items():
+    for key, file_key in encoder.imagenet_keys().items():
         # A file that a newer torchvision has saved has the network's own names.
         tensor = source.get(file_key, source.get(key)) if isinstance(source, dict) else None
         if tensor is None and key.endswith("num_batches_tracked"):
@@ -130,13 +127,11 @@ def load_best_model(
             ``classification_head.pt``; the head is then the one in that folder.
     Raises UserError, and leaves the model as it was, when a file is missing, damaged or does not fit.
     """
-    path = Path(folder_or_file)
-    wanted = _parts_of(model) if parts is None else parts
-    sources = _part_states(path, wanted, promoted)
-    checked = {}
-    for part in wanted:
-        file, state = sources[part]
-        checked[part] = _matching_state(model.get_submodule(part), part, file, state)
+    sources = _part_states(Path(folder_or_file), parts or _parts_of(model), promoted)
+    checked = {
+        part: _matching_state(model.get_submodule(part), part, file, state)
+        for part, (file, state) in sources.items()
+    }
     for part, state in checked.items():
         model.get_submodule(part).load_state_dict(state, strict=False)
 
@@ -160,10 +155,7 @@ def load_fitting_weights(model: nn.Module, folder_or_file: Path) -> list[str]:
         fits = {k: t for k, t in dict(state).items() if k in own and own[k].shape == t.shape}
         module.load_state_dict(fits, strict=False)
         filled += len(fits)
-        alias = getattr(module, "alias_prefix", None)
-        unfilled += [
-            f"{part}.{key}" for key in own if key not in fits and not (alias and key.startswith(alias))
-        ]
+        unfilled += [f"{part}.{key}" for key in _without_aliases(module, own) if key not in fits]
     if not filled:
         raise UserError(f"{folder_or_file}: nothing in it fits this network; give another --path_pre_trained")
     return unfilled
@@ -231,13 +223,16 @@ def _newest_best_model(folder: Path) -> Path | None:
     return found[max(steps, key=int)] if steps else None
 
 
+def _without_aliases(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    aliases = module.alias_prefix if isinstance(module, Encoder) else ()
+    return {key: tensor for key, tensor in state.items() if not key.startswith(aliases)}
+
+
 def _matching_state(module: nn.Module, part: str, file: Path, state: Any) -> dict[str, Tensor]:
     """``state`` without aliases. Raises UserError if it does not fit ``module``."""
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise UserError(f"{file}: its {part} is not a dict of tensors")
-    alias = getattr(module, "alias_prefix", None)
-    expected = {k: t for k, t in module.state_dict().items() if not (alias and k.startswith(alias))}
-    given = {k: t for k, t in state.items() if not (alias and k.startswith(alias))}
+    expected, given = (_without_aliases(module, found) for found in (module.state_dict(), state))
     for problem, keys in (
         ("lacks", [k for k in expected if k not in given]),
         ("has the unknown", [k for k in given if k not in expected]),

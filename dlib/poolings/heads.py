@@ -18,9 +18,8 @@ def log_sum_exp_pool(maps: Tensor, r: float) -> Tensor:
         r: > 0; near 0 the result is the mean, for large r the maximum.
     """
     pixels = maps.shape[2] * maps.shape[3]
-    peak = maps.detach().amax(
-        dim=(2, 3), keepdim=True
-    )  # subtracted first: r·map would have too few digits left
+    # The peak is subtracted first: r·map would have too few digits left.
+    peak = maps.detach().amax(dim=(2, 3), keepdim=True)
     scores = (r * (maps - peak)).flatten(2).logsumexp(dim=2)  # [B, C]
     return peak.flatten(1) + (scores - math.log(pixels)) / r
 

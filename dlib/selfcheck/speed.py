@@ -91,7 +91,7 @@ def step_speed(device: torch.device, size: Size, name: str, shown: str, flags: s
     )
     seconds = _per_step(device, trainer, size.steps)
     peak = most_memory(device)
-    parts = trainer.epoch_means()["seconds"]
+    parts = trainer.position.means()["seconds"]
     total = sum(parts.values())
     ratio = None
     if name != "STD_CL" and "--compile" not in flags:

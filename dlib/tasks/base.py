@@ -15,7 +15,7 @@ from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.datasets.splits import Data
 from dlib.datasets.video_dataset import RegionFinder, VideoDataset
-from dlib.models import CamClassifier, MapMaker, load_best_model, load_fitting_weights
+from dlib.models import FINISH, CamClassifier, MapMaker, load_best_model, load_fitting_weights
 from dlib.utils.logging import logger
 from dlib.utils.signals import StopRequest
 from dlib.utils.timing import StepClock
@@ -113,15 +113,10 @@ class Task(ABC):
         return MapMaker(
             self.model,
             cfg.method,
-            temperature=cfg.map_temperature,
-            refine_sigma_rgb=cfg.map_refine_sigma_rgb,
-            refine_sigma_xy=cfg.map_refine_sigma_xy,
-            cam_share=cfg.map_cam_share,
-            view_scale=cfg.map_view_scale,
-            view_flip=cfg.map_view_flip,
             chunk_size=cfg.cam_chunk_size,
             amp_dtype=self.amp_dtype(cfg.amp_eval),
             memory_format=self.memory_format,
+            **{field: getattr(cfg, flag) for flag, field in FINISH.items()},
         )
 
     def set_sampling(self, train: VideoDataset) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from dlib.cams import seed_technique_at, temper_at
-from dlib.configure.config import Config
+from dlib.models import UnetCoLoCAM
 from dlib.tasks.decoder.labels import SeedRecipe
 from dlib.tasks.decoder.task import DecoderTask
 from dlib.utils.errors import UsageError
@@ -19,16 +17,15 @@ class CoLoCam(DecoderTask):
         "--sl_clc_roi_mask region and a smaller --sl_clc_max_p; doc/small_data.md has a recipe (cmds/colocam_small.sh)"
     )
 
-    def __init__(
-        self, cfg: Config, classes: list[str], device: torch.device, initialize: bool = True
-    ) -> None:
-        super().__init__(cfg, classes, device, initialize)
-        channels = self.model.decoder.out_channels
-        if cfg.rgb_jcrf_clc_input_re_dim > channels:
+    def build_model(self) -> UnetCoLoCAM:
+        model = super().build_model()
+        wanted, channels = self.cfg.rgb_jcrf_clc_input_re_dim, model.decoder.out_channels
+        if wanted > channels:
             raise UsageError(
-                f"--rgb_jcrf_clc_input_re_dim {cfg.rgb_jcrf_clc_input_re_dim}: the decoder of {cfg.encoder_name}"
-                f" has only {channels} channels"
+                f"--rgb_jcrf_clc_input_re_dim {wanted}: the decoder of {self.cfg.encoder_name} has only {channels} "
+                "channels"
             )
+        return model
 
     def recipe(self, epoch: int) -> SeedRecipe:
         cfg = self.cfg

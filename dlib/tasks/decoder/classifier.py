@@ -50,8 +50,7 @@ def _cam_store_folder(cfg: Config) -> Path:
 
 
 def _seeder_criterion(cfg: Config) -> str:
-    criterion: str = getattr(cfg, TASKS[cfg.task].seeder_flag)
-    return criterion
+    return str(getattr(cfg, TASKS[cfg.task].seeder_flag))
 
 
 def _existing(cfg: Config, criterion: str) -> Path:
@@ -145,10 +144,8 @@ def _own_share(ids: list[str], missing: set[str], size: int) -> list[str]:
 
 def _claim(folder: Path, store: CamStore, fingerprint: dict[str, str], stop: StopRequest) -> None:
     alone = store.hold_alone()
-    if not alone:
-        store.hold(
-            stop.while_waiting
-        )  # a process that has it alone is at this point too, and will soon share it
+    if not alone:  # a process that has it alone is at this point too, and will soon share it
+        store.hold(stop.while_waiting)
     origin = folder / _ORIGIN
     known = origin.exists()
     if known and spelled(read_json(origin)) != fingerprint:

@@ -8,16 +8,17 @@ from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlib.cams import MapFolder, upsample_cams
+from dlib.cams.roi import filled_boxes
 from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import frame_loader
 from dlib.datasets.metadata import scaled_boxes
 from dlib.datasets.transforms import resize_cam
 from dlib.datasets.video_dataset import VideoDataset
 from dlib.losses import LossInputs
-from dlib.models import MapMaker
+from dlib.models import CamClassifier, MapMaker
 from dlib.tasks.decoder.labels import SeedRecipe
 from dlib.utils.signals import StopRequest
 
@@ -60,14 +61,10 @@ def seed_purity(seeds: Tensor, boxes: list[Tensor]) -> tuple[int, int]:
         boxes: per image [n, 4] x0, y0, x1, y1 in pixels, inclusive.
     Only for validation frames: training never uses true boxes.
     """
-    inside = 0
-    for seed, image_boxes in zip(seeds, boxes, strict=True):
-        rows, columns = torch.nonzero(seed == 1, as_tuple=True)
-        hit = torch.zeros_like(rows, dtype=torch.bool)
-        for x0, y0, x1, y1 in image_boxes.tolist():
-            hit |= (columns >= x0) & (columns <= x1) & (rows >= y0) & (rows <= y1)
-        inside += int(hit.sum())
-    return inside, int((seeds == 1).sum())
+    height, width = seeds.shape[1:]
+    known = torch.stack([filled_boxes(found, height, width).any(dim=0) for found in boxes])  # [B, H, W]
+    foreground = seeds == 1
+    return int((foreground & known).sum()), int(foreground.sum())
 
 
 class SeedPurity:
@@ -86,13 +83,14 @@ class SeedPurity:
         self._task, self._stop = task, stop
         self._ids = [frame_id for frame_id in val.metadata.ids if frame_id in val.metadata.boxes]
         self._stored: list[_Cams] | None = None  # the classifier's: low-resolution, they need little memory
-        self._last: tuple[_Origin, float | None] | None = None  # of which seeds, and their purity
+        # Recipe and network of the last seeds (None: the classifier made their maps), and their purity.
+        self._last: tuple[tuple[SeedRecipe, weakref.ref[CamClassifier] | None], float | None] | None = None
 
     def __call__(self, epoch: int) -> float | None:
         """Purity of the seeds of ``epoch``, 0..1; None without boxes or seeds."""
         own = self._task.own_maps(epoch)
         # No reference to the network that makes the maps is kept here.
-        origin = _Origin(self._task.recipe(epoch), weakref.ref(own.model) if own else None)
+        origin = (self._task.recipe(epoch), weakref.ref(own.model) if own else None)
         if self._last is None or self._last[0] != origin:
             self._last = (origin, self._measure(epoch, own))
         return self._last[1]
@@ -111,36 +109,31 @@ class SeedPurity:
         self._stop.check()
         return inside / count if count else None
 
+    @torch.no_grad()
     def _sources(self, epoch: int, own: MapMaker | None) -> Iterator[_Cams]:
-        if own:
-            return self._of_own_maps(epoch)
-        maps = self._task.seed_maps
-        if maps is None:
-            return self._of_classifier()
-        return iter(()) if maps.missing(self._ids) else self._of_other_program(maps)
-
-    @torch.no_grad()
-    def _of_other_program(self, maps: MapFolder) -> Iterator[_Cams]:
-        side = self._task.cfg.crop_size
-        for batch in self._frames():
-            sizes = [self._val.metadata.sizes[frame_id] for frame_id in batch.ids]
-            read = [maps.read(name, size) for name, size in zip(batch.ids, sizes, strict=True)]
-            cams = torch.stack([resize_cam(found, side) for found in read]).to(batch.frames.device)
-            yield _Cams(self._task.refined(cams, batch), batch.keys, batch.ids)
-
-    @torch.no_grad()
-    def _of_own_maps(self, epoch: int) -> Iterator[_Cams]:
-        for batch in self._frames():
-            yield _Cams(self._task.source_cams(batch, epoch), batch.keys, batch.ids)
-
-    @torch.no_grad()
-    def _of_classifier(self) -> Iterator[_Cams]:
-        classifier, cfg = self._task.classifier, self._task.cfg
-        if cfg.seed_refine_sigma_xy > 0:  # needs the frames too, which are too large to keep
-            for batch in self._frames():
-                cams, _ = classifier(batch.images, batch.frames, batch.labels)
-                yield _Cams(self._task.refined(cams, batch), batch.keys, batch.ids)
+        task, maps = self._task, self._task.seed_maps
+        if own is None and maps is None and task.cfg.seed_refine_sigma_xy == 0:
+            yield from self._of_classifier()
             return
+        if own is None and maps is not None and maps.missing(self._ids):
+            return
+        for batch in self._frames():
+            if own is not None:
+                cams = task.source_cams(batch, epoch)
+            elif maps is not None:
+                cams = task.refined(self._read(maps, batch), batch)
+            else:
+                cams = task.refined(task.classifier(batch.images, batch.frames, batch.labels)[0], batch)
+            yield _Cams(cams, batch.keys, batch.ids)
+
+    def _read(self, maps: MapFolder, batch: Batch) -> Tensor:
+        sizes, side = self._val.metadata.sizes, self._task.cfg.crop_size
+        found = [resize_cam(maps.read(frame_id, sizes[frame_id]), side) for frame_id in batch.ids]
+        return torch.stack(found).to(batch.frames.device)
+
+    def _of_classifier(self) -> Iterator[_Cams]:
+        """Its low-resolution maps are kept. Refined ones are not: they need the frames, which are too large."""
+        classifier, side = self._task.classifier, self._task.cfg.crop_size
         if self._stored is None:
             stored = []
             for batch in self._frames():
@@ -149,7 +142,7 @@ class SeedPurity:
             self._stop.check()
             self._stored = stored
         for source in self._stop.watch(self._stored):
-            cams = upsample_cams(source.cams.to(classifier.device), (cfg.crop_size, cfg.crop_size))
+            cams = upsample_cams(source.cams.to(classifier.device), (side, side))
             yield _Cams(cams, source.keys, source.ids)
 
     def _frames(self) -> Iterator[Batch]:
@@ -159,13 +152,6 @@ class SeedPurity:
         loader.while_waiting = self._stop.while_waiting
         for batch in self._stop.watch(loader):
             yield batch.to(self._task.device)
-
-
-class _Origin(NamedTuple):
-    """What the seeds depend on."""
-
-    recipe: SeedRecipe
-    network: weakref.ref[nn.Module] | None  # the network that makes the maps; None: the classifier
 
 
 class _Cams(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,23 +111,14 @@ class SeedRecipe:
         """Source CAMs [B, H, W] as seeds see them."""
         return self.region.seen(temper_cams(cams, self.temperature))
 
+    def needs_regions(self, wanted: Collection[str]) -> bool:
+        """Whether these pseudo-labels, by their names in ``LossInputs``, need the regions of the CAMs."""
+        return "roi_boxes" in wanted or "fg_sizes" in wanted or (self.use_roi and "seeds" in wanted)
+
     def find(self, cams: Tensor) -> tuple[Tensor, Roi]:
         """Source CAMs [B, H, W] as seeds see them, and their regions."""
         tempered = temper_cams(cams, self.temperature)
         return self.region.seen(tempered), self.region.find(tempered)
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What the loss terms need of the pseudo-labels; what nobody needs is not computed.
-
-    Attributes:
-        seeds: seeds.
-        regions: the region's box, or the foreground's size.
-    """
-
-    seeds: bool = True
-    regions: bool = True
 
 
 @dataclass(frozen=True)
@@ -163,7 +155,11 @@ class RegionReader:
 
 
 def pseudo_labels(
-    cams: Tensor, keys: Tensor, recipe: SeedRecipe, needs: Needs | None = None, found: Regions | None = None
+    cams: Tensor,
+    keys: Tensor,
+    recipe: SeedRecipe,
+    wanted: Collection[str] = ("seeds", "roi_boxes", "fg_sizes"),
+    found: Regions | None = None,
 ) -> PseudoLabels:
     """Pseudo-labels of source CAMs.
 
@@ -171,14 +167,13 @@ def pseudo_labels(
         cams: [B, H, W] in 0..1.
         keys: int64 [B], one random key per image.
         recipe: of the epoch.
-        needs: None: everything.
+        wanted: names of fields of ``LossInputs``; what is not wanted is not computed.
         found: the regions of these CAMs, if a ``RegionReader`` has found them; None: they are found here, on the CPU.
     """
-    needs = needs or Needs()
-    if found is None and (needs.regions or (needs.seeds and recipe.use_roi)):
+    if found is None and recipe.needs_regions(wanted):
         seen, roi = recipe.find(cams)
         found = Regions(roi.masks, roi.boxes, _sizes(seen, roi))
-    if needs.seeds:
+    if "seeds" in wanted:
         masks = [found.masks] if found and recipe.use_roi else []
         cams, seeds = _graphed_seeds(cams, keys, *masks, recipe=recipe)
     else:

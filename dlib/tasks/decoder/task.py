@@ -20,7 +20,7 @@ from dlib.datasets.batch import Batch
 from dlib.datasets.splits import Data
 from dlib.losses import LossInputs
 from dlib.losses.colocam import SelfLearning
-from dlib.models import CamClassifier, MapMaker, UnetCoLoCAM
+from dlib.models import MapMaker, UnetCoLoCAM
 from dlib.models.weights import load_best_model
 from dlib.tasks.base import Examples, StepResult, Task, Work
 from dlib.tasks.decoder.classifier import (
@@ -31,7 +31,7 @@ from dlib.tasks.decoder.classifier import (
     seeder_folder,
 )
 from dlib.tasks.decoder.diagnosis import SeedPurity, diagnose_maps
-from dlib.tasks.decoder.labels import Needs, PseudoLabels, RegionReader, SeedRecipe, pseudo_labels
+from dlib.tasks.decoder.labels import PseudoLabels, RegionReader, SeedRecipe, pseudo_labels
 from dlib.tasks.decoder.losses import build_losses
 from dlib.tasks.networks import build_classifier, build_unet
 from dlib.utils.errors import UsageError
@@ -76,7 +76,7 @@ class DecoderTask(Task):
         """Whether the best model so far makes the source CAMs of ``epoch``; the classifier does otherwise."""
         return False
 
-    def build_model(self) -> CamClassifier:
+    def build_model(self) -> UnetCoLoCAM:
         model = build_unet(self.cfg, len(self.classes))
         if self.initialize:
             load_best_model(model, classifier_folder(self.cfg), parts=("encoder", "classification_head"))
@@ -154,8 +154,11 @@ class DecoderTask(Task):
         own = [epoch for epoch in epochs if self.makes_own_maps(epoch)]
         recipes = {self.recipe(epoch) for epoch in epochs if not self.makes_own_maps(epoch)}
 
-        def read_out(maker: MapMaker, batch: Batch) -> Tensor:
-            return maker(batch.images, batch.frames, batch.labels)[0]
+        def read_classifier(batch: Batch) -> tuple[Tensor, Tensor]:
+            return self.classifier(batch.images, batch.frames, batch.labels)
+
+        def read_own(batch: Batch) -> tuple[Tensor, Tensor]:
+            return self.maps(batch.images, batch.frames, batch.labels)
 
         def draw(batch: Batch) -> PseudoLabels:
             cams = torch.rand(len(batch), *batch.frames.shape[2:], device=self.device)
@@ -164,20 +167,14 @@ class DecoderTask(Task):
         purity = "seed purity"
         by_classifier = [
             Work(
-                f"CAM store ({missing} of {len(frames)} train frames are missing)",
-                missing,
-                lambda batch: read_out(self.classifier, batch),
+                f"CAM store ({missing} of {len(frames)} train frames are missing)", missing, read_classifier
             ),
-            Work(
-                "classifier's CAMs on validation and test",
-                len(data.val) + len(data.test),
-                lambda batch: read_out(self.classifier, batch),
-            ),
-            Work(purity, boxed * bool(recipes), lambda batch: read_out(self.classifier, batch), shared=False),
+            Work("classifier's CAMs on validation and test", len(data.val) + len(data.test), read_classifier),
+            Work(purity, boxed * bool(recipes), read_classifier, shared=False),
         ]
         return [
             *([] if self.cfg.seed_maps else by_classifier),
-            Work(purity, boxed * len(own), lambda batch: read_out(self.maps, batch), shared=False),
+            Work(purity, boxed * len(own), read_own, shared=False),
             Work(purity, boxed * (len(recipes) + len(own)), draw, shared=False),
         ]
 
@@ -187,13 +184,12 @@ class DecoderTask(Task):
 
     def needs_cams(self) -> bool:
         """Whether training frames must come with the classifier's CAMs."""
-        return any(term.from_cams for term in self.losses)
+        return bool(self.needs)
 
     @cached_property
-    def needs(self) -> Needs:
-        """What the terms need of the pseudo-labels."""
-        names = {name for term in self.losses for name in term.from_cams}
-        return Needs(seeds="seeds" in names, regions=bool(names & {"roi_boxes", "fg_sizes"}))
+    def needs(self) -> set[str]:
+        """What the terms need that is made from CAMs: names of fields of `LossInputs`."""
+        return {name for term in self.losses for name in term.from_cams}
 
     def region_reader(self) -> RegionReader | None:
         """What finds the regions of stored CAMs in the loader's workers; None if no term needs regions.
@@ -202,7 +198,7 @@ class DecoderTask(Task):
         """
         epochs = range(1, max(self.cfg.max_epochs, 1) + 1)
         recipes = [None if self.makes_own_maps(epoch) else self.recipe(epoch) for epoch in epochs]
-        if not (self.needs.regions or (self.needs.seeds and any(r and r.use_roi for r in recipes))):
+        if not any(recipe and recipe.needs_regions(self.needs) for recipe in recipes):
             return None
         return RegionReader(tuple(recipes), self.cfg.seed_refine_sigma_rgb, self.cfg.seed_refine_sigma_xy)
 
