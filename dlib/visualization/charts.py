@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from dlib.configure.terms import TERMS, term_title
@@ -37,9 +37,6 @@ class Chart:
     data: list[Record] = field(default_factory=list)
     layout: Record = field(default_factory=dict)
     buttons: list[str] = field(default_factory=list)  # a trace with "group": i is shown by button i
-
-    def to_dict(self) -> Record:
-        return asdict(self)
 
 
 def line(x: Sequence[float], y: Sequence[float], name: str, color: str, **more: Any) -> Record:
@@ -85,8 +82,13 @@ def epoch_chart(
     return [Chart(chart_id, title, note, traces, axes("epoch", y_title, **y_axis))] if traces else []
 
 
-def validation_chart(experiment: Experiment) -> Chart | None:
-    """Validation CorLoc and classification over epochs, the best localization marked."""
+def training_charts(experiment: Experiment) -> list[Chart]:
+    """Validation, losses, learning rate and speed, as far as there is something to show."""
+    return [*validation_charts(experiment), *loss_charts(experiment), *speed_charts(experiment)]
+
+
+def validation_charts(experiment: Experiment) -> list[Chart]:
+    """Validation CorLoc and classification over epochs, the best localization marked: one chart, or none."""
     titles = {"headline": "CorLoc", "classification": "Classification"}
     traces = _lines(experiment.validations, ("report",), titles)
     best = experiment.best("best_localization")
@@ -94,15 +96,7 @@ def validation_chart(experiment: Experiment) -> Chart | None:
         star = {"mode": "markers", "marker": {"size": 14, "symbol": "star", "color": PALETTE[0]}}
         traces.append(line([best["epoch"]], [best["value"]], "best CorLoc", PALETTE[0], **star))
     note = "Epoch 0 is before training."
-    return next(
-        iter(epoch_chart("validation", "Validation", note, traces, "% of the validation frames")), None
-    )
-
-
-def learning_charts(experiment: Experiment) -> list[Chart]:
-    """Validation and losses, as far as there is something to show."""
-    first = validation_chart(experiment)
-    return [*([first] if first else []), *loss_charts(experiment)]
+    return epoch_chart("validation", "Validation", note, traces, "% of the validation frames")
 
 
 def loss_charts(experiment: Experiment) -> list[Chart]:
