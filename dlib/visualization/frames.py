@@ -37,22 +37,21 @@ def same_frames(experiments: Sequence[Experiment], criterion: str, pictures: Pic
         (folder, {str(r.get("id")): r for r in read_records(folder / "gallery.json")} if folder else {})
         for folder in found
     ]
-    drawn = [records for folder, records in galleries if folder]
+    drawn = [(folder, records) for folder, records in galleries if folder]
     if len(drawn) < 2:
         return []
-    common = [name for name in drawn[0] if all(name in records for records in drawn)]
+    first_folder, first = drawn[0]
+    common = [name for name in first if all(name in records for _, records in drawn)]
     rows = []
     for name in common[:_MOST_FRAMES]:
         cells = [
             _last_panel(records[name], folder, pictures) if folder else None for folder, records in galleries
         ]
-        folder, records = next((f, r) for f, r in galleries if f)
-        assert folder is not None
         rows.append(
             {
                 "id": name,
-                "label": records[name].get("label", ""),
-                "frame": _panel(records[name], 0, folder, pictures),
+                "label": first[name].get("label", ""),
+                "frame": _panel(first[name], 0, first_folder, pictures),
                 "cells": cells,
             }
         )

@@ -43,7 +43,7 @@ def _of_classifier(experiment: Experiment) -> list[Step]:
                 "Train longer, get more videos, or look for videos in the wrong class."
             )
         )
-    encoder = str(experiment.setting("encoder", experiment.setting("encoder_name", "resnet50")))
+    encoder = str(experiment.setting("encoder", "resnet50"))
     data = str(experiment.setting("dataset", "DATASET"))
     pretrained = str(experiment.config.get("pretrained_root") or "pretrained")
     promote = ["bash", "cmds/promote.sh", folder, *([pretrained] if pretrained != "pretrained" else [])]

@@ -211,10 +211,10 @@ def _facts(experiment: Experiment) -> list[tuple[str, str]]:
     facts = [
         ("Experiment", experiment.name),
         ("Data", experiment.setting("dataset")),
-        ("Encoder", experiment.setting("encoder") or experiment.setting("encoder_name")),
+        ("Encoder", experiment.setting("encoder")),
         ("CAM method", experiment.setting("method")),
-        ("Pooling", experiment.setting("pooling") or experiment.setting("spatial_pooling")),
-        ("Seed", experiment.setting("seed", experiment.setting("MYSEED"))),
+        ("Pooling", experiment.setting("pooling")),
+        ("Seed", experiment.setting("seed")),
         ("Device", experiment.setting("device") or environment.get("device")),
         ("Parameters", f"{parameters:,.0f}" if parameters else None),
         ("Started", str(experiment.start.get("time") or "")[:16].replace("T", " ")),
