@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dlib.cams import region_of_interest, sample_seeds
+from dlib.cams import region_of_interest, sample_seeds, upsample_cams
 from dlib.configure.literals import Backend
 from dlib.crf import IMAGE_RANGE, bilateral_filter, color_bilateral_filter
 from dlib.models import MapMaker, STDClassifier
@@ -118,8 +118,7 @@ def cams(device: torch.device, method: str) -> float:
 
 def seeds(device: torch.device) -> float:
     """Share of pixels with another label: sums of weights are rounded in another order on a card."""
-    coarse = torch.rand(8, 1, 7, 7, generator=torch.Generator().manual_seed(3))
-    maps = torch.nn.functional.interpolate(coarse, size=(96, 96), mode="bilinear")[:, 0]
+    maps = upsample_cams(torch.rand(8, 7, 7, generator=torch.Generator().manual_seed(3)), (96, 96))
     masks = region_of_interest(maps, "largest").masks
     drawn = [
         sample_seeds(
@@ -136,12 +135,11 @@ def step(device: torch.device, name: str) -> float:
     changes = []
     for where in (_CPU, device):
         trainer = trainer_for(name, where, encoder="resnet18", count=4, side=96, steps=1)
-        before = [p.detach().clone() for p in trainer.task.model.parameters() if p.requires_grad]
+        weights = [p for p in trainer.task.model.parameters() if p.requires_grad]
+        before = [p.detach().clone() for p in weights]
         list(trainer.train_epoch(1))
-        after = [p.detach() for p in trainer.task.model.parameters() if p.requires_grad]
-        changes.append(
-            torch.cat([(a - b).flatten().cpu().double() for a, b in zip(after, before, strict=True)])
-        )
+        parts = [(p.detach() - b).flatten() for p, b in zip(weights, before, strict=True)]
+        changes.append(torch.cat(parts).cpu().double())
     return float((changes[0] - changes[1]).norm() / changes[0].norm())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dlib.cams import normalize_cams, upsample_cams
 from dlib.configure.config import parse_args
 from dlib.datasets.batch import Batch
 from dlib.datasets.video_dataset import stacked_regions
@@ -50,12 +51,8 @@ def batch_for(task: Task, count: int, side: int, seed: int = 0) -> Batch:
         keys=numbers + 1000 * seed,
     )
     if isinstance(task, DecoderTask):
-        coarse = torch.rand(count, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
-        maps = nn.functional.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)[
-            :, 0
-        ]
-        low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-        batch.cams = (maps - low) / (high - low)
+        coarse = torch.rand(count, 7, 7, generator=torch.Generator().manual_seed(seed))
+        batch.cams = normalize_cams(upsample_cams(coarse, (side, side)))
         reader = task.region_reader()
         if reader is not None:
             pairs = zip(batch.cams, batch.frames, strict=True)

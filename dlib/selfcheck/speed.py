@@ -6,10 +6,9 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -19,7 +18,7 @@ from dlib.crf import IMAGE_RANGE, DenseCRFLoss, joint_color_crf
 from dlib.datasets.images import read_image
 from dlib.datasets.transforms import resize_image
 from dlib.learning.trainer import Trainer
-from dlib.selfcheck.setting import batch_for, frames, trainer_for
+from dlib.selfcheck.setting import TASKS, batch_for, frames, trainer_for
 from dlib.utils.device import finish
 from dlib.utils.environment import most_memory
 from dlib.utils.graphs import replaying
@@ -58,10 +57,7 @@ class Speed:
     images_per_s: float
     shares: dict[str, float]
     peak_mib: float
-    ratio: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    ratio: float | None
 
 
 def size_for(device: torch.device) -> Size:
@@ -70,18 +66,13 @@ def size_for(device: torch.device) -> Size:
 
 def step_speeds(device: torch.device, compiled: bool) -> list[Speed]:
     """Steps of both tasks, with and without mixed precision, and with ``compiled`` through torch.compile."""
-    size = size_for(device)
-    found = []
-    kinds = [("", ""), (" --amp True", "--amp True")] if device.type == "cuda" else [("", "")]
+    kinds = ["", "--amp True"] if device.type == "cuda" else [""]
     if compiled:
-        kinds.append((" --amp True --compile True", "--amp True --compile True"))
-    for shown, flags in kinds:
-        for name in ("STD_CL", "CoLo-CAM"):
-            found.append(step_speed(device, size, name, f"{name}{shown}", flags))
-    return found
+        kinds.append("--amp True --compile True")
+    return [step_speed(device, size_for(device), name, flags) for flags in kinds for name in TASKS]
 
 
-def step_speed(device: torch.device, size: Size, name: str, shown: str, flags: str) -> Speed:
+def step_speed(device: torch.device, size: Size, name: str, flags: str) -> Speed:
     """One kind of step; CoLo-CAM's is compared with a plain step of its network."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -98,7 +89,7 @@ def step_speed(device: torch.device, size: Size, name: str, shown: str, flags: s
         plain = _plain_step(trainer)
         ratio = seconds / _time(device, plain, size.steps, warm_up=steps - size.steps)
     return Speed(
-        shown,
+        f"{name} {flags}".strip(),
         1e3 * seconds,
         size.batch / seconds,
         {part: 100 * value / total for part, value in sorted(parts.items())},
