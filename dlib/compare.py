@@ -20,7 +20,6 @@ from dlib.visualization.records import Experiment, Record, below, duration, numb
 from dlib.visualization.report import status_of, title_of
 from dlib.visualization.tables import TableCell, latex_table, markdown_table, text_table
 
-HEAD = ("test CorLoc", "at val τ", "without τ", "classifier", "best val", "test accuracy", "time")
 KINDS = {".md": markdown_table, ".tex": latex_table}
 MAX_PICTURE_BYTES = 9_000_000  # base64 characters of the frames together
 
@@ -29,15 +28,16 @@ def _test(experiment: Experiment) -> Record:
     return experiment.report(BEST_LOCALIZATION) or {}
 
 
-# The columns of HEAD without the time: numbers of the best model by localization, in percent.
-VALUES: tuple[Callable[[Experiment], float | None], ...] = (
-    lambda e: number(_test(e).get("headline")),
-    lambda e: headline_by(_test(e), AT_VAL_TAUS),
-    lambda e: headline_by(_test(e), BOX_RULE),
-    lambda e: number(below(e.results, "classifier_test", "headline")),
-    lambda e: e.best_value(BEST_LOCALIZATION),
-    lambda e: number(_test(e).get("classification")),
-)
+# Numbers of the best model by localization, in percent.
+COLUMNS: dict[str, Callable[[Experiment], float | None]] = {
+    "test CorLoc": lambda e: number(_test(e).get("headline")),
+    "at val τ": lambda e: headline_by(_test(e), AT_VAL_TAUS),
+    "without τ": lambda e: headline_by(_test(e), BOX_RULE),
+    "classifier": lambda e: number(below(e.results, "classifier_test", "headline")),
+    "best val": lambda e: e.best_value(BEST_LOCALIZATION),
+    "test accuracy": lambda e: number(_test(e).get("classification")),
+}
+HEAD = (*COLUMNS, "time")
 
 
 def refuse_other_lists(experiments: Sequence[Experiment]) -> None:
@@ -49,10 +49,6 @@ def refuse_other_lists(experiments: Sequence[Experiment]) -> None:
                 f"{known[0][0].folder} and {experiment.folder} were measured on different test lists (frames, "
                 "classes or boxes): their numbers do not compare; give runs with the same folds"
             )
-
-
-def _seconds(experiment: Experiment) -> float | None:
-    return number(below(experiment.results, "times", "total_s"))
 
 
 def marked(rows: Sequence[Entry], value: Callable[[Experiment], float | None]) -> list[TableCell]:
@@ -69,8 +65,9 @@ def marked(rows: Sequence[Entry], value: Callable[[Experiment], float | None]) -
 
 def summary(rows: Sequence[Entry]) -> list[list[TableCell]]:
     """The cells of each row in the columns of HEAD."""
-    columns = [marked(rows, value) for value in VALUES]
-    columns.append([TableCell(duration(row.mean(_seconds))) for row in rows])
+    columns = [marked(rows, value) for value in COLUMNS.values()]
+    times = [row.mean(lambda e: number(below(e.results, "times", "total_s"))) for row in rows]
+    columns.append([TableCell(duration(seconds)) for seconds in times])
     return [list(cells) for cells in zip(*columns, strict=True)]
 
 
