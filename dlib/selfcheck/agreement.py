@@ -19,7 +19,7 @@ from dlib.cams import region_of_interest, sample_seeds, upsample_cams
 from dlib.configure.literals import Backend
 from dlib.crf import IMAGE_RANGE, bilateral_filter, color_bilateral_filter
 from dlib.models import MapMaker, STDClassifier
-from dlib.selfcheck.setting import TASKS, frames, trainer_for
+from dlib.selfcheck.setting import TASKS, Size, frames, trainer_for
 from dlib.utils.tensors import load_tensors
 
 METHODS = ("CAM", "GradCAM", "GradCAMpp", "XGradCAM", "LayerCAM")
@@ -134,7 +134,7 @@ def step(device: torch.device, name: str) -> float:
     """The change that one step makes to the weights: the device's against the CPU's, by norm."""
     changes = []
     for where in (_CPU, device):
-        trainer = trainer_for(name, where, encoder="resnet18", count=4, side=96, steps=1)
+        trainer = trainer_for(name, where, Size("resnet18", 4, 96, steps=1))
         weights = [p for p in trainer.task.model.parameters() if p.requires_grad]
         before = [p.detach().clone() for p in weights]
         list(trainer.train_epoch(1))
@@ -147,7 +147,7 @@ def resumed(device: torch.device, name: str) -> float:
     """Weights after 4 steps against those of a run that is saved after 2 and continued by another trainer: the number
     of values that differ.
     """
-    make = partial(trainer_for, name, device, encoder="resnet18", count=4, side=96, steps=4)
+    make = partial(trainer_for, name, device, Size("resnet18", 4, 96, steps=4))
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)

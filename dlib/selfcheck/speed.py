@@ -6,7 +6,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,23 +18,13 @@ from dlib.crf import IMAGE_RANGE, DenseCRFLoss, joint_color_crf
 from dlib.datasets.images import read_image
 from dlib.datasets.transforms import resize_image
 from dlib.learning.trainer import Trainer
-from dlib.selfcheck.setting import TASKS, batch_for, frames, trainer_for
+from dlib.selfcheck.setting import TASKS, Size, batch_for, frames, trainer_for
 from dlib.utils.device import finish
 from dlib.utils.environment import most_memory
 from dlib.utils.graphs import replaying
 from dlib.utils.timing import StepClock
 
 WARM_UP = 5  # steps
-
-
-@dataclass(frozen=True)
-class Size:
-    """What is timed: a network and a minibatch."""
-
-    encoder: str
-    batch: int
-    side: int
-    steps: int
 
 
 CARD = Size("resnet50", 32, 224, 20)
@@ -77,9 +67,7 @@ def step_speed(device: torch.device, size: Size, name: str, flags: str) -> Speed
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     steps = WARM_UP + size.steps if device.type == "cuda" else size.steps + 1
-    trainer = trainer_for(
-        name, device, encoder=size.encoder, count=size.batch, side=size.side, steps=steps, flags=flags
-    )
+    trainer = trainer_for(name, device, replace(size, steps=steps), flags)
     seconds = _per_step(device, trainer, size.steps)
     peak = most_memory(device)
     parts = trainer.epoch_means()["seconds"]
@@ -155,15 +143,7 @@ def crf_ms(device: torch.device) -> dict[str, float]:
 def evaluation_images_per_s(device: torch.device) -> float:
     """Maps of CoLo-CAM's network in evaluation."""
     size = size_for(device)
-    trainer = trainer_for(
-        "CoLo-CAM",
-        device,
-        encoder=size.encoder,
-        count=size.batch,
-        side=size.side,
-        steps=1,
-        flags="--amp_eval True",
-    )
+    trainer = trainer_for("CoLo-CAM", device, size, "--amp_eval True")
     trainer.task.model.eval()
     batch = batch_for(trainer.task, size.batch, size.side).to(device)
     maker = trainer.task.maps
@@ -195,7 +175,7 @@ def waits_of_a_step(device: torch.device, name: str) -> int | None:
     """How often PyTorch says that a step's own code makes the host wait for the card; None without a card."""
     if device.type != "cuda":
         return None
-    trainer = trainer_for(name, device, encoder="resnet18", count=4, side=96, steps=3, flags="--amp True")
+    trainer = trainer_for(name, device, Size("resnet18", 4, 96, steps=3), "--amp True")
     batch = batch_for(trainer.task, 4, 96).pin_memory()
     trainer.task.model.train()
     for _ in range(3):

@@ -92,12 +92,6 @@ class Row:
         found = (numbers.get(column) for numbers in self.by_seed.values())
         return [value for value in found if value is not None]
 
-    def mean_and_spread(self, column: str) -> tuple[float | None, float | None]:
-        """Mean and sample standard deviation over seeds; None where there are too few."""
-        values = self.values(column)
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        return statistics.fmean(values) if values else None, spread
-
     def text(self, column: str) -> str:
         values = self.values(column)
         each = ", ".join(f"{value:+.1f}" for value in values)
@@ -153,7 +147,7 @@ def _cells(row: Row, columns: Sequence[str], is_best: bool) -> list[TableCell]:
 
 
 def _csv(rows: Sequence[Row], columns: Sequence[str], best: Row | None) -> str:
-    """Per column the mean, the standard deviation and each finished seed's value, separated by spaces."""
+    """Per column the mean, the sample standard deviation and each finished seed's value, separated by spaces."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     titles = [c.removeprefix("class ") + kind for c in columns for kind in ("", " std", " per seed")]
@@ -161,6 +155,9 @@ def _csv(rows: Sequence[Row], columns: Sequence[str], best: Row | None) -> str:
     for row in rows:
         cells: list[Any] = [row.name, int(row is best), " ".join(map(str, row.by_seed)), len(row.errors)]
         for column in columns:
-            cells += [*row.mean_and_spread(column), " ".join(f"{v:.4f}" for v in row.values(column))]
+            values = row.values(column)
+            mean = statistics.fmean(values) if values else None
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            cells += [mean, spread, " ".join(f"{value:.4f}" for value in values)]
         writer.writerow([*cells, row.cost.get("seconds"), row.cost.get("parameters")])
     return text.getvalue()

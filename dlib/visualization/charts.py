@@ -24,7 +24,6 @@ PALETTE = (
     "#84cc16",
     "#a16207",
 )
-SHARE_TITLES = {"data": "data", "seeds": "seeds", "crf": "CRF", "network": "network", "other": "other"}
 
 
 @dataclass
@@ -154,7 +153,7 @@ def speed_charts(experiment: Experiment) -> list[Chart]:
     charts = epoch_chart("lr", "Learning rate", note, lines, "learning rate", type="log")
     lines = _lines(epochs, (), {"images_per_s": "images per second"}, first=2)
     charts += epoch_chart("speed", "Images per second", "", lines, "images per second", rangemode="tozero")
-    titles = {name: SHARE_TITLES.get(name, name) for name in keys_of(epochs, "shares")}
+    titles = {name: "CRF" if name == "crf" else name for name in keys_of(epochs, "shares")}
     stacked: Record = {"stackgroup": "one", "mode": "lines", "hovertemplate": "%{y:.1f} %"}
     lines = _lines(epochs, ("shares",), titles, scale=100, **stacked)
     return charts + epoch_chart("shares", "Where the time goes", "", lines, "% of time", range=[0, 100])

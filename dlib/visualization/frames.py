@@ -102,9 +102,9 @@ def _drawing(record: Record) -> Record | None:
             left = panel * (size[0] + gap)
             rects += [_rect(box, side, size, left, "truth") for box in truth]
             if panel:
-                box = maps[panel - 1]["box"]
-                rect = _rect(box or [0, 0, 0, 0], side, size, left, "predicted")
-                rects.append({**rect, "map": panel - 1, "hidden": not any(box or ())})
+                box = maps[panel - 1]["box"] or [0, 0, 0, 0]
+                rect = _rect(box, side, size, left, "predicted")
+                rects.append({**rect, "map": panel - 1, "hidden": not any(box)})
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     width = (len(maps) + 1) * (size[0] + gap) - gap

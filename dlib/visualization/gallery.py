@@ -90,22 +90,21 @@ def failure_group(box: ArrayLike, truth: ArrayLike) -> str:
     Args:
         box: [4] x0,y0,x1,y1 inclusive. truth: [n, 4], n ≥ 1; the one of highest IoU counts, first on ties.
     """
-    x0, y0, x1, y1 = np.asarray(box, dtype=np.float64).reshape(4)
+    found = np.asarray(box, dtype=np.float64).reshape(4)
     boxes = np.asarray(truth, dtype=np.float64).reshape(-1, 4)
     if not len(boxes):
         raise ValueError("a failure group needs at least one true box")
-    width = np.clip(np.minimum(x1, boxes[:, 2]) - np.maximum(x0, boxes[:, 0]) + 1, 0, None)  # [n]
-    height = np.clip(np.minimum(y1, boxes[:, 3]) - np.maximum(y0, boxes[:, 1]) + 1, 0, None)  # [n]
-    inter = width * height
-    area = (x1 - x0 + 1) * (y1 - y0 + 1)
-    areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)  # [n]
+    low, high = np.maximum(found[:2], boxes[:, :2]), np.minimum(found[2:], boxes[:, 2:])  # [n, 2]
+    inter = np.clip(high - low + 1, 0, None).prod(axis=1)  # [n]
+    area = (found[2:] - found[:2] + 1).prod()
+    areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)  # [n]
     best = int(np.argmax(inter / (area + areas - inter)))
     if inter[best] < 0.5 * min(area, areas[best]):
         return WRONG_PLACE
     if area >= areas[best]:
         return TOO_LARGE
-    center_x, center_y = (boxes[best, 0] + boxes[best, 2]) / 2, (boxes[best, 1] + boxes[best, 3]) / 2
-    return TOO_SMALL if x0 <= center_x <= x1 and y0 <= center_y <= y1 else PART_ONLY
+    center = (boxes[best, :2] + boxes[best, 2:]) / 2
+    return TOO_SMALL if ((found[:2] <= center) & (center <= found[2:])).all() else PART_ONLY
 
 
 def outcome_counts(samples: Sequence[GallerySample]) -> dict[str, dict[str, int]]:

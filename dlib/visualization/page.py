@@ -23,17 +23,10 @@ from dlib.visualization.records import duration, number
 
 def write_page(path: Path, template: str, charts: Sequence[Chart], **content: Any) -> Path:
     """Render ``templates/<template>`` with every string escaped and write it."""
-    page = (
-        _environment()
-        .get_template(template)
-        .render(
-            charts=charts,
-            charts_json=script_json({chart.id: asdict(chart) for chart in charts}),
-            plotly_gzip=plotly_gzip() if charts else "",
-            **content,
-        )
-    )
-    write_text(path, page)
+    page = _environment().get_template(template)
+    charts_json = script_json({chart.id: asdict(chart) for chart in charts})
+    packed = plotly_gzip() if charts else ""
+    write_text(path, page.render(charts=charts, charts_json=charts_json, plotly_gzip=packed, **content))
     return path
 
 
