@@ -15,13 +15,12 @@ from dlib.visualization.frames import same_frames
 from dlib.visualization.groups import Entry, entries, seedless_names, short_names
 from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, class_curves, headline_by
 from dlib.visualization.models_page import models_page
-from dlib.visualization.page import Pictures, write_page
+from dlib.visualization.page import MAX_PICTURE_BYTES, Pictures, write_page
 from dlib.visualization.records import Experiment, Record, below, duration, number, read_experiment, series
 from dlib.visualization.report import status_of, title_of
 from dlib.visualization.tables import TableCell, latex_table, markdown_table, text_table
 
 KINDS = {".md": markdown_table, ".tex": latex_table}
-MAX_PICTURE_BYTES = 9_000_000  # base64 characters of the frames together
 
 
 def _test(experiment: Experiment) -> Record:

@@ -20,7 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from dlib.commands import CommandParser, command, loading, truth
+from dlib.commands import CommandParser, command, loading
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, MIN_PRESENCE, MODELS
 from dlib.configure.literals import BoxRule
 from dlib.utils.errors import UsageError, UserError
@@ -53,12 +53,9 @@ def parser() -> CommandParser:
     p.add_argument(
         "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
     )
-    p.add_argument(
+    p.add_truth(
         "--multi",
-        type=truth,
-        default=False,
-        metavar="BOOL",
-        help="a box for each clear region of the map: for frames with several objects of a class (False)",
+        help="a box for each clear region of the map: for frames with several objects of a class",
     )
     p.add_argument(
         "--min_presence",
@@ -67,29 +64,16 @@ def parser() -> CommandParser:
         help="a frame whose presence score is less has no box: raise it if boxes appear where no object is; 0: every "
         "frame has a box (%(default)s)",
     )
-    p.add_argument(
-        "--tracks",
-        type=truth,
-        default=False,
-        metavar="BOOL",
-        help="follow the objects: smooth boxes without gaps, each with the number of its track (False)",
+    p.add_truth(
+        "--tracks", help="follow the objects: smooth boxes without gaps, each with the number of its track"
     )
-    p.add_argument(
+    p.add_truth(
         "--fast",
-        type=truth,
-        default=False,
-        metavar="BOOL",
         help="see each frame once, at the size of the training crops: weaker maps, about ten times as fast with the "
-        "small-data recipe (False)",
+        "small-data recipe",
     )
-    p.add_argument("--masks", type=truth, default=False, metavar="BOOL", help="write masks too (False)")
-    p.add_argument(
-        "--boxes_only",
-        type=truth,
-        default=False,
-        metavar="BOOL",
-        help="draw the boxes without the maps (False)",
-    )
+    p.add_truth("--masks", help="write masks too")
+    p.add_truth("--boxes_only", help="draw the boxes without the maps")
     p.add_map_flags()
     p.add_argument(
         "--smooth",

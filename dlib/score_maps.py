@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlib.commands import CommandParser, command, loading, truth
+from dlib.commands import CommandParser, command, loading
 from dlib.configure.config import Config, dataset_dir, metadata_dir
 from dlib.configure.constants import BEST_LOCALIZATION, TEST, TRAIN, VAL
 from dlib.utils.errors import UsageError
@@ -42,7 +42,7 @@ def parser() -> CommandParser:
         default=defaults.crop_size,
         help="maps are resized to this side (%(default)s)",
     )
-    p.add_argument("--box_v2_metric", type=truth, default=False, metavar="BOOL", help="MaxBoxAccV2 (False)")
+    p.add_truth("--box_v2_metric", help="MaxBoxAccV2")
     p.add_argument(
         "--cam_curve_interval",
         type=float,

@@ -5,6 +5,6 @@ The list is ``registry.COMMANDS``. It names modules and imports none; nothing he
 
 from dlib.commands.door import AGAIN, command
 from dlib.commands.loading import loading
-from dlib.commands.parsing import CommandParser, called_as, truth
+from dlib.commands.parsing import CommandParser, called_as
 
-__all__ = ["AGAIN", "CommandParser", "called_as", "command", "loading", "truth"]
+__all__ = ["AGAIN", "CommandParser", "called_as", "command", "loading"]

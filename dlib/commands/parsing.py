@@ -70,6 +70,10 @@ class CommandParser(argparse.ArgumentParser):
         found = [action for action in self._actions if not action.option_strings]
         return tuple(str(choice) for action in found for choice in action.choices or ()) if found else None
 
+    def add_truth(self, flag: str, help: str) -> None:
+        """A flag that is True or False, and False by default."""
+        self.add_argument(flag, type=_truth, default=False, metavar="BOOL", help=f"{help} (False)")
+
     def add_map_flags(self) -> None:
         """The flags of how a map is drawn over its frame."""
         self.add_argument(
@@ -93,8 +97,7 @@ def _share(text: str) -> float:
     return share
 
 
-def truth(text: str) -> bool:
-    """The type of flags that are True or False."""
+def _truth(text: str) -> bool:
     try:
         return str2bool(text)
     except ValueError as error:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlib.configure.config import Config, experiment_dir
+from dlib.configure.config import Config, command_line_words, experiment_dir
 from dlib.configure.constants import TEST, VAL, spellings
 from dlib.promote import promote
 from dlib.study.kept import is_begun, is_evaluated, refuse_changed
@@ -162,13 +162,11 @@ class Runner:
         log = self.out / "logs" / f"{folder_name(title.replace(' ', '-'))}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         print(f"{title}: see {log}", flush=True)
-        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         with log.open("ab") as stream:
             start = stream.tell()
+            words = [*self.program, *command_line_words(flags)]
             # Its own session: Ctrl-C reaches only this program, which then asks each run once to stop.
-            process = subprocess.Popen(
-                [*self.program, *words], stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            process = subprocess.Popen(words, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
             self._alive.add(process)
             if self._stopping.is_set():
                 process.terminate()

@@ -20,6 +20,8 @@ from dlib.utils.files import write_text
 from dlib.visualization.charts import Chart
 from dlib.visualization.records import duration, number
 
+MAX_PICTURE_BYTES = 9_000_000  # base64 characters of all pictures of a page together
+
 
 def write_page(path: Path, template: str, charts: Sequence[Chart], **content: Any) -> Path:
     """Render ``templates/<template>`` with every string escaped and write it."""

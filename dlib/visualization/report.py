@@ -14,7 +14,7 @@ from dlib.visualization.frames import embedded
 from dlib.visualization.gallery import BEST, FAILURES, MEDIAN, RANDOM, WORST
 from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, class_curves, headline_by
 from dlib.visualization.next_steps import next_steps
-from dlib.visualization.page import Pictures, script_json, write_page
+from dlib.visualization.page import MAX_PICTURE_BYTES, Pictures, script_json, write_page
 from dlib.visualization.records import (
     Experiment,
     Record,
@@ -31,7 +31,6 @@ CRITERION_TITLES = {
     BEST_LOCALIZATION: "Best by localization",
     BEST_CLASSIFICATION: "Best by classification",
 }
-MAX_PICTURE_BYTES = 9_000_000  # base64 characters of all pictures of a report together
 
 
 def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> Path:
@@ -53,6 +52,7 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
             results.append(result_section(experiment, criterion, report))
         if folder := folders.get(criterion):
             galleries.append(_gallery_section(experiment, criterion, folder, shares[1 + len(galleries)]))
+    command = str(experiment.setting("command") or experiment.start.get("command") or "")
     training, diagnosis = training_charts(experiment), diagnosis_charts(experiment)
     charts = [*training, *diagnosis]
     charts += [section["chart"] for section in (*results, *galleries) if section["chart"]]
@@ -65,9 +65,9 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
         status=status_of(experiment),
         tiles=_tiles(experiment),
         facts=_facts(experiment),
-        command=command_of(experiment),
+        command=command,
         live=not (experiment.finished or experiment.tested),
-        steps=next_steps(experiment, command_of(experiment)),
+        steps=next_steps(experiment, command),
         config=experiment.config,
         environment=experiment.results.get("environment") or experiment.start.get("environment"),
         results=results,
@@ -93,11 +93,6 @@ def status_of(experiment: Experiment) -> str:
     left = experiment.seconds_left
     more = f", about {duration(left)} left" if left else ""
     return f"epoch {experiment.epoch} of {experiment.max_epochs}{more}"
-
-
-def command_of(experiment: Experiment) -> str:
-    command = experiment.setting("command") or experiment.start.get("command") or ""
-    return " ".join(map(str, command)) if isinstance(command, list) else str(command)
 
 
 def result_section(experiment: Experiment, criterion: str, report: Record) -> Record:
