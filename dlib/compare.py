@@ -91,10 +91,11 @@ def different_flags(experiments: Sequence[Experiment]) -> list[tuple[str, list[s
 def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -> list[Chart]:
     """Validation CorLoc and classification, total loss over epochs; mean test CorLoc against τ."""
     charts: list[Chart] = []
-    for chart_id, title, source, path in (
-        ("validation", "Validation CorLoc", "validations", ("report", "headline")),
-        ("classification", "Validation accuracy", "validations", ("report", "classification")),
-        ("loss", "Training loss", "epochs", ("train", "loss")),
+    frames = "% of the frames"
+    for chart_id, title, y_title, source, path in (
+        ("validation", "Validation CorLoc", frames, "validations", ("report", "headline")),
+        ("classification", "Validation accuracy", frames, "validations", ("report", "classification")),
+        ("loss", "Training loss", "loss", "epochs", ("train", "loss")),
     ):
         points = [series(getattr(e, source), "epoch", *path) for e in experiments]
         traces = [
@@ -102,9 +103,7 @@ def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -
             for i, ((x, y), name) in enumerate(zip(points, names, strict=True))
             if x
         ]
-        charts += epoch_chart(
-            chart_id, title, "", traces, "loss" if chart_id == "loss" else "% of the frames"
-        )
+        charts += epoch_chart(chart_id, title, "", traces, y_title)
     traces = []
     for i, (experiment, name) in enumerate(zip(experiments, names, strict=True)):
         taus, curves = class_curves(_test(experiment))

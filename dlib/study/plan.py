@@ -73,7 +73,7 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
     Raises UsageError with file and line for unknown keys, unknown flags and wrong values, and with the variant's
     name for flags that do not fit each other.
     """
-    sections = _read(path)
+    sections = _mapping(compose_yaml(path, str(path)), path, _KEYS)
     base, own = (_flags(sections.get(key), path) for key in ("base", "classifier"))
     forced, has_classifier = command_line_values(more), "classifier" in sections
     for name in forced:
@@ -134,10 +134,6 @@ def _check(flags: Flags, what: str) -> None:
         Config.from_values(flags)
     except UsageError as error:
         raise UsageError(f"{what}: {error}") from None
-
-
-def _read(path: Path) -> dict[str, yaml.Node]:
-    return _mapping(compose_yaml(path, str(path)), path, _KEYS)
 
 
 def _mapping(node: yaml.Node | None, path: Path, allowed: Sequence[str] = ()) -> dict[str, yaml.Node]:

@@ -111,16 +111,10 @@ class Runner:
         name, folder = _existing(variant.name, lambda name: experiment_dir(Config.from_values(flags(name))))
         return folder, flags(name)
 
-    @staticmethod
-    def _holds_results(variant: Variant, folder: Path) -> bool:
-        if variant.evaluates_only:
-            return any(is_evaluated(folder, split) for split in _SPLITS)
-        return is_begun(folder)
-
     def _refuse_changed(self, variant: Variant, seed: int) -> None:
         """UserError if the run's folder holds results, complete or not, of other flags."""
         (folder, flags), evaluates = self._place(variant, seed), variant.evaluates_only
-        if not self._holds_results(variant, folder):
+        if not (is_evaluated(folder) if evaluates else is_begun(folder)):
             return
         title = f"{variant.name} seed {seed}"
         own, built_on = (_EVALUATED_AS, "config.yml") if evaluates else ("config.yml", _BUILT_ON)
@@ -141,7 +135,7 @@ class Runner:
     def _evaluate(self, variant: Variant, seed: int, trained: Path) -> Run:
         """Validation and test of a trained classifier with the variant's method, in their own folder."""
         folder, flags = self._place(variant, seed)
-        if not (self._holds_results(variant, folder) and (folder / _EVALUATED_AS).exists()):
+        if not (is_evaluated(folder) and (folder / _EVALUATED_AS).exists()):
             # It is not known how a result that may already be here was measured.
             for left in folder.glob("eval_*.json"):
                 left.unlink()

@@ -135,7 +135,6 @@ def write_tables(runs: Sequence[Run], out: Path, cost: Cost, names: Sequence[str
 
 
 def _cells(row: Row, columns: Sequence[str], is_best: bool) -> list[TableCell]:
-    """A row of the table."""
     cost = [f"{row.cost['seconds'] * 1e3:.1f}", f"{row.cost['parameters']:,}"] if row.cost else ["–", "–"]
     hours = f"{statistics.fmean(row.hours):.2f}" if row.hours else "–"
     memory = f"{statistics.fmean(row.memory):.0f}" if row.memory else "–"
