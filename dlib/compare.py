@@ -15,29 +15,28 @@ from dlib.visualization.frames import same_frames
 from dlib.visualization.groups import Entry, entries, seedless_names, short_names
 from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, class_curves, headline_by
 from dlib.visualization.models_page import models_page
-from dlib.visualization.page import Pictures, write_page
+from dlib.visualization.page import MAX_PICTURE_BYTES, Pictures, write_page
 from dlib.visualization.records import Experiment, Record, below, duration, number, read_experiment, series
 from dlib.visualization.report import status_of, title_of
 from dlib.visualization.tables import TableCell, latex_table, markdown_table, text_table
 
-HEAD = ("test CorLoc", "at val τ", "without τ", "classifier", "best val", "test accuracy", "time")
 KINDS = {".md": markdown_table, ".tex": latex_table}
-MAX_PICTURE_BYTES = 9_000_000  # base64 characters of the frames together
 
 
 def _test(experiment: Experiment) -> Record:
     return experiment.report(BEST_LOCALIZATION) or {}
 
 
-# The columns of HEAD without the time: numbers of the best model by localization, in percent.
-VALUES: tuple[Callable[[Experiment], float | None], ...] = (
-    lambda e: number(_test(e).get("headline")),
-    lambda e: headline_by(_test(e), AT_VAL_TAUS),
-    lambda e: headline_by(_test(e), BOX_RULE),
-    lambda e: number(below(e.results, "classifier_test", "headline")),
-    lambda e: e.best_value(BEST_LOCALIZATION),
-    lambda e: number(_test(e).get("classification")),
-)
+# Numbers of the best model by localization, in percent.
+COLUMNS: dict[str, Callable[[Experiment], float | None]] = {
+    "test CorLoc": lambda e: number(_test(e).get("headline")),
+    "at val τ": lambda e: headline_by(_test(e), AT_VAL_TAUS),
+    "without τ": lambda e: headline_by(_test(e), BOX_RULE),
+    "classifier": lambda e: number(below(e.results, "classifier_test", "headline")),
+    "best val": lambda e: e.best_value(BEST_LOCALIZATION),
+    "test accuracy": lambda e: number(_test(e).get("classification")),
+}
+HEAD = (*COLUMNS, "time")
 
 
 def refuse_other_lists(experiments: Sequence[Experiment]) -> None:
@@ -49,10 +48,6 @@ def refuse_other_lists(experiments: Sequence[Experiment]) -> None:
                 f"{known[0][0].folder} and {experiment.folder} were measured on different test lists (frames, "
                 "classes or boxes): their numbers do not compare; give runs with the same folds"
             )
-
-
-def _seconds(experiment: Experiment) -> float | None:
-    return number(below(experiment.results, "times", "total_s"))
 
 
 def marked(rows: Sequence[Entry], value: Callable[[Experiment], float | None]) -> list[TableCell]:
@@ -69,8 +64,9 @@ def marked(rows: Sequence[Entry], value: Callable[[Experiment], float | None]) -
 
 def summary(rows: Sequence[Entry]) -> list[list[TableCell]]:
     """The cells of each row in the columns of HEAD."""
-    columns = [marked(rows, value) for value in VALUES]
-    columns.append([TableCell(duration(row.mean(_seconds))) for row in rows])
+    columns = [marked(rows, value) for value in COLUMNS.values()]
+    times = [row.mean(lambda e: number(below(e.results, "times", "total_s"))) for row in rows]
+    columns.append([TableCell(duration(seconds)) for seconds in times])
     return [list(cells) for cells in zip(*columns, strict=True)]
 
 
@@ -95,10 +91,11 @@ def different_flags(experiments: Sequence[Experiment]) -> list[tuple[str, list[s
 def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -> list[Chart]:
     """Validation CorLoc and classification, total loss over epochs; mean test CorLoc against τ."""
     charts: list[Chart] = []
-    for chart_id, title, source, path in (
-        ("validation", "Validation CorLoc", "validations", ("report", "headline")),
-        ("classification", "Validation accuracy", "validations", ("report", "classification")),
-        ("loss", "Training loss", "epochs", ("train", "loss")),
+    frames = "% of the frames"
+    for chart_id, title, y_title, source, path in (
+        ("validation", "Validation CorLoc", frames, "validations", ("report", "headline")),
+        ("classification", "Validation accuracy", frames, "validations", ("report", "classification")),
+        ("loss", "Training loss", "loss", "epochs", ("train", "loss")),
     ):
         points = [series(getattr(e, source), "epoch", *path) for e in experiments]
         traces = [
@@ -106,9 +103,7 @@ def comparison_charts(experiments: Sequence[Experiment], names: Sequence[str]) -
             for i, ((x, y), name) in enumerate(zip(points, names, strict=True))
             if x
         ]
-        charts += epoch_chart(
-            chart_id, title, "", traces, "loss" if chart_id == "loss" else "% of the frames"
-        )
+        charts += epoch_chart(chart_id, title, "", traces, y_title)
     traces = []
     for i, (experiment, name) in enumerate(zip(experiments, names, strict=True)):
         taus, curves = class_curves(_test(experiment))

@@ -118,29 +118,25 @@ def facts(saved: SavedModel) -> dict[str, Any]:
 
 
 def _write_onnx(network: nn.Module, images: Tensor, path: Path, about: dict[str, Any]) -> None:
-    import onnx
     import torch
 
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        torch.onnx.export(
+        program = torch.onnx.export(
             network,
             (images,),
-            str(path),
             input_names=["images"],
             output_names=["logits", "maps"],
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
     finally:
         logging.getLogger("torch.onnx").setLevel(level)
-    model = onnx.load(str(path))
-    for name, value in about.items():
-        model.metadata_props.add(key=name, value=json.dumps(value))
-    onnx.save(model, str(path))
+    assert program is not None
+    program.model.metadata_props.update({name: json.dumps(value) for name, value in about.items()})
+    program.save(path)
 
 
 def _write_script(network: nn.Module, images: Tensor, path: Path, about: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ IoU. The map is that of the frame's class. Without a suffix, --out gives .png, .
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,20 +88,14 @@ def figure(args: argparse.Namespace) -> list[Path]:
     if not 1 <= args.width <= 50:
         raise UsageError(f"--width {args.width}: expected 1 to 50 inches")
     tau = None if args.tau in (BY_VALIDATION, BY_TEST) else _threshold(args.tau)
+    models = list(zip(args.experiments, criteria, strict=True))
     localizers = [
         Localizer(
-            folder,
-            criterion,
-            tau=0.5 if args.tau == BY_TEST else tau,
-            model="own",
-            box_rule="threshold",
+            folder, criterion, tau=0.5 if args.tau == BY_TEST else tau, model="own", box_rule="threshold"
         )
-        for folder, criterion in zip(args.experiments, criteria, strict=True)
+        for folder, criterion in models
     ]
-    taus = [
-        best_test_taus(folder, criterion) if args.tau == BY_TEST else {}
-        for folder, criterion in zip(args.experiments, criteria, strict=True)
-    ]
+    taus = [best_test_taus(*model) if args.tau == BY_TEST else {} for model in models]
     rows = figure_rows(args, localizers, taus)
     names = args.names or column_names(args.experiments, localizers)
     drawn = draw_figure(rows, names, args.width, args.opacity, args.colormap)
@@ -179,16 +174,16 @@ def random_frames(metadata: SplitMetadata, count: int, seed: int) -> list[str]:
     if not 1 <= count <= len(boxed):
         raise UserError(f"--frames {count}: {metadata.folder} has {len(boxed)} frames with a box")
     shuffled = np.random.default_rng(seed & 0xFFFFFFFF).permutation(boxed)
-    seen: dict[str, int] = {}
-    turns: dict[int, int] = {}
+    seen: Counter[str] = Counter()
+    turns: Counter[int] = Counter()
     keys = []
     for i in shuffled.tolist():
         shot, label = metadata.ids[i].rpartition("/")[0], int(metadata.labels[i])
-        seen[shot] = seen.get(shot, 0) + 1
+        seen[shot] += 1
         keys.append((seen[shot], i, label))
     order = []
     for again, i, label in sorted(keys, key=lambda key: key[0]):
-        turns[label] = turns.get(label, 0) + 1
+        turns[label] += 1
         order.append((turns[label], again, i))
     picked = sorted(i for _, _, i in sorted(order, key=lambda entry: entry[:2])[:count])
     return [metadata.ids[i] for i in picked]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dlib.selfcheck.agreement import run_checks
-from dlib.selfcheck.setting import batch_for, trainer_for
+from dlib.selfcheck.setting import Size, batch_for, trainer_for
 from dlib.selfcheck.speed import waits_of_a_step
 from dlib.utils.reproducibility import use_deterministic_algorithms
 from helpers.programs import promote, start
@@ -31,7 +31,7 @@ def test_a_step_does_not_wait(name: str) -> None:
 
 def test_a_first_step_that_is_skipped_spoils_nothing() -> None:
     """float16 gradients overflow in the first steps, until the scaler has found its scale."""
-    trainer = trainer_for("STD_CL", CUDA, encoder="resnet18", count=8, side=64, steps=12, flags="--amp True")
+    trainer = trainer_for("STD_CL", CUDA, Size("resnet18", 8, 64, steps=12), "--amp True")
     trainer.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**40)
     junk = [torch.full((2**20,), float("nan"), device=CUDA) for _ in range(64)]
     del junk
@@ -50,15 +50,8 @@ def test_replayed_steps_are_the_same_steps(amp: str) -> None:
     use_deterministic_algorithms(True)
     try:
         for graphs in ("True", "False"):
-            trainer = trainer_for(
-                "CoLo-CAM",
-                CUDA,
-                encoder="resnet18",
-                count=8,
-                side=64,
-                steps=6,
-                flags=f"{flags} --cuda_graphs {graphs}",
-            )
+            size = Size("resnet18", 8, 64, steps=6)
+            trainer = trainer_for("CoLo-CAM", CUDA, size, f"{flags} --cuda_graphs {graphs}")
             for epoch in (1, 2):
                 list(trainer.train_epoch(epoch))
             weights.append([value.cpu() for value in trainer.task.model.state_dict().values()])
@@ -68,7 +61,7 @@ def test_replayed_steps_are_the_same_steps(amp: str) -> None:
 
 
 def test_seconds_are_the_cards() -> None:
-    trainer = trainer_for("CoLo-CAM", CUDA, encoder="resnet18", count=8, side=64, steps=6)
+    trainer = trainer_for("CoLo-CAM", CUDA, Size("resnet18", 8, 64, steps=6))
     list(trainer.train_epoch(1))
     means = trainer.position.means()
     assert {"network", "crf", "seeds", "data", "other"} <= set(means["seconds"])
@@ -92,7 +85,7 @@ def test_both_tasks_train(promoted: Workplace) -> None:
 
 
 def test_a_batch_of_the_loader_is_the_same_on_the_card() -> None:
-    trainer = trainer_for("CoLo-CAM", CUDA, encoder="resnet18", count=4, side=64, steps=1)
+    trainer = trainer_for("CoLo-CAM", CUDA, Size("resnet18", 4, 64, steps=1))
     batch: Any = batch_for(trainer.task, 4, 64)
     there = batch.pin_memory().to(CUDA)
     assert there.regions.masks.device.type == "cuda"

@@ -14,7 +14,7 @@ import yaml
 from dlib import compare, status
 from dlib.utils.errors import UserError
 from dlib.visualization import page
-from dlib.visualization.curves import training_charts
+from dlib.visualization.charts import training_charts
 from dlib.visualization.records import read_experiment
 from dlib.visualization.report import write_report
 from helpers.report_experiment import build_experiment

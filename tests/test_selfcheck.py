@@ -12,7 +12,7 @@ from dlib.selfcheck import agreement, speed
 from dlib.selfcheck.__main__ import main
 from dlib.selfcheck.agreement import Check, run_checks
 from dlib.selfcheck.record import table
-from dlib.selfcheck.speed import Size
+from dlib.selfcheck.setting import Size
 
 CPU = torch.device("cpu")
 RECORDS = Path(__file__).parents[1] / "doc" / "records"

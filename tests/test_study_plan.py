@@ -64,10 +64,10 @@ def test_classifiers_are_shared_where_they_can_be(tmp_path: Path) -> None:
         "GAP": "classifier-GAP",
         "own_method": "classifier-GradCam",
     }
-    flags = found.classifiers["classifier"]
+    flags = found.classifiers["classifier"].flags
     assert (flags["task"], flags["opt__lr"], flags["max_epochs"]) == ("STD_CL", 0.01, 3)
     assert not {"sl_clc", "freeze_cl"} & set(flags)
-    assert found.classifiers["classifier-GAP"]["method"] == "GAP"
+    assert found.classifiers["classifier-GAP"].flags["method"] == "GAP"
     tasks = {v.name: v.flags["task"] for v in found.variants}
     assert tasks["plain"] == "CoLo-CAM"
     assert tasks["GradCAM"] == "STD_CL"
@@ -77,8 +77,8 @@ def test_flags_of_the_command_line_win_everywhere(tmp_path: Path) -> None:
     found = study(tmp_path, COLOCAM, ["--max_epochs", "1", "--opt__lr=0.7", "--sl_clc_max", "5"], ["plain"])
     (variant,) = found.variants
     assert (variant.flags["max_epochs"], variant.flags["opt__lr"], variant.flags["sl_clc_max"]) == (1, 0.7, 5)
-    assert found.classifiers["classifier"]["opt__lr"] == 0.7
-    assert "sl_clc_max" not in found.classifiers["classifier"]
+    assert found.classifiers["classifier"].flags["opt__lr"] == 0.7
+    assert "sl_clc_max" not in found.classifiers["classifier"].flags
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlib.visualization.charts import loss_charts, speed_charts, tau_chart, validation_chart
+from dlib.visualization.charts import loss_charts, speed_charts, tau_chart, validation_charts
 from dlib.visualization.curves import sheet, write_curves
 from dlib.visualization.records import read_experiment
 from helpers.logs import events
@@ -57,8 +57,7 @@ def test_a_term_of_weight_one_is_shown_once(tmp_path: Path) -> None:
 
 
 def test_static_lines_equal_the_chart(tmp_path: Path) -> None:
-    chart = validation_chart(read_experiment(build_experiment(tmp_path / "a", epochs=3, done=3)))
-    assert chart is not None
+    (chart,) = validation_charts(read_experiment(build_experiment(tmp_path / "a", epochs=3, done=3)))
     lines = sheet([chart]).axes[0].get_lines()
     np.testing.assert_allclose(lines[0].get_ydata(), chart.data[0]["y"])
 

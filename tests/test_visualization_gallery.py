@@ -107,12 +107,12 @@ def test_outcomes_count_every_sample_once() -> None:
 
 
 def test_a_frame_without_a_known_box_is_left_out() -> None:
-    row = {"label": 0, "predicted": 0, "box": [0, 0, 1, 1]}
+    row = {"label": "cat", "predicted": "cat", "box": [0, 0, 1, 1]}
     table = [
         {**row, "index": 0, "best_iou": None, "tau": None},
         {**row, "index": 1, "best_iou": 0.5, "tau": 0.2},
     ]
-    found = gallery_samples(table, ["a", "b"], {1: [[0, 0, 1, 1]]}, ["cat"])
+    found = gallery_samples(table, ["a", "b"], {1: [[0, 0, 1, 1]]})
     assert [sample.id for sample in found] == ["b"]
 
 
@@ -131,17 +131,23 @@ def test_written_gallery(tmp_path: Path, with_classifier: bool) -> None:
     rng = np.random.default_rng(0)
     scenes = [scene(rng) for _ in range(6)]
     table = [
-        {"index": i, "label": i % 2, "predicted": "bird", "best_iou": iou(gt, gt), "box": gt, "tau": 0.3}
+        {
+            "index": i,
+            "label": ("cat", "bird")[i % 2],
+            "predicted": "bird",
+            "best_iou": iou(gt, gt),
+            "box": gt,
+            "tau": 0.3,
+        }
         for i, (_, _, gt) in enumerate(scenes)
     ]
-    samples = gallery_samples(
-        table, [f"v/{i}.jpg" for i in range(6)], [s[2] for s in scenes], ["cat", "bird"]
-    )
+    samples = gallery_samples(table, [f"v/{i}.jpg" for i in range(6)], [s[2] for s in scenes])
     cams = {i: cam for i, (_, cam, _) in enumerate(scenes)}
     folder = tmp_path / "deep" / "50"
     wide = [np.asarray(Image.fromarray(frame).resize((160, 90))) for frame, _, _ in scenes]
     reference = Reference("classifier", cams, {"cat": 0.5, "bird": None}) if with_classifier else None
-    records = write_gallery(folder, samples, wide.__getitem__, cams, reference)
+    chosen = choose_samples(samples)
+    records = write_gallery(folder, samples, wide.__getitem__, cams, reference, chosen=chosen)
     assert json.loads((folder / "gallery.json").read_text()) == records
     assert {r["label"] for r in records} == {"cat", "bird"}
     for record in records:

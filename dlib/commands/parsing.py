@@ -98,7 +98,6 @@ def _share(text: str) -> float:
 
 
 def _truth(text: str) -> bool:
-    """The type of flags that are True or False."""
     try:
         return str2bool(text)
     except ValueError as error:

@@ -149,6 +149,11 @@ def command_line_values(argv: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def command_line_words(values: Mapping[str, Any]) -> list[str]:
+    """Words ``--name value``, which `command_line_values` reads back."""
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
 def _known(name: str, source: str = "") -> Flag:
     """The flag called ``name``; else UsageError, which names the most similar flag or the task of a foreign one."""
     if name in FLAGS:

@@ -60,7 +60,7 @@ def draw_test(
     metadata = test.metadata
     truth = [scaled_boxes(metadata, frame_id, test.crop_size) for frame_id in metadata.ids]
     rows = [row for row in report.samples_table() if len(truth[row["index"]])]
-    samples = gallery_samples(rows, metadata.ids, truth, metadata.class_names)
+    samples = gallery_samples(rows, metadata.ids, truth)
     # Four groups (best, median, worst, random) and the failures share the pictures of a class.
     chosen = choose_samples(samples, per_group=max(1, cfg.vizu_n // 5))
     indices = sorted(chosen)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlib.configure.config import experiment_dir, parse_args
+from dlib.configure.config import command_line_words, experiment_dir, parse_args
 from dlib.configure.constants import COLOCAM, STD_CL
 
 Flags = dict[str, Any]
@@ -100,7 +100,4 @@ class Recipe:
             "exps_root": self.exps_root,
             "cams_root": self.cams_root,
         }
-        values = {**common, **own, **flags}
-        return [word for name, value in values.items() for word in (f"--{name}", str(value))] + list(
-            self.more
-        )
+        return [*command_line_words({**common, **own, **flags}), *self.more]

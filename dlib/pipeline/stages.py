@@ -20,32 +20,22 @@ from dlib.visualization.records import read_experiment
 _SAID_EVERY = 60.0  # seconds between two lines about the time left
 
 
-def never() -> bool:
-    """For stages whose commands find out themselves what is left to do."""
-    return False
-
-
 @dataclass(frozen=True)
 class Stage:
     """A command of ``colocam``.
 
     Attributes:
         words: after ``colocam``.
-        done: whether it has been done before.
+        done: whether it has been done before; by default never, as the command finds out itself what is left.
         experiment: folder of the training that it is; None: it is none.
         then: the times of later trainings, as a share of this one's.
     """
 
     title: str
     words: tuple[str, ...]
-    done: Callable[[], bool] = never
+    done: Callable[[], bool] = lambda: False
     experiment: Path | None = None
     then: float = 0.0
-
-    @property
-    def line(self) -> str:
-        """The command as a user types it."""
-        return shlex.join(["colocam", *self.words])
 
 
 def run_stages(stages: Sequence[Stage]) -> None:
@@ -60,7 +50,7 @@ def run_stages(stages: Sequence[Stage]) -> None:
             if stage.done():
                 print(f"{head}: done before", flush=True)
                 continue
-            print(f"\n{head}\n  {stage.line}", flush=True)
+            print(f"\n{head}\n  {shlex.join(['colocam', *stage.words])}", flush=True)
             _run(stage, stops)
 
 
@@ -108,11 +98,10 @@ def _run(stage: Stage, stops: _StopSignals) -> None:
         code = stops.wait_for(process)
     finally:
         ended.set()
-    if code == 0 and (stage.experiment is None or stage.done()):
-        return
-    if code == 0:
+    if code != 0:
+        raise UserError(f"{stage.title}: failed, see the lines above; after the fix the same command resumes")
+    if stage.experiment is not None and not stage.done():
         raise UserError(f"{stage.title}: stopped before its end; the same command resumes")
-    raise UserError(f"{stage.title}: failed, see the lines above; after the fix the same command resumes")
 
 
 def _say_time_left(stage: Stage, ended: threading.Event) -> None:

@@ -10,10 +10,12 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlib.commands import CommandParser, command, loading
+from dlib.commands.door import say
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
 
@@ -64,9 +66,10 @@ def main(arguments: Sequence[str]) -> None:
         )
 
 
-def run(device: torch.device, checks_only: bool = False, compiled: bool = False) -> Record:
+def run(device: torch.device, checks_only: bool, compiled: bool) -> Record:
     """Everything that ``device`` is asked; a line on the error stream says what is being done."""
     from dlib.selfcheck import agreement, record, speed
+    from dlib.selfcheck.setting import TASKS
     from dlib.utils.reproducibility import use_deterministic_algorithms
 
     start = time.perf_counter()
@@ -74,7 +77,7 @@ def run(device: torch.device, checks_only: bool = False, compiled: bool = False)
     checks = []
     for check in agreement.run_checks(device):
         checks.append(check.to_dict())
-        _say(f"{check.name}: {'ok' if check.passed else 'differs'}")
+        say(f"{check.name}: {'ok' if check.passed else 'differs'}")
     size = speed.size_for(device)
     found: Record = {
         "machine": record.machine(device),
@@ -85,23 +88,19 @@ def run(device: torch.device, checks_only: bool = False, compiled: bool = False)
         "numbers": {},
     }
     if not checks_only:
-        _say("measuring speed")
+        say("measuring speed")
         found["crf_ms"] = speed.crf_ms(device)
-        found["steps"] = [step.to_dict() for step in speed.step_speeds(device, compiled)]
+        found["steps"] = [asdict(step) for step in speed.step_speeds(device, compiled)]
         numbers = {f"{name}, value and gradient, ms": f"{ms:.2f}" for name, ms in found["crf_ms"].items()}
         numbers["evaluation, images/s"] = f"{speed.evaluation_images_per_s(device):.0f}"
         numbers["reading a JPEG of 480 × 360 in one thread, ms"] = f"{speed.reading_ms():.2f}"
-        for name in ("STD_CL", "CoLo-CAM"):
+        for name in TASKS:
             waits = speed.waits_of_a_step(device, name)
             if waits is not None:
                 numbers[f"waits for the card in a step of {name}"] = str(waits)
         found["numbers"] = numbers
     found["numbers"]["seconds of this check"] = f"{time.perf_counter() - start:.0f}"
     return found
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dlib.cams import region_of_interest, sample_seeds
+from dlib.cams import region_of_interest, sample_seeds, upsample_cams
 from dlib.configure.literals import Backend
 from dlib.crf import IMAGE_RANGE, bilateral_filter, color_bilateral_filter
 from dlib.models import MapMaker, STDClassifier
-from dlib.selfcheck.setting import TASKS, frames, trainer_for
+from dlib.selfcheck.setting import TASKS, Size, frames, trainer_for
 from dlib.utils.tensors import load_tensors
 
 METHODS = ("CAM", "GradCAM", "GradCAMpp", "XGradCAM", "LayerCAM")
@@ -118,8 +118,7 @@ def cams(device: torch.device, method: str) -> float:
 
 def seeds(device: torch.device) -> float:
     """Share of pixels with another label: sums of weights are rounded in another order on a card."""
-    coarse = torch.rand(8, 1, 7, 7, generator=torch.Generator().manual_seed(3))
-    maps = torch.nn.functional.interpolate(coarse, size=(96, 96), mode="bilinear")[:, 0]
+    maps = upsample_cams(torch.rand(8, 7, 7, generator=torch.Generator().manual_seed(3)), (96, 96))
     masks = region_of_interest(maps, "largest").masks
     drawn = [
         sample_seeds(
@@ -135,13 +134,12 @@ def step(device: torch.device, name: str) -> float:
     """The change that one step makes to the weights: the device's against the CPU's, by norm."""
     changes = []
     for where in (_CPU, device):
-        trainer = trainer_for(name, where, encoder="resnet18", count=4, side=96, steps=1)
-        before = [p.detach().clone() for p in trainer.task.model.parameters() if p.requires_grad]
+        trainer = trainer_for(name, where, Size("resnet18", 4, 96, steps=1))
+        weights = [p for p in trainer.task.model.parameters() if p.requires_grad]
+        before = [p.detach().clone() for p in weights]
         list(trainer.train_epoch(1))
-        after = [p.detach() for p in trainer.task.model.parameters() if p.requires_grad]
-        changes.append(
-            torch.cat([(a - b).flatten().cpu().double() for a, b in zip(after, before, strict=True)])
-        )
+        parts = [(p.detach() - b).flatten() for p, b in zip(weights, before, strict=True)]
+        changes.append(torch.cat(parts).cpu().double())
     return float((changes[0] - changes[1]).norm() / changes[0].norm())
 
 
@@ -149,7 +147,7 @@ def resumed(device: torch.device, name: str) -> float:
     """Weights after 4 steps against those of a run that is saved after 2 and continued by another trainer: the number
     of values that differ.
     """
-    make = partial(trainer_for, name, device, encoder="resnet18", count=4, side=96, steps=4)
+    make = partial(trainer_for, name, device, Size("resnet18", 4, 96, steps=4))
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from dlib.cams import normalize_cams, upsample_cams
 from dlib.configure.config import parse_args
 from dlib.datasets.batch import Batch
 from dlib.datasets.video_dataset import stacked_regions
@@ -25,6 +27,16 @@ TASKS = {
     "--sl_clc_roi_method largest --crf_clc True --rgb_jcrf_clc True --rgb_jcrf_clc_lambda 9 "
     "--rgb_jcrf_clc_lambda_style adaptive --max_sizepos_clc True --max_sizepos_clc_lambda 0.01 --sample_n_from_seq 2",
 }
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is trained: a network, minibatches of ``batch`` frames [3, side, side], ``steps`` in an epoch."""
+
+    encoder: str
+    batch: int
+    side: int
+    steps: int
 
 
 def frames(count: int, side: int, seed: int = 0) -> torch.Tensor:
@@ -50,12 +62,8 @@ def batch_for(task: Task, count: int, side: int, seed: int = 0) -> Batch:
         keys=numbers + 1000 * seed,
     )
     if isinstance(task, DecoderTask):
-        coarse = torch.rand(count, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
-        maps = nn.functional.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)[
-            :, 0
-        ]
-        low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-        batch.cams = (maps - low) / (high - low)
+        coarse = torch.rand(count, 7, 7, generator=torch.Generator().manual_seed(seed))
+        batch.cams = normalize_cams(upsample_cams(coarse, (side, side)))
         reader = task.region_reader()
         if reader is not None:
             pairs = zip(batch.cams, batch.frames, strict=True)
@@ -88,15 +96,14 @@ class Batches:
         return steps, ""
 
 
-def trainer_for(
-    name: str, device: torch.device, *, encoder: str, count: int, side: int, steps: int, flags: str = ""
-) -> Trainer:
+def trainer_for(name: str, device: torch.device, size: Size, flags: str = "") -> Trainer:
     """A trainer of a task with random weights, the same on every device."""
-    fixed = f"--encoder_name {encoder} --encoder_weights None --crop_size {side} --resize_size {side}"
-    cfg = parse_args(f"{TASKS[name]} {fixed} --batch_size {count} --log_every 1000000 {flags}".split())
+    fixed = f"--encoder_name {size.encoder} --encoder_weights None --batch_size {size.batch}"
+    fixed += f" --crop_size {size.side} --resize_size {size.side} --log_every 1000000"
+    cfg = parse_args(f"{TASKS[name]} {fixed} {flags}".split())
     torch.manual_seed(0)
     task = build_task(cfg, CLASSES, device, initialize=False)
-    batches = [batch_for(task, count, side, seed) for seed in range(2)]
+    batches = [batch_for(task, size.batch, size.side, seed) for seed in range(2)]
     if device.type == "cuda":
         batches = [batch.pin_memory() for batch in batches]
-    return Trainer(cfg, task, Batches(batches, steps), EventLog(None))  # type: ignore[arg-type]
+    return Trainer(cfg, task, Batches(batches, size.steps), EventLog(None))  # type: ignore[arg-type]

@@ -6,10 +6,9 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -19,23 +18,13 @@ from dlib.crf import IMAGE_RANGE, DenseCRFLoss, joint_color_crf
 from dlib.datasets.images import read_image
 from dlib.datasets.transforms import resize_image
 from dlib.learning.trainer import Trainer
-from dlib.selfcheck.setting import batch_for, frames, trainer_for
+from dlib.selfcheck.setting import TASKS, Size, batch_for, frames, trainer_for
 from dlib.utils.device import finish
 from dlib.utils.environment import most_memory
 from dlib.utils.graphs import replaying
 from dlib.utils.timing import StepClock
 
 WARM_UP = 5  # steps
-
-
-@dataclass(frozen=True)
-class Size:
-    """What is timed: a network and a minibatch."""
-
-    encoder: str
-    batch: int
-    side: int
-    steps: int
 
 
 CARD = Size("resnet50", 32, 224, 20)
@@ -58,10 +47,7 @@ class Speed:
     images_per_s: float
     shares: dict[str, float]
     peak_mib: float
-    ratio: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    ratio: float | None
 
 
 def size_for(device: torch.device) -> Size:
@@ -70,25 +56,18 @@ def size_for(device: torch.device) -> Size:
 
 def step_speeds(device: torch.device, compiled: bool) -> list[Speed]:
     """Steps of both tasks, with and without mixed precision, and with ``compiled`` through torch.compile."""
-    size = size_for(device)
-    found = []
-    kinds = [("", ""), (" --amp True", "--amp True")] if device.type == "cuda" else [("", "")]
+    kinds = ["", "--amp True"] if device.type == "cuda" else [""]
     if compiled:
-        kinds.append((" --amp True --compile True", "--amp True --compile True"))
-    for shown, flags in kinds:
-        for name in ("STD_CL", "CoLo-CAM"):
-            found.append(step_speed(device, size, name, f"{name}{shown}", flags))
-    return found
+        kinds.append("--amp True --compile True")
+    return [step_speed(device, size_for(device), name, flags) for flags in kinds for name in TASKS]
 
 
-def step_speed(device: torch.device, size: Size, name: str, shown: str, flags: str) -> Speed:
+def step_speed(device: torch.device, size: Size, name: str, flags: str) -> Speed:
     """One kind of step; CoLo-CAM's is compared with a plain step of its network."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     steps = WARM_UP + size.steps if device.type == "cuda" else size.steps + 1
-    trainer = trainer_for(
-        name, device, encoder=size.encoder, count=size.batch, side=size.side, steps=steps, flags=flags
-    )
+    trainer = trainer_for(name, device, replace(size, steps=steps), flags)
     seconds = _per_step(device, trainer, size.steps)
     peak = most_memory(device)
     parts = trainer.position.means()["seconds"]
@@ -98,7 +77,7 @@ def step_speed(device: torch.device, size: Size, name: str, shown: str, flags: s
         plain = _plain_step(trainer)
         ratio = seconds / _time(device, plain, size.steps, warm_up=steps - size.steps)
     return Speed(
-        shown,
+        f"{name} {flags}".strip(),
         1e3 * seconds,
         size.batch / seconds,
         {part: 100 * value / total for part, value in sorted(parts.items())},
@@ -164,15 +143,7 @@ def crf_ms(device: torch.device) -> dict[str, float]:
 def evaluation_images_per_s(device: torch.device) -> float:
     """Maps of CoLo-CAM's network in evaluation."""
     size = size_for(device)
-    trainer = trainer_for(
-        "CoLo-CAM",
-        device,
-        encoder=size.encoder,
-        count=size.batch,
-        side=size.side,
-        steps=1,
-        flags="--amp_eval True",
-    )
+    trainer = trainer_for("CoLo-CAM", device, size, "--amp_eval True")
     trainer.task.model.eval()
     batch = batch_for(trainer.task, size.batch, size.side).to(device)
     maker = trainer.task.maps
@@ -204,7 +175,7 @@ def waits_of_a_step(device: torch.device, name: str) -> int | None:
     """How often PyTorch says that a step's own code makes the host wait for the card; None without a card."""
     if device.type != "cuda":
         return None
-    trainer = trainer_for(name, device, encoder="resnet18", count=4, side=96, steps=3, flags="--amp True")
+    trainer = trainer_for(name, device, Size("resnet18", 4, 96, steps=3), "--amp True")
     batch = batch_for(trainer.task, 4, 96).pin_memory()
     trainer.task.model.train()
     for _ in range(3):

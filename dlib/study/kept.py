@@ -32,7 +32,8 @@ def is_begun(experiment: Path) -> bool:
     return (experiment / "passed.txt").exists() or any((experiment / "checkpoints").glob("*"))
 
 
-def is_evaluated(folder: Path, split: str) -> bool:
+def is_evaluated(folder: Path, split: str = "*") -> bool:
+    """Whether ``folder`` has the results of ``split``; by default of any."""
     return any(folder.glob(f"eval_*_{split}_*.json"))
 
 

@@ -61,7 +61,7 @@ class Study:
 
     seeds: tuple[int, ...]
     variants: tuple[Variant, ...]
-    classifiers: dict[str, Flags]
+    classifiers: dict[str, Variant]
 
 
 def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -> Study:
@@ -73,7 +73,7 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
     Raises UsageError with file and line for unknown keys, unknown flags and wrong values, and with the variant's
     name for flags that do not fit each other.
     """
-    sections = _read(path)
+    sections = _mapping(compose_yaml(path, str(path)), path, _KEYS)
     base, own = (_flags(sections.get(key), path) for key in ("base", "classifier"))
     forced, has_classifier = command_line_values(more), "classifier" in sections
     for name in forced:
@@ -85,7 +85,7 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
     if unknown := [name for name in only if name not in named]:
         raise UsageError(f"{path}: no variant {unknown[0]!r}; it has {', '.join(named)}")
     named = {name: flags for name, flags in named.items() if name in only or not only}
-    variants, classifiers = [], dict[str, Flags]()
+    variants, classifiers = [], dict[str, Variant]()
     for (name, flags), point in itertools.product(
         (named or {"": {}}).items(), _grid(sections.get("grid"), path)
     ):
@@ -97,7 +97,7 @@ def read_study(path: Path, more: Sequence[str] = (), only: Sequence[str] = ()) -
         complete.setdefault("task", COLOCAM if has_classifier and not complete.get("eval_only") else STD_CL)
         if has_classifier and (TASKS[complete["task"]].builds_on_classifier or complete.get("eval_only")):
             needed, settings = _classifier({**_DEFAULTS, **base, **own, **forced}, changed, complete)
-            classifiers[needed] = settings
+            classifiers[needed] = Variant(needed, settings)
             _check(settings, f"{path}: {needed} of {title!r}")
         _check(complete | ({"fd_exp": needed} if complete.get("eval_only") else {}), f"{path}: {title!r}")
         variants.append(Variant(title, complete, needed))
@@ -134,10 +134,6 @@ def _check(flags: Flags, what: str) -> None:
         Config.from_values(flags)
     except UsageError as error:
         raise UsageError(f"{what}: {error}") from None
-
-
-def _read(path: Path) -> dict[str, yaml.Node]:
-    return _mapping(compose_yaml(path, str(path)), path, _KEYS)
 
 
 def _mapping(node: yaml.Node | None, path: Path, allowed: Sequence[str] = ()) -> dict[str, yaml.Node]:

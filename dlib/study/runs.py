@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from dlib.configure.config import Config, experiment_dir
+from dlib.configure.config import Config, command_line_words, experiment_dir
 from dlib.configure.constants import TEST, VAL, spellings
 from dlib.promote import promote
 from dlib.study.kept import is_begun, is_evaluated, refuse_changed
@@ -47,13 +46,13 @@ class Runner:
     out: Path
     jobs: int = 1
     program: tuple[str, ...] = (sys.executable, "-m", "dlib.train")
-    _trained: dict[tuple[Any, int], Run] = field(default_factory=dict)
+    _trained: dict[tuple[str, int], Run] = field(default_factory=dict)
     _alive: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        classifiers = [Variant(name, flags) for name, flags in self.study.classifiers.items()]
-        for variant, seed in itertools.product([*classifiers, *self.study.variants], self.study.seeds):
+        variants = [*self.study.classifiers.values(), *self.study.variants]
+        for variant, seed in itertools.product(variants, self.study.seeds):
             self._refuse_changed(variant, seed)
 
     def run(self) -> list[Run]:
@@ -63,30 +62,26 @@ class Runner:
         """
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            self._trained = self._all(self._classifier, self.study.classifiers)
-            for (name, seed), found in self._trained.items():
+            for found in self._all(self.study.classifiers.values()):
+                self._trained[found.variant.name, found.seed] = found
                 if not found.error:
-                    promote(found.folder, self._pretrained(name, seed))
-            return list(self._all(self._variant, range(len(self.study.variants))).values())
+                    promote(found.folder, self._pretrained(found.variant.name, found.seed))
+            return self._all(self.study.variants)
         finally:
             signal.signal(signal.SIGTERM, before)
 
-    def _all(self, work: Callable[[Any, int], Run], items: Iterable[Any]) -> dict[tuple[Any, int], Run]:
+    def _all(self, variants: Iterable[Variant]) -> list[Run]:
         with ThreadPoolExecutor(self.jobs) as pool:
-            started = {(i, seed): pool.submit(work, i, seed) for i in items for seed in self.study.seeds}
+            started = [pool.submit(self._run, v, seed) for v in variants for seed in self.study.seeds]
             try:
-                return {key: future.result() for key, future in started.items()}
+                return [future.result() for future in started]
             except KeyboardInterrupt:
                 self._stopping.set()
                 for process in list(self._alive):
                     process.terminate()
                 raise
 
-    def _classifier(self, name: str, seed: int) -> Run:
-        return self._experiment(Variant(name, self.study.classifiers[name]), seed, {})
-
-    def _variant(self, index: int, seed: int) -> Run:
-        variant = self.study.variants[index]
+    def _run(self, variant: Variant, seed: int) -> Run:
         name = variant.classifier
         if not name:
             return self._experiment(variant, seed, {})
@@ -116,21 +111,15 @@ class Runner:
         name, folder = _existing(variant.name, lambda name: experiment_dir(Config.from_values(flags(name))))
         return folder, flags(name)
 
-    @staticmethod
-    def _holds_results(variant: Variant, folder: Path) -> bool:
-        if variant.evaluates_only:
-            return any(is_evaluated(folder, split) for split in _SPLITS)
-        return is_begun(folder)
-
     def _refuse_changed(self, variant: Variant, seed: int) -> None:
         """UserError if the run's folder holds results, complete or not, of other flags."""
         (folder, flags), evaluates = self._place(variant, seed), variant.evaluates_only
-        if not self._holds_results(variant, folder):
+        if not (is_evaluated(folder) if evaluates else is_begun(folder)):
             return
         title = f"{variant.name} seed {seed}"
         own, built_on = (_EVALUATED_AS, "config.yml") if evaluates else ("config.yml", _BUILT_ON)
         if name := variant.classifier:
-            _, classifier = self._place(Variant(name, self.study.classifiers[name]), seed)
+            _, classifier = self._place(self.study.classifiers[name], seed)
             refuse_changed(folder / built_on, Config.from_values(classifier), title, of=" of its classifier")
         refuse_changed(folder / own, Config.from_values(flags), title, evaluation=evaluates)
 
@@ -146,7 +135,7 @@ class Runner:
     def _evaluate(self, variant: Variant, seed: int, trained: Path) -> Run:
         """Validation and test of a trained classifier with the variant's method, in their own folder."""
         folder, flags = self._place(variant, seed)
-        if not (self._holds_results(variant, folder) and (folder / _EVALUATED_AS).exists()):
+        if not (is_evaluated(folder) and (folder / _EVALUATED_AS).exists()):
             # It is not known how a result that may already be here was measured.
             for left in folder.glob("eval_*.json"):
                 left.unlink()
@@ -167,13 +156,11 @@ class Runner:
         log = self.out / "logs" / f"{folder_name(title.replace(' ', '-'))}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         print(f"{title}: see {log}", flush=True)
-        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         with log.open("ab") as stream:
             start = stream.tell()
+            words = [*self.program, *command_line_words(flags)]
             # Its own session: Ctrl-C reaches only this program, which then asks each run once to stop.
-            process = subprocess.Popen(
-                [*self.program, *words], stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            process = subprocess.Popen(words, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
             self._alive.add(process)
             if self._stopping.is_set():
                 process.terminate()

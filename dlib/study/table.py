@@ -92,12 +92,6 @@ class Row:
         found = (numbers.get(column) for numbers in self.by_seed.values())
         return [value for value in found if value is not None]
 
-    def mean_and_spread(self, column: str) -> tuple[float | None, float | None]:
-        """Mean and sample standard deviation over seeds; None where there are too few."""
-        values = self.values(column)
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        return statistics.fmean(values) if values else None, spread
-
     def text(self, column: str) -> str:
         values = self.values(column)
         each = ", ".join(f"{value:+.1f}" for value in values)
@@ -141,7 +135,6 @@ def write_tables(runs: Sequence[Run], out: Path, cost: Cost, names: Sequence[str
 
 
 def _cells(row: Row, columns: Sequence[str], is_best: bool) -> list[TableCell]:
-    """A row of the table."""
     cost = [f"{row.cost['seconds'] * 1e3:.1f}", f"{row.cost['parameters']:,}"] if row.cost else ["–", "–"]
     hours = f"{statistics.fmean(row.hours):.2f}" if row.hours else "–"
     memory = f"{statistics.fmean(row.memory):.0f}" if row.memory else "–"
@@ -153,7 +146,7 @@ def _cells(row: Row, columns: Sequence[str], is_best: bool) -> list[TableCell]:
 
 
 def _csv(rows: Sequence[Row], columns: Sequence[str], best: Row | None) -> str:
-    """Per column the mean, the standard deviation and each finished seed's value, separated by spaces."""
+    """Per column the mean, the sample standard deviation and each finished seed's value, separated by spaces."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     titles = [c.removeprefix("class ") + kind for c in columns for kind in ("", " std", " per seed")]
@@ -161,6 +154,9 @@ def _csv(rows: Sequence[Row], columns: Sequence[str], best: Row | None) -> str:
     for row in rows:
         cells: list[Any] = [row.name, int(row is best), " ".join(map(str, row.by_seed)), len(row.errors)]
         for column in columns:
-            cells += [*row.mean_and_spread(column), " ".join(f"{v:.4f}" for v in row.values(column))]
+            values = row.values(column)
+            mean = statistics.fmean(values) if values else None
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            cells += [mean, spread, " ".join(f"{value:.4f}" for value in values)]
         writer.writerow([*cells, row.cost.get("seconds"), row.cost.get("parameters")])
     return text.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from dlib.configure.terms import TERMS, term_title
@@ -24,7 +24,6 @@ PALETTE = (
     "#84cc16",
     "#a16207",
 )
-SHARE_TITLES = {"data": "data", "seeds": "seeds", "crf": "CRF", "network": "network", "other": "other"}
 
 
 @dataclass
@@ -37,9 +36,6 @@ class Chart:
     data: list[Record] = field(default_factory=list)
     layout: Record = field(default_factory=dict)
     buttons: list[str] = field(default_factory=list)  # a trace with "group": i is shown by button i
-
-    def to_dict(self) -> Record:
-        return asdict(self)
 
 
 def line(x: Sequence[float], y: Sequence[float], name: str, color: str, **more: Any) -> Record:
@@ -85,8 +81,13 @@ def epoch_chart(
     return [Chart(chart_id, title, note, traces, axes("epoch", y_title, **y_axis))] if traces else []
 
 
-def validation_chart(experiment: Experiment) -> Chart | None:
-    """Validation CorLoc and classification over epochs, the best localization marked."""
+def training_charts(experiment: Experiment) -> list[Chart]:
+    """Validation, losses, learning rate and speed, as far as there is something to show."""
+    return [*validation_charts(experiment), *loss_charts(experiment), *speed_charts(experiment)]
+
+
+def validation_charts(experiment: Experiment) -> list[Chart]:
+    """Validation CorLoc and classification over epochs, the best localization marked: one chart, or none."""
     titles = {"headline": "CorLoc", "classification": "Classification"}
     traces = _lines(experiment.validations, ("report",), titles)
     best = experiment.best("best_localization")
@@ -94,15 +95,7 @@ def validation_chart(experiment: Experiment) -> Chart | None:
         star = {"mode": "markers", "marker": {"size": 14, "symbol": "star", "color": PALETTE[0]}}
         traces.append(line([best["epoch"]], [best["value"]], "best CorLoc", PALETTE[0], **star))
     note = "Epoch 0 is before training."
-    return next(
-        iter(epoch_chart("validation", "Validation", note, traces, "% of the validation frames")), None
-    )
-
-
-def learning_charts(experiment: Experiment) -> list[Chart]:
-    """Validation and losses, as far as there is something to show."""
-    first = validation_chart(experiment)
-    return [*([first] if first else []), *loss_charts(experiment)]
+    return epoch_chart("validation", "Validation", note, traces, "% of the validation frames")
 
 
 def loss_charts(experiment: Experiment) -> list[Chart]:
@@ -160,7 +153,7 @@ def speed_charts(experiment: Experiment) -> list[Chart]:
     charts = epoch_chart("lr", "Learning rate", note, lines, "learning rate", type="log")
     lines = _lines(epochs, (), {"images_per_s": "images per second"}, first=2)
     charts += epoch_chart("speed", "Images per second", "", lines, "images per second", rangemode="tozero")
-    titles = {name: SHARE_TITLES.get(name, name) for name in keys_of(epochs, "shares")}
+    titles = {name: "CRF" if name == "crf" else name for name in keys_of(epochs, "shares")}
     stacked: Record = {"stackgroup": "one", "mode": "lines", "hovertemplate": "%{y:.1f} %"}
     lines = _lines(epochs, ("shares",), titles, scale=100, **stacked)
     return charts + epoch_chart("shares", "Where the time goes", "", lines, "% of time", range=[0, 100])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlib.visualization.charts import Chart, diagnosis_charts, learning_charts, speed_charts, tau_chart
-from dlib.visualization.records import Experiment, read_experiment
+from dlib.visualization.charts import Chart, diagnosis_charts, tau_chart, training_charts
+from dlib.visualization.records import read_experiment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,17 +33,12 @@ def write_curves(exp_dir: Path) -> list[Path]:
     return written
 
 
-def training_charts(experiment: Experiment) -> list[Chart]:
-    """Validation, losses, learning rate, speed: in the order of the report."""
-    return [*learning_charts(experiment), *speed_charts(experiment)]
-
-
-def sheet(charts: list[Chart], columns: int = 3) -> Figure:
-    """All charts (at least one) on one figure, row by row; for charts with buttons the first choice."""
+def sheet(charts: list[Chart]) -> Figure:
+    """All charts (at least one) on one figure, three in a row; for charts with buttons the first choice."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = min(columns, len(charts))
+    columns = min(3, len(charts))
     rows = -(-len(charts) // columns)
     width, height = 5.2 * columns, 3.6 * rows  # inches; fixed margins, since it takes seconds to fit them
     figure = Figure(figsize=(width, height))

@@ -37,22 +37,21 @@ def same_frames(experiments: Sequence[Experiment], criterion: str, pictures: Pic
         (folder, {str(r.get("id")): r for r in read_records(folder / "gallery.json")} if folder else {})
         for folder in found
     ]
-    drawn = [records for folder, records in galleries if folder]
+    drawn = [(folder, records) for folder, records in galleries if folder]
     if len(drawn) < 2:
         return []
-    common = [name for name in drawn[0] if all(name in records for records in drawn)]
+    first_folder, first = drawn[0]
+    common = [name for name in first if all(name in records for _, records in drawn)]
     rows = []
     for name in common[:_MOST_FRAMES]:
         cells = [
             _last_panel(records[name], folder, pictures) if folder else None for folder, records in galleries
         ]
-        folder, records = next((f, r) for f, r in galleries if f)
-        assert folder is not None
         rows.append(
             {
                 "id": name,
-                "label": records[name].get("label", ""),
-                "frame": _panel(records[name], 0, folder, pictures),
+                "label": first[name].get("label", ""),
+                "frame": _panel(first[name], 0, first_folder, pictures),
                 "cells": cells,
             }
         )
@@ -103,9 +102,9 @@ def _drawing(record: Record) -> Record | None:
             left = panel * (size[0] + gap)
             rects += [_rect(box, side, size, left, "truth") for box in truth]
             if panel:
-                box = maps[panel - 1]["box"]
-                rect = _rect(box or [0, 0, 0, 0], side, size, left, "predicted")
-                rects.append({**rect, "map": panel - 1, "hidden": not any(box or ())})
+                box = maps[panel - 1]["box"] or [0, 0, 0, 0]
+                rect = _rect(box, side, size, left, "predicted")
+                rects.append({**rect, "map": panel - 1, "hidden": not any(box)})
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     width = (len(maps) + 1) * (size[0] + gap) - gap

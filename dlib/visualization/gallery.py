@@ -60,26 +60,20 @@ def gallery_samples(
     table: Sequence[Mapping[str, Any]],
     ids: Sequence[str],
     truth: Sequence[ArrayLike] | Mapping[int, ArrayLike],
-    class_names: Sequence[str],
 ) -> list[GallerySample]:
     """Samples from the evaluator's table.
 
     Args:
-        table: rows {"index", "label", "predicted", "best_iou" in 0..1, "box", "tau"}.
+        table: rows {"index", "label", "predicted", "best_iou" in 0..1, "box", "tau"}, with names of classes.
         ids, truth: frame id and true boxes [n, 4] in pixels of the map by sample index.
-        class_names: class indices to names; rows that name their classes already are left as they are.
     Rows without an IoU (no box is known) are left out.
     """
-
-    def name(value: Any) -> str:
-        return value if isinstance(value, str) else str(class_names[int(value)])
-
     return [
         GallerySample(
             index=int(row["index"]),
             id=str(ids[int(row["index"])]),
-            label=name(row["label"]),
-            predicted=name(row["predicted"]),
+            label=str(row["label"]),
+            predicted=str(row["predicted"]),
             iou=float(row["best_iou"]),
             box=[int(v) for v in row["box"]],
             gt=np.asarray(truth[int(row["index"])]).reshape(-1, 4).astype(int).tolist(),
@@ -96,22 +90,21 @@ def failure_group(box: ArrayLike, truth: ArrayLike) -> str:
     Args:
         box: [4] x0,y0,x1,y1 inclusive. truth: [n, 4], n ≥ 1; the one of highest IoU counts, first on ties.
     """
-    x0, y0, x1, y1 = np.asarray(box, dtype=np.float64).reshape(4)
+    found = np.asarray(box, dtype=np.float64).reshape(4)
     boxes = np.asarray(truth, dtype=np.float64).reshape(-1, 4)
     if not len(boxes):
         raise ValueError("a failure group needs at least one true box")
-    width = np.clip(np.minimum(x1, boxes[:, 2]) - np.maximum(x0, boxes[:, 0]) + 1, 0, None)  # [n]
-    height = np.clip(np.minimum(y1, boxes[:, 3]) - np.maximum(y0, boxes[:, 1]) + 1, 0, None)  # [n]
-    inter = width * height
-    area = (x1 - x0 + 1) * (y1 - y0 + 1)
-    areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)  # [n]
+    low, high = np.maximum(found[:2], boxes[:, :2]), np.minimum(found[2:], boxes[:, 2:])  # [n, 2]
+    inter = np.clip(high - low + 1, 0, None).prod(axis=1)  # [n]
+    area = (found[2:] - found[:2] + 1).prod()
+    areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)  # [n]
     best = int(np.argmax(inter / (area + areas - inter)))
     if inter[best] < 0.5 * min(area, areas[best]):
         return WRONG_PLACE
     if area >= areas[best]:
         return TOO_LARGE
-    center_x, center_y = (boxes[best, 0] + boxes[best, 2]) / 2, (boxes[best, 1] + boxes[best, 3]) / 2
-    return TOO_SMALL if x0 <= center_x <= x1 and y0 <= center_y <= y1 else PART_ONLY
+    center = (boxes[best, :2] + boxes[best, 2:]) / 2
+    return TOO_SMALL if ((found[:2] <= center) & (center <= found[2:])).all() else PART_ONLY
 
 
 def outcome_counts(samples: Sequence[GallerySample]) -> dict[str, dict[str, int]]:
@@ -159,7 +152,7 @@ def write_gallery(
     cams: Mapping[int, NDArray[np.float32]],
     reference: Reference | None = None,
     *,
-    chosen: Mapping[int, Sequence[str]] | None = None,
+    chosen: Mapping[int, Sequence[str]],
     cam_name: str = "CAM",
     multi_contour: bool = False,
 ) -> list[dict[str, Any]]:
@@ -171,12 +164,11 @@ def write_gallery(
         load_frame: sample index → frame [H, W, 3] uint8, of any size and shape.
         cams: [S, S] in 0..1 by sample index; each covers its whole frame.
         reference: maps to show beside (of a decoder's classifier), or None.
-        chosen: as from ``choose_samples`` (default: its default choice); all of them need a map in ``cams``.
+        chosen: as from ``choose_samples``; all of them need a map in ``cams``.
         multi_contour: as the metric's; for the boxes at every threshold.
     Returns: the records of gallery.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = choose_samples(samples) if chosen is None else chosen
     records: list[dict[str, Any]] = []
     for sample in (s for s in samples if s.index in chosen):
         own = MapPanel.of(cam_name, cams[sample.index], sample.gt, sample.tau, multi_contour)
@@ -190,14 +182,8 @@ def write_gallery(
         strip.picture(boxes=True).save(folder / name)
         strip.picture(boxes=False).save(folder / f"plain_{name}")
         record = {
-            "id": sample.id,
-            "index": sample.index,
-            "label": sample.label,
-            "predicted": sample.predicted,
+            **vars(sample),
             "iou": round(sample.iou, 4),
-            "box": sample.box,
-            "gt": sample.gt,
-            "tau": sample.tau,
             "groups": list(chosen[sample.index]),
             "outcome": sample.outcome,
             "image": name,
@@ -216,22 +202,21 @@ def write_seed_examples(
     frames: NDArray[np.uint8],
     cams: NDArray[np.float32],
     seeds: NDArray[np.int64],
-    roi_boxes: NDArray[np.int64] | None,
+    roi_boxes: NDArray[np.int64],
 ) -> None:
     """Pictures of training pseudo-labels for the report; ``folder`` is ``<experiment>/seeds``.
 
     Args:
         frames: [B, H, W, 3] uint8. cams: [B, H, W] in 0..1. seeds: [B, H, W] 1, 0 or ignored.
-        roi_boxes: [B, 4] x0,y0,x1,y1 inclusive, or None.
+        roi_boxes: [B, 4] x0,y0,x1,y1 inclusive.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for i, frame_id in enumerate(ids):
-        roi = None if roi_boxes is None else roi_boxes[i]
         picture = side_by_side(
             [
                 overlay(frames[i], cams[i], None, (), "CAM of the classifier"),
-                seeds_picture(frames[i], seeds[i], roi, "seeds and ROI"),
+                seeds_picture(frames[i], seeds[i], roi_boxes[i], "seeds and ROI"),
             ]
         )
         name = f"{i:03d}.png"

@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from dlib.utils.text import percent
 from dlib.visualization.records import Experiment
 
-# What tells experiments of one name apart, in this order: name in results.json, flag.
-_FACTS = (
-    ("task", "task"),
-    ("method", "method"),
-    ("encoder", "encoder_name"),
-    ("dataset", "dataset"),
-)
+# What tells experiments of one name apart, in this order.
+_FACTS = ("task", "method", "encoder", "dataset")
 
 
 @dataclass(frozen=True)
@@ -51,8 +46,8 @@ def mean_text(values: Sequence[float]) -> str:
 def seedless_names(experiments: Sequence[Experiment]) -> list[str]:
     """A name for each experiment without its seed: exp_id, and what else tells it from another with this exp_id."""
     names = [e.name for e in experiments]
-    for result, flag in _FACTS:
-        values = [e.setting(result, e.setting(flag)) for e in experiments]
+    for fact in _FACTS:
+        values = [e.setting(fact) for e in experiments]
         if len(set(zip(names, map(str, values), strict=True))) > len(set(names)):
             names = [n if value is None else f"{n} · {value}" for n, value in zip(names, values, strict=True)]
     return names
@@ -84,4 +79,4 @@ def entries(experiments: Sequence[Experiment]) -> list[Entry]:
 
 
 def _seed(experiment: Experiment) -> str:
-    return str(experiment.setting("seed", experiment.setting("MYSEED", "?")))
+    return str(experiment.setting("seed", "?"))

@@ -6,7 +6,7 @@ import shlex
 from typing import NamedTuple
 
 from dlib.commands.registry import COMMANDS
-from dlib.configure.config import Config
+from dlib.configure.config import Config, command_line_words
 from dlib.configure.constants import BEST_LOCALIZATION, TASKS
 from dlib.visualization.records import Experiment, below, number
 
@@ -43,7 +43,7 @@ def _of_classifier(experiment: Experiment) -> list[Step]:
                 "Train longer, get more videos, or look for videos in the wrong class."
             )
         )
-    encoder = str(experiment.setting("encoder", experiment.setting("encoder_name", "resnet50")))
+    encoder = str(experiment.setting("encoder", "resnet50"))
     data = str(experiment.setting("dataset", "DATASET"))
     pretrained = str(experiment.config.get("pretrained_root") or "pretrained")
     promote = ["bash", "cmds/promote.sh", folder, *([pretrained] if pretrained != "pretrained" else [])]
@@ -91,12 +91,9 @@ def _places(experiment: Experiment) -> list[str]:
     """The flags that say where this run's files are, if they are not the usual ones."""
     usual = Config()
     given = {name: experiment.config.get(name) for name in _PLACES}
-    return [
-        word
-        for name, value in given.items()
-        if value not in (None, "", getattr(usual, name))
-        for word in (f"--{name}", str(value))
-    ]
+    return command_line_words(
+        {name: value for name, value in given.items() if value not in (None, "", getattr(usual, name))}
+    )
 
 
 def _call(name: str, *words: str) -> str:

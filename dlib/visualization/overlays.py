@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from dlib.configure.constants import SEED_IGNORE
 from dlib.configure.literals import Colormap
@@ -98,9 +98,7 @@ def overlay(
 
 
 def side_by_side(panels: Sequence[Image.Image], gap: int = 4) -> Image.Image:
-    """Panels from left to right in one picture, tops aligned. Raises ValueError without panels."""
-    if not panels:
-        raise ValueError("no panels to lay side by side")
+    """Panels (at least one) from left to right in one picture, tops aligned."""
     width = sum(panel.width for panel in panels) + gap * (len(panels) - 1)
     strip = Image.new("RGB", (width, max(panel.height for panel in panels)), _CAPTION)
     x = 0
@@ -111,13 +109,13 @@ def side_by_side(panels: Sequence[Image.Image], gap: int = 4) -> Image.Image:
 
 
 def seeds_picture(
-    frame: NDArray[np.uint8], seeds: ArrayLike, roi_box: ArrayLike | None = None, caption: str = ""
+    frame: NDArray[np.uint8], seeds: ArrayLike, roi_box: ArrayLike, caption: str = ""
 ) -> Image.Image:
     """Pseudo-labels on their frame: foreground red, background blue, ignored pixels dimmed, ROI box yellow.
 
     Args:
         frame: [H, W, 3] uint8. seeds: [H, W] with 1 foreground, 0 background, SEED_IGNORE elsewhere.
-        roi_box: x0,y0,x1,y1 inclusive, or None.
+        roi_box: x0,y0,x1,y1 inclusive.
     """
     labels = np.asarray(seeds)
     _check_frame(frame, labels.shape)
@@ -128,9 +126,7 @@ def seeds_picture(
     for label, color in ((1, FG_COLOR), (0, BG_COLOR)):
         picture[labels == label] = color
     image = overlay(picture, None, caption=caption)
-    if roi_box is not None:
-        scale = image.width // frame.shape[1]
-        _draw_box(ImageDraw.Draw(image), roi_box, scale, ROI_COLOR)
+    _draw_box(ImageDraw.Draw(image), roi_box, image.width // frame.shape[1], ROI_COLOR)
     return image
 
 
@@ -156,10 +152,8 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: ArrayLike, scale: int, color: tupl
 
 def _with_caption(image: Image.Image, caption: str) -> Image.Image:
     font = ImageFont.load_default(size=14)
-    framed = Image.new("RGB", (image.width, image.height + 24), _CAPTION)
-    framed.paste(image, (0, 0))
-    text = caption
-    while text and font.getlength(text) > image.width - 12:
-        text = text[:-2].rstrip("…") + "…" if len(text) > 2 else ""
-    ImageDraw.Draw(framed).text((6, image.height + 4), text, fill=_TEXT, font=font)
+    framed = ImageOps.expand(image, (0, 0, 0, 24), _CAPTION)
+    while caption and font.getlength(caption) > image.width - 12:
+        caption = caption[:-2].rstrip("…") + "…" if len(caption) > 2 else ""
+    ImageDraw.Draw(framed).text((6, image.height + 4), caption, fill=_TEXT, font=font)
     return framed

@@ -7,8 +7,8 @@ import functools
 import gzip
 import io
 import json
-import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,26 +20,22 @@ from dlib.utils.files import write_text
 from dlib.visualization.charts import Chart
 from dlib.visualization.records import duration, number
 
+MAX_PICTURE_BYTES = 9_000_000  # base64 characters of all pictures of a page together
+
 
 def write_page(path: Path, template: str, charts: Sequence[Chart], **content: Any) -> Path:
     """Render ``templates/<template>`` with every string escaped and write it."""
-    page = (
-        _environment()
-        .get_template(template)
-        .render(
-            charts=charts,
-            charts_json=script_json({chart.id: chart.to_dict() for chart in charts}),
-            plotly_gzip=plotly_gzip() if charts else "",
-            **content,
-        )
-    )
-    write_text(path, page)
+    page = _environment().get_template(template)
+    charts_json = script_json({chart.id: asdict(chart) for chart in charts})
+    packed = plotly_gzip() if charts else ""
+    write_text(path, page.render(charts=charts, charts_json=charts_json, plotly_gzip=packed, **content))
     return path
 
 
 def script_json(content: Any) -> str:
     """JSON that is safe inside a script element: nothing in it can end the element; NaN and infinities are null."""
-    written = json.dumps(_finite(content), separators=(",", ":"))
+    finite = json.loads(json.dumps(content), parse_constant=lambda name: None)
+    written = json.dumps(finite, separators=(",", ":"))
     return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -115,13 +111,3 @@ def percent(value: Any) -> str:
 def threshold(value: Any) -> str:
     x = number(value)
     return "–" if x is None else f"{x:.3f}"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

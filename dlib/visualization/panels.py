@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class MapPanel:
     box: list[int] | None
     iou: float | None
     peak: int
-    steps: list[list[float]] = field(default_factory=list)
+    steps: list[list[float]]
 
     @classmethod
     def of(

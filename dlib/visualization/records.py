@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import re
+import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -28,6 +29,8 @@ from dlib.visualization.shapes import CONFIG, EVENTS, RESULTS, check_shape
 Record = dict[str, Any]
 GALLERY = Path("test", "vizu", "50")  # drawn test frames, below <experiment>/<criterion>
 _KEYS = {BEST_LOCALIZATION: "headline", BEST_CLASSIFICATION: "classification"}  # what is best, in a report
+# Flags whose values have another name in results.json.
+_FLAGS = {"encoder": "encoder_name", "pooling": "spatial_pooling", "seed": "MYSEED"}
 _STEP_LINE = re.compile(rb'"event"\s*:\s*"step"')
 
 
@@ -47,9 +50,9 @@ class Experiment:
     finished: bool = False
 
     def setting(self, name: str, default: Any = None) -> Any:
-        """A value of the run by its name: from results.json, else from the flags in config.yml."""
+        """A value of the run by its name in results.json: from there, else from the flags in config.yml."""
         value = self.results.get(name)
-        return self.config.get(name, default) if value is None else value
+        return self.config.get(_FLAGS.get(name, name), default) if value is None else value
 
     @property
     def name(self) -> str:
@@ -105,9 +108,9 @@ class Experiment:
     def seconds_per_epoch(self) -> float | None:
         """Median time between the ends of the last epochs (training and validation together)."""
         ends = [end for e in self.epochs[-6:] if (end := _moment(e.get("time")))]
-        gaps = sorted((b - a).total_seconds() for a, b in itertools.pairwise(ends) if b > a)
+        gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(ends) if b > a]
         if gaps:
-            return gaps[len(gaps) // 2]
+            return statistics.median_high(gaps)
         sums = [sum(s for s in (e.get("seconds") or {}).values() if number(s)) for e in self.epochs[-1:]]
         return sums[0] if sums and sums[0] > 0 else None
 

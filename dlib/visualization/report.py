@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from dlib.configure.constants import BEST_CLASSIFICATION, BEST_LOCALIZATION
 from dlib.utils.errors import UserError
-from dlib.visualization.charts import (
-    Chart,
-    diagnosis_charts,
-    learning_charts,
-    outcome_chart,
-    speed_charts,
-    tau_chart,
-)
+from dlib.utils.files import read_json
+from dlib.visualization.charts import diagnosis_charts, outcome_chart, tau_chart, training_charts
 from dlib.visualization.frames import embedded
 from dlib.visualization.gallery import BEST, FAILURES, MEDIAN, RANDOM, WORST
 from dlib.visualization.measured import AT_VAL_TAUS, BOX_RULE, class_curves, headline_by
 from dlib.visualization.next_steps import next_steps
-from dlib.visualization.page import Pictures, percent, script_json, write_page
+from dlib.visualization.page import MAX_PICTURE_BYTES, Pictures, script_json, write_page
 from dlib.visualization.records import (
     Experiment,
     Record,
@@ -38,7 +31,6 @@ CRITERION_TITLES = {
     BEST_LOCALIZATION: "Best by localization",
     BEST_CLASSIFICATION: "Best by classification",
 }
-MAX_PICTURE_BYTES = 9_000_000  # base64 characters of all pictures of a report together
 
 
 def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> Path:
@@ -60,9 +52,9 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
             results.append(result_section(experiment, criterion, report))
         if folder := folders.get(criterion):
             galleries.append(_gallery_section(experiment, criterion, folder, shares[1 + len(galleries)]))
-    losses = learning_charts(experiment)
-    speed, diagnosis = speed_charts(experiment), diagnosis_charts(experiment)
-    charts = [*losses, *speed, *diagnosis]
+    command = str(experiment.setting("command") or experiment.start.get("command") or "")
+    training, diagnosis = training_charts(experiment), diagnosis_charts(experiment)
+    charts = [*training, *diagnosis]
     charts += [section["chart"] for section in (*results, *galleries) if section["chart"]]
     return write_page(
         exp_dir / "report.html",
@@ -73,14 +65,13 @@ def write_report(exp_dir: Path, max_picture_bytes: int = MAX_PICTURE_BYTES) -> P
         status=status_of(experiment),
         tiles=_tiles(experiment),
         facts=_facts(experiment),
-        command=command_of(experiment),
+        command=command,
         live=not (experiment.finished or experiment.tested),
-        steps=next_steps(experiment, command_of(experiment)),
-        config=_rows(experiment.config),
-        environment=_rows(experiment.results.get("environment") or experiment.start.get("environment")),
+        steps=next_steps(experiment, command),
+        config=experiment.config,
+        environment=experiment.results.get("environment") or experiment.start.get("environment"),
         results=results,
-        losses=losses,
-        speed=speed,
+        training=training,
         diagnosis=diagnosis,
         galleries=galleries,
         groups=(BEST, MEDIAN, WORST, RANDOM, *FAILURES),
@@ -102,11 +93,6 @@ def status_of(experiment: Experiment) -> str:
     left = experiment.seconds_left
     more = f", about {duration(left)} left" if left else ""
     return f"epoch {experiment.epoch} of {experiment.max_epochs}{more}"
-
-
-def command_of(experiment: Experiment) -> str:
-    command = experiment.setting("command") or experiment.start.get("command") or ""
-    return " ".join(map(str, command)) if isinstance(command, list) else str(command)
 
 
 def result_section(experiment: Experiment, criterion: str, report: Record) -> Record:
@@ -142,18 +128,16 @@ def _gallery_section(experiment: Experiment, criterion: str, folder: Path, pictu
     items = _pictured(_fairly(read_records(folder / "gallery.json")), folder, pictures)
     items.sort(key=lambda item: (str(item.get("label", "")), -(item["iou"] or 0.0)))
     try:
-        counts = json.loads((folder / "outcomes.json").read_bytes())
+        counts = read_json(folder / "outcomes.json")
         check_shape(counts, OUTCOMES, folder / "outcomes.json")
-    except (OSError, ValueError, UserError):
+    except UserError:
         counts = {}
-    chart: Chart | None = outcome_chart(f"outcomes-{criterion}", counts) if counts else None
-    labels = sorted({str(item.get("label", "")) for item in items})
     return {
         "id": criterion,
         "title": CRITERION_TITLES[criterion],
         "items": items,
-        "labels": labels,
-        "chart": chart,
+        "labels": sorted({str(item.get("label", "")) for item in items}),
+        "chart": outcome_chart(f"outcomes-{criterion}", counts),
         "curves": _slider_curves(experiment, criterion, items),
     }
 
@@ -192,38 +176,26 @@ def _pictured(records: list[Record], folder: Path, pictures: Pictures) -> list[R
     return [item for record in records if (item := embedded(record, folder, pictures)) is not None]
 
 
-def _tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
-    """Key figures (name, value, remark)."""
+def _tiles(experiment: Experiment) -> list[tuple[str, Any, str]]:
+    """Key figures: name, percentage, remark."""
     tiles = []
     test = experiment.report(BEST_LOCALIZATION)
     if test:
-        tiles.append(("Test CorLoc", f"{percent(test.get('headline'))} %", "best τ per class"))
+        tiles.append(("Test CorLoc", test.get("headline"), "best τ per class"))
         for boxes, remark in (
             (AT_VAL_TAUS, "τ chosen on validation"),
             (BOX_RULE, "boxes without thresholds"),
         ):
             if below(test, boxes, "corloc"):
-                tiles.append(("Test CorLoc", f"{percent(headline_by(test, boxes))} %", remark))
-    classifier = experiment.results.get("classifier_test")
-    if classifier:
-        tiles.append(
-            (
-                "Classifier's CAM",
-                f"{percent(classifier.get('headline'))} %",
-                "test CorLoc of the seeds' source",
-            )
-        )
+                tiles.append(("Test CorLoc", headline_by(test, boxes), remark))
+    if classifier := experiment.results.get("classifier_test"):
+        tiles.append(("Classifier's CAM", classifier.get("headline"), "test CorLoc of the seeds' source"))
     for criterion, name in ((BEST_LOCALIZATION, "CorLoc"), (BEST_CLASSIFICATION, "accuracy")):
         if criterion in experiment.criteria and (best := experiment.best(criterion)):
-            tiles.append(
-                (
-                    f"Validation {name}",
-                    f"{percent(experiment.best_value(criterion))} %",
-                    f"best, epoch {best['epoch']}",
-                )
-            )
+            value = experiment.best_value(criterion)
+            tiles.append((f"Validation {name}", value, f"best, epoch {best['epoch']}"))
     if test:
-        tiles.append(("Test accuracy", f"{percent(test.get('classification'))} %", "classification"))
+        tiles.append(("Test accuracy", test.get("classification"), "classification"))
     return tiles
 
 
@@ -234,10 +206,10 @@ def _facts(experiment: Experiment) -> list[tuple[str, str]]:
     facts = [
         ("Experiment", experiment.name),
         ("Data", experiment.setting("dataset")),
-        ("Encoder", experiment.setting("encoder") or experiment.setting("encoder_name")),
+        ("Encoder", experiment.setting("encoder")),
         ("CAM method", experiment.setting("method")),
-        ("Pooling", experiment.setting("pooling") or experiment.setting("spatial_pooling")),
-        ("Seed", experiment.setting("seed", experiment.setting("MYSEED"))),
+        ("Pooling", experiment.setting("pooling")),
+        ("Seed", experiment.setting("seed")),
         ("Device", experiment.setting("device") or environment.get("device")),
         ("Parameters", f"{parameters:,.0f}" if parameters else None),
         ("Started", str(experiment.start.get("time") or "")[:16].replace("T", " ")),
@@ -248,7 +220,3 @@ def _facts(experiment: Experiment) -> list[tuple[str, str]]:
         ("Total time", duration(times.get("total_s")) if times else None),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
-
-
-def _rows(content: Any) -> list[tuple[str, str]]:
-    return [(str(k), str(v)) for k, v in content.items()] if isinstance(content, dict) else []

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dlib.visualization.gallery import Reference, gallery_samples, write_gallery, write_seed_examples
+from dlib.visualization.gallery import (
+    Reference,
+    choose_samples,
+    gallery_samples,
+    write_gallery,
+    write_seed_examples,
+)
 
 CLASSES = ["aeroplane", "bird", "boat", "car", "cat", "<script>alert('x')</script>"]
 TERMS = {"sl_clc": 1.0, "crf_clc": 2e-9, "rgb_jcrf_clc": 9.0, "max_sizepos_clc": 0.01}
@@ -257,17 +263,18 @@ def _draw_gallery(folder: Path, classes: list[str], rng: np.random.Generator, pe
         table.append(
             {
                 "index": index,
-                "label": label,
-                "predicted": predicted,
+                "label": classes[label],
+                "predicted": classes[predicted],
                 "best_iou": iou(box, gt),
                 "box": box,
                 "tau": 0.4,
             }
         )
-    ids = [f"{classes[r['label']]}/data/0002/shots/001/frame{i:04d}.jpg" for i, r in enumerate(table)]
-    samples = gallery_samples(table, ids, truth, classes)
+    ids = [f"{r['label']}/data/0002/shots/001/frame{i:04d}.jpg" for i, r in enumerate(table)]
+    samples = gallery_samples(table, ids, truth)
     reference = Reference("classifier", classifier, dict.fromkeys(classes, 0.4))
-    write_gallery(folder, samples, frames.__getitem__, cams, reference, cam_name="CoLo-CAM")
+    chosen = choose_samples(samples)
+    write_gallery(folder, samples, frames.__getitem__, cams, reference, chosen=chosen, cam_name="CoLo-CAM")
 
 
 def iou(a: list[int], b: list[int]) -> float:

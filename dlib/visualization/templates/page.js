@@ -138,8 +138,6 @@
     const filters = [...gallery.querySelectorAll("[data-filter]")];
     const frames = [...gallery.querySelectorAll(".frame")];
     const output = gallery.querySelector("output");
-    const slider = gallery.querySelector(".slider");
-    const range = slider && slider.querySelector("input");
     const apply = () => {
       const [label, group] = filters.map((f) => f.value);
       let shown = 0;
@@ -149,11 +147,14 @@
       });
       output.textContent = `${shown} of ${frames.length} frames`;
     };
-    const reset = slider && slider.querySelector("button");
-    const said = slider && slider.querySelector("[role=status]");
-    const usual = said && said.textContent;
+    filters.forEach((f) => f.addEventListener("change", apply));
+    if (filters.length) apply();
+    const slider = gallery.querySelector(".slider");
+    if (!slider) return;
+    const [range, reset, said] = ["input", "button", "[role=status]"].map((part) => slider.querySelector(part));
+    const usual = said.textContent;
+    const { taus, maps } = JSON.parse(slider.dataset.curves);
     const slide = () => {
-      const { taus, maps } = JSON.parse(slider.dataset.curves);
       const used = range.dataset.used === "true";
       const tau = used ? taus[Number(range.value)] : null;
       frames.filter((f) => f.dataset.strip).forEach((f) => place(f, tau));
@@ -163,10 +164,8 @@
       const values = Object.entries(maps).map(([name, curves]) => `${name} ${(curves[label] || [NaN])[Number(range.value)]} %`);
       said.textContent = `τ = ${tau.toFixed(3)}: CorLoc ${label ? `of ${label} ` : ""}on the test split: ${values.reverse().join(", ")}`;
     };
-    filters.forEach((f) => f.addEventListener("change", () => { apply(); if (slider) slide(); }));
-    if (filters.length) apply();
-    if (!slider) return;
-    range.max = JSON.parse(slider.dataset.curves).taus.length - 1;
+    filters.forEach((f) => f.addEventListener("change", slide));
+    range.max = taus.length - 1;
     range.value = Math.round(range.max / 3);
     range.addEventListener("input", () => { range.dataset.used = "true"; slide(); });
     reset.addEventListener("click", () => { range.dataset.used = "false"; slide(); });
