@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlib.crf import OutOfRange
+from dlib.crf import DenseCRFLoss, OutOfRange
 from dlib.losses import ELB, LossInputs, Term, TotalLoss, base, colocam
 
 B, H, W = 4, 6, 8
@@ -199,6 +199,21 @@ def test_dense_crf_on_the_real_filter() -> None:
     # the lattice lies below the exact sum, but on random colours every pixel is nearly alone
     assert 0.2 < (term.unweighted / sum_exact).item() < 1.5
     torch.testing.assert_close(term.value, 2e-3 * term.unweighted)
+    torch.testing.assert_close(
+        term.unweighted, DenseCRFLoss(1.0, 15.0, 100.0)(inputs.images, inputs.probabilities)
+    )
+
+
+def test_dense_crf_counts_the_samples_of_all_processes() -> None:
+    inputs = make_inputs(logits=torch.randn(B, 2, H, W))
+    alone = colocam.ConRanField()(inputs).value
+    inputs._batch_mean = torch.tensor(B / 2)  # as if another process had no sample
+    torch.testing.assert_close(colocam.ConRanField()(inputs).value, 2 * alone)
+
+
+def test_every_term_computes_what_the_log_shows(exact: list[dict[str, Any]]) -> None:
+    for term in terms(weight=3.0):
+        torch.testing.assert_close(term.compute(make_inputs()), term(make_inputs()).unweighted)
 
 
 def test_joint_term_on_the_real_filter() -> None:
@@ -262,15 +277,16 @@ def test_adaptive_weight_normalizes_every_sequence_by_its_own_loss(exact: list[d
     torch.testing.assert_close(logged, unweighted)
 
 
-def test_adaptive_weight_of_two_losses_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", [1.0, 0.25])
+def test_adaptive_weight_of_two_losses_by_hand(first: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """L = -1 and -3 with gradients g1 and g2 give λ/2·(g1/1 + g2/3)."""
-    losses = torch.tensor([-1.0, -3.0], dtype=torch.float64, requires_grad=True)
+    losses = torch.tensor([-first, -3.0], dtype=torch.float64, requires_grad=True)
     monkeypatch.setattr(colocam, "joint_color_crf", lambda *_: losses)
     term = colocam.RgbJointConRanField(lambda_style="adaptive", weight=9.0)(make_inputs())
     term.value.backward()
     assert losses.grad is not None
-    assert losses.grad.tolist() == [9 / 2 / 1, 9 / 2 / 3]
-    assert (term.value.item(), term.unweighted.item()) == (-9.0, -2.0)
+    assert losses.grad.tolist() == [9 / 2 / first, 9 / 2 / 3]
+    assert (term.value.item(), term.unweighted.item()) == (-9.0, -(first + 3) / 2)
 
 
 def test_adaptive_weight_leaves_out_a_sequence_without_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +314,10 @@ def test_planes_of_the_joint_term(exact: list[dict[str, Any]]) -> None:
     colocam.RgbJointConRanField(input_data="deep_features", input_re_dim=2)(inputs)
     groups = torch.stack([doubled[:, :3].mean(1), doubled[:, 3:].mean(1)], dim=1)  # 5 channels: 3 and 2
     torch.testing.assert_close(exact[-1]["images"], groups)
+    colocam.RgbJointConRanField(input_data="deep_features", input_re_dim=1)(inputs)
+    torch.testing.assert_close(exact[-1]["images"], doubled.mean(1, keepdim=True))
+    colocam.RgbJointConRanField(input_data="deep_features", input_re_dim=5)(inputs)  # each channel alone
+    torch.testing.assert_close(exact[-1]["images"], doubled)
     inputs.deep_features = inputs.deep_features.repeat_interleave(
         2, dim=3
     ).requires_grad_()  # as wide as the map
@@ -368,6 +388,7 @@ def test_size_terms() -> None:
         sum(elb(s - 0.1 - a, 2) + elb(a - s - 0.1, 2) for s, a in zip(wanted, shares, strict=True)) / 2 / B
     )
     assert colocam.FgSize(barrier, eps=0.1)(inputs).value.item() == pytest.approx(expected, rel=1e-6)
+    assert colocam.FgSize(eps=0).eps == 0
     assert inputs.roi_boxes is not None
     outside = [
         sum(p[b, 1, y, x].item() for y in range(H) for x in range(W) if not (x0 <= x <= x1 and y0 <= y <= y1))
@@ -560,6 +581,17 @@ def test_the_joint_term_is_the_mean_over_the_sequences_of_all_processes(
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradient, expected_grad)
     assert expected_grad[:2].abs().max() > 0
+
+
+def test_products_in_a_term_are_float32_under_autocast() -> None:
+    class Product(Term):
+        name = "product"
+
+        def compute(self, inputs: LossInputs) -> Tensor:
+            return (inputs.map_logits[0, 0] @ inputs.map_logits[0, 1].T).sum()
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Product()(make_inputs(logits=torch.randn(B, 2, H, W))).value.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
