@@ -40,7 +40,7 @@ class _Reader:
         self.dataset = dataset
         self.packs = False  # whether batches go through a pipe
 
-    def __getitems__(self, requests: Sequence[FrameRequest]) -> Batch | PackedBatch | str:
+    def __getitem__(self, requests: Sequence[FrameRequest]) -> Batch | PackedBatch | str:
         try:
             batch = self.dataset.load(requests)
         except UserError as error:  # as text: an exception would come back with a long traceback
@@ -56,13 +56,6 @@ class _PlanSampler:
 
     def __iter__(self) -> Iterator[list[FrameRequest]]:
         return iter(self.plan)
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
 
 
 def _init_worker(_: int) -> None:
@@ -143,9 +136,9 @@ class PlannedLoader:
         with _quiet():
             self._loader: DataLoader = DataLoader(
                 self._reader,  # type: ignore[arg-type]
-                batch_sampler=self._sampler,
+                sampler=self._sampler,
+                batch_size=None,  # the plan has whole batches
                 num_workers=num_workers,
-                collate_fn=_unchanged,
                 pin_memory=pin_memory,
                 persistent_workers=keep_workers and num_workers > 0,
                 worker_init_fn=_init_worker,
