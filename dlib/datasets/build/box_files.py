@@ -10,7 +10,6 @@ import csv
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -56,22 +55,22 @@ def read_annotations(path: Path) -> Annotations:
 
 
 def _read_folder(folder: Path, annotations: Annotations) -> None:
-    unread: Counter[str] = Counter()
+    zipped = 0
     for path in sorted(folder.rglob("*"), key=lambda path: natural_key(path.as_posix())):
         inside = path.relative_to(folder)
         if any(map(is_litter, inside.parts)) or not path.is_file():
             continue
         reader = _READERS.get(path.suffix.lower())
         if reader is None:
-            unread[path.suffix.lower()] += path.suffix.lower() == ".zip"
+            zipped += path.suffix.lower() == ".zip"
             continue
         try:
             # An archive unpacked from Windows may have names with backslashes for folders.
             reader(path, PurePosixPath(inside.as_posix().replace("\\", "/")).parent.as_posix(), annotations)
         except _NoBoxFile as error:
             annotations.notes.append(f"{path}: {error}; left out")
-    if unread[".zip"]:
-        annotations.notes.append(f"{folder}: left out files .zip: {unread['.zip']} (unpack them)")
+    if zipped:
+        annotations.notes.append(f"{folder}: left out files .zip: {zipped} (unpack them)")
 
 
 def _read_csv(path: Path, place: str, annotations: Annotations) -> None:
