@@ -90,12 +90,12 @@ class Batch:
         changed: dict[str, Any] = {name: change(t) for name, t in tensors.items() if name not in leave}
         return replace(self, **changed)
 
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+    def to(self, device: torch.device | str) -> Batch:
         """The batch with its tensors on ``device``, except ``sequence`` and ``order``.
 
         Their numbers are read one by one to group frames: on a device each read would wait for the device.
         """
-        return self._map(lambda t: t.to(device, non_blocking=non_blocking), leave=("sequence", "order"))
+        return self._map(lambda t: t.to(device, non_blocking=True), leave=("sequence", "order"))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory; the loader calls it."""
