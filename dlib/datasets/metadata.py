@@ -43,10 +43,6 @@ class SplitMetadata:
     folder: Path  # where the split's files are
 
     @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @property
     def fingerprint(self) -> str:
         """SHA-256 of the ids, labels and boxes: splits with the same fingerprint are the same lists."""
         digest = hashlib.sha256()
@@ -61,7 +57,7 @@ class SplitMetadata:
             return self
         rng = np.random.default_rng(seed & 0xFFFFFFFF)
         shuffled = rng.permutation(len(self.ids))
-        picked = [shuffled[self.labels[shuffled] == c][:count] for c in range(self.num_classes)]
+        picked = [shuffled[self.labels[shuffled] == c][:count] for c in range(len(self.class_names))]
         kept = np.sort(np.concatenate(picked))
         return replace(self, ids=[self.ids[i] for i in kept], labels=self.labels[kept])
 
@@ -89,8 +85,7 @@ def read_split(data_dir: Path, metadata_dir: Path, split: str, check_files: bool
     boxes = _read_boxes(folder / BOXES_FILE, ids, sizes)
     if check_files:
         _check_files(data_dir, folder / IDS_FILE, ids, shots=split == TRAIN)
-    ordered = np.array([labels[name] for name in ids], dtype=np.int64)
-    return SplitMetadata(split, list(ids), ordered, sizes, boxes, names, folder)
+    return SplitMetadata(split, list(ids), labels, sizes, boxes, names, folder)
 
 
 def scaled_boxes(metadata: SplitMetadata, frame_id: str, crop_size: int) -> np.ndarray:
@@ -139,8 +134,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     if not path.is_file():
         needed = f"{IDS_FILE}, {LABELS_FILE}, {SIZES_FILE} and {BOXES_FILE}"
         raise UserError(f"{path}: no such file; every split needs {needed}")
-    data = _read_bytes(path)
-    data = data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    data = _read_bytes(path).removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
     for number, raw in enumerate(data.split(b"\n") if data else [], start=1):
         try:
             text = raw.removesuffix(b"\r").decode("utf-8")
@@ -162,21 +156,17 @@ def _read_ids(path: Path) -> dict[str, int]:
     """The line of each id."""
     ids: dict[str, int] = {}
     for line, name in _lines(path):
-        _check_id(path, line, name)
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts:
+            raise _fault(path, line, f"id {name!r} leaves the data folder; ids are paths relative to it")
+        if any(part in ("", ".") for part in parts) or not is_plain(name):
+            raise _fault(path, line, f"id {name!r} is not a plain relative path")
         if name in ids:
             raise _fault(path, line, f"{name!r} is already in line {ids[name]}")
         ids[name] = line
     if not ids:
         raise UserError(f"{path}: the split is empty; build the folds again")
     return ids
-
-
-def _check_id(path: Path, line: int, name: str) -> None:
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts:
-        raise _fault(path, line, f"id {name!r} leaves the data folder; ids are paths relative to it")
-    if any(part in ("", ".") for part in parts) or not is_plain(name):
-        raise _fault(path, line, f"id {name!r} is not a plain relative path")
 
 
 def _records(path: Path, fields: int, ids: dict[str, int]) -> Iterator[tuple[int, str, list[str]]]:
@@ -192,7 +182,7 @@ def _records(path: Path, fields: int, ids: dict[str, int]) -> Iterator[tuple[int
         yield line, name, [value.strip() for value in values]
 
 
-def _read_labels(path: Path, ids: dict[str, int], classes: int) -> dict[str, int]:
+def _read_labels(path: Path, ids: dict[str, int], classes: int) -> np.ndarray:
     labels: dict[str, int] = {}
     for line, name, (value,) in _records(path, 1, ids):
         if not _INTEGER.fullmatch(value):
@@ -203,7 +193,7 @@ def _read_labels(path: Path, ids: dict[str, int], classes: int) -> dict[str, int
             raise _fault(path, line, f"id {name!r} has a label already")
         labels[name] = int(value)
     _check_complete(path, ids, labels, "label")
-    return labels
+    return np.array([labels[name] for name in ids], dtype=np.int64)
 
 
 def _check_complete(path: Path, ids: dict[str, int], found: dict, what: str) -> None:

@@ -105,8 +105,8 @@ def _planes(picture: Image.Image) -> Tensor:
 
 def _resize_square(values: Tensor, size: int) -> Tensor:
     """[C, S, S] or [S, S] -> the same kind at ``size``; bilinear with antialiasing, of the same type."""
-    planes = values if values.dim() == 3 else values[None]
-    resized = F.interpolate(planes[None].float(), (size, size), mode="bilinear", antialias=True)[0]
+    planes = values.reshape(1, -1, *values.shape[-2:]).float()
+    resized = F.interpolate(planes, (size, size), mode="bilinear", antialias=True)
     if not values.is_floating_point():
         resized = resized.round().clamp(0, 255)
     return resized.to(values.dtype).reshape(*values.shape[:-2], size, size)

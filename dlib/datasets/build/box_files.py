@@ -11,6 +11,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -200,10 +201,9 @@ def _without_hash(name: str) -> str:
 
 
 def _numbers(values: Any, where: str) -> list[float]:
-    try:
+    numbers = []
+    with suppress(TypeError, ValueError, OverflowError):
         numbers = [float(value) for value in values]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{where}: expected four numbers, got {values!r}") from error
     if len(numbers) != 4 or not all(abs(v) < _MAX_PIXELS for v in numbers):
         raise UserError(f"{where}: expected four numbers, got {values!r}")
     return numbers

@@ -191,7 +191,7 @@ def _cell(split: str, items: int, boxes: int) -> str:
 
 def _counts(split: SplitMetadata) -> np.ndarray:
     """Items and boxes of each class, [C, 2]."""
-    table = np.zeros((split.num_classes, 2), np.int64)
+    table = np.zeros((len(split.class_names), 2), np.int64)
     for name, label in zip(split.ids, split.labels, strict=True):
         table[label] += (1, len(split.boxes.get(name, ())))
     return table
@@ -205,9 +205,8 @@ def _check_shots(data_dir: Path, split: SplitMetadata) -> None:
 
 def _check_sizes(data_dir: Path, split: SplitMetadata) -> None:
     with ThreadPoolExecutor() as pool:
-        for name, size in zip(
-            split.ids, pool.map(lambda n: image_size(data_dir / n), split.ids), strict=True
-        ):
+        sizes = pool.map(lambda name: image_size(data_dir / name), split.ids)
+        for name, size in zip(split.ids, sizes, strict=True):
             if size != split.sizes[name]:
                 raise UserError(
                     f"{data_dir / name}: is {size[0]}x{size[1]}, the folds say otherwise; build again"
