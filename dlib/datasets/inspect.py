@@ -76,16 +76,13 @@ class Findings:
 
 def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, workers: int) -> Findings:
     """Open a split's frames: all boxed ones, or ``per_shot`` of each train shot (0: all)."""
-    frames, lengths, unordered = list(metadata.ids), [], []
+    frames, lengths, unordered = metadata.ids, [], []
     if metadata.split == TRAIN:
         index = build_index(data_dir, metadata.ids)
         frames, unordered = [], out_of_order(index)
-        for shot in range(len(index)):
-            count = index.count(shot)
-            lengths.append(count)
-            picked = (
-                range(count) if not per_shot else sorted(set(np.linspace(0, count - 1, per_shot, dtype=int)))
-            )
+        lengths = np.diff(index.starts).tolist()
+        for shot, count in enumerate(lengths):
+            picked = np.unique(np.linspace(0, count - 1, per_shot or count, dtype=int))
             frames += [index.frame_id(shot, int(i)) for i in picked]
     findings = Findings(metadata, frames, lengths, unordered=unordered)
     with ThreadPoolExecutor(workers) as pool:
