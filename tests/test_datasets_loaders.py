@@ -95,7 +95,8 @@ def test_samples_depend_on_seed_epoch_and_item_alone(root: Path) -> None:
 
 
 def test_cam_has_the_crop_and_flip_of_its_frame(root: Path) -> None:
-    data = dataset(root, cams=FakeCams(root / "data"), resize_size=20, crop_size=12)
+    data = dataset(root, resize_size=20, crop_size=12)
+    data.cams = FakeCams(root / "data")
     for epoch in range(4):
         for item in range(len(data)):
             batch = taken(data, item, epoch)
@@ -282,7 +283,8 @@ def test_unreadable_frame_is_an_error_with_its_path(root: Path, workers: int) ->
 def test_skipped_frames_are_logged_counted_and_replaced(root: Path, workers: int, caplog) -> None:
     for i in (2, 3):
         (root / "data" / "a" / "s0" / f"frame{i:04d}.jpg").write_bytes(b"")
-    data = dataset(root, n_frames=5, skip_bad_frames=True, cams=FakeCams(root / "data"))
+    data = dataset(root, n_frames=5, skip_bad_frames=True)
+    data.cams = FakeCams(root / "data")
     loader = train_loader(data, 5, num_workers=workers)
     with caplog.at_level(logging.WARNING):
         batches = [b for b in loader.iterate(1) if "a/s0" in b.ids[0]]

@@ -106,7 +106,6 @@ class VideoDataset:
         std: float = 1.0,
         frame_limit: float = 1.0,
         seed: int = 0,
-        cams: CamReader | None = None,
         skip_bad_frames: bool = False,
         color: float = 0.0,
         scale_min: float = 1.0,
@@ -119,7 +118,6 @@ class VideoDataset:
             crop_size, resize_size: side of the output and of the frame before the crop, in pixels.
             n_frames, style, dist, std, frame_limit: see ``sample_frames``.
             seed: of all draws.
-            cams: if given, training frames come with their CAM.
             skip_bad_frames: use another frame of the shot instead of an unreadable one (train only).
             color: strength 0..1 of random brightness, contrast and saturation (train only); 0: none.
             scale_min: least share of the frame's area that the random crop takes (train only); 1: crop_size.
@@ -137,7 +135,8 @@ class VideoDataset:
         self.crop_size, self.resize_size = crop_size, resize_size
         self.n_frames, self.style, self.dist, self.std = n_frames, style, dist, std
         self.frame_limit, self.seed = frame_limit, seed
-        self.cams, self.skip_bad_frames = cams, skip_bad_frames
+        self.skip_bad_frames = skip_bad_frames
+        self.cams: CamReader | None = None  # if given, training frames come with their CAM
         self.pool: CamPool | None = None  # None: a frame's CAM is its own
         self.regions: RegionFinder | None = None  # of the cropped CAMs
         self.color, self.scale_min = color, scale_min
