@@ -42,8 +42,9 @@ def run(rounds: int = 3) -> Iterator[Row]:
         for what, cams in (("frames", None), ("frames and CAMs", store)):
             for workers in _WORKERS:
                 dataset = VideoDataset(
-                    metadata, Path(folder), train=True, crop_size=_SIDE, n_frames=2, style="before", cams=cams
+                    metadata, Path(folder), train=True, crop_size=_SIDE, n_frames=2, style="before"
                 )
+                dataset.cams = cams
                 loader = train_loader(dataset, _BATCH, num_workers=workers)
                 times = [_epoch_ms_per_frame(loader.iterate(epoch)) for epoch in range(rounds + 1)]
                 yield {
@@ -64,10 +65,8 @@ def _beside_torchvision(folder: Path, metadata: SplitMetadata, store: CamStore, 
     ]
     datasets = []
     for _, cams, regions in settings:
-        datasets.append(
-            VideoDataset(metadata, folder, train=True, crop_size=_SIDE, resize_size=_RESIZED, cams=cams)
-        )
-        datasets[-1].regions = regions
+        datasets.append(VideoDataset(metadata, folder, train=True, crop_size=_SIDE, resize_size=_RESIZED))
+        datasets[-1].cams, datasets[-1].regions = cams, regions
     requests = [FrameRequest(1, item, item % _FRAMES) for item in range(_BATCH)]
     paths = [folder / datasets[0].frame_id(item, frame) for _, item, frame, *_ in requests]
     functions = [lambda data=data: data.load(requests) for data in datasets]

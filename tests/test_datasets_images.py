@@ -237,9 +237,9 @@ def test_resize_is_torchvisions() -> None:
 
 def test_crop_flip_is_slicing_and_mirroring() -> None:
     values = torch.arange(36.0).reshape(1, 6, 6)
-    assert torch.equal(CropFlip(1, 2, 3, False).apply(values), values[:, 1:4, 2:5])
+    assert torch.equal(CropFlip(1, 2, 3, False).apply(values, 3), values[:, 1:4, 2:5])
     truth = torch.from_numpy(values.numpy()[:, 1:4, 2:5][:, :, ::-1].copy())
-    assert torch.equal(CropFlip(1, 2, 3, True).apply(values), truth)
+    assert torch.equal(CropFlip(1, 2, 3, True).apply(values, 3), truth)
 
 
 @settings(max_examples=cases(40))

@@ -22,9 +22,9 @@ from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
 from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import TrainLoader, eval_loader, frame_loader, train_loader
 from dlib.datasets.metadata import read_split
-from dlib.datasets.video_dataset import VideoDataset
+from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.utils.errors import UserError
-from helpers.batches import same
+from helpers.batches import joined, same, taken
 from helpers.paths import ROOT
 
 SHOTS = {"a/s0": 5, "a/s1": 12, "b/s2": 1, "b/s3": 3, "a/s4": 8, "b/s5": 4, "a/s6": 2}
@@ -75,7 +75,7 @@ def dataset(root: Path, split: str = "train", **options) -> VideoDataset:
 def test_an_item_is_the_frames_of_one_shot(root: Path) -> None:
     data = dataset(root, n_frames=3, style="before-after")
     for item, (shot, count) in enumerate(SHOTS.items()):
-        batch = data[item]
+        batch = taken(data, item)
         assert 1 <= len(batch) <= 3
         assert batch.ids == [f"{shot}/frame{i:04d}.jpg" for i in batch.order.tolist()]
         assert batch.order.max() < count
@@ -88,42 +88,36 @@ def test_an_item_is_the_frames_of_one_shot(root: Path) -> None:
 
 def test_samples_depend_on_seed_epoch_and_item_alone(root: Path) -> None:
     one, two = dataset(root, seed=3), dataset(root, seed=3)
-    for data in (one, two):
-        data.set_epoch(4)
-    first = [one[i] for i in range(len(one))]
-    assert all(same(two[i], first[i]) for i in reversed(range(len(two))))
-    two.set_epoch(5)
-    other = dataset(root, seed=4)
-    other.set_epoch(4)
-    for changed in (two, other):
-        assert not any(torch.equal(changed[i].keys, first[i].keys) for i in range(len(first)))
+    first = [taken(one, i, 4) for i in range(len(one))]
+    assert all(same(taken(two, i, 4), first[i]) for i in reversed(range(len(two))))
+    for changed, epoch in ((two, 5), (dataset(root, seed=4), 4)):
+        assert not any(torch.equal(taken(changed, i, epoch).keys, first[i].keys) for i in range(len(first)))
 
 
 def test_cam_has_the_crop_and_flip_of_its_frame(root: Path) -> None:
-    data = dataset(root, cams=FakeCams(root / "data"), resize_size=20, crop_size=12)
+    data = dataset(root, resize_size=20, crop_size=12)
+    data.cams = FakeCams(root / "data")
     for epoch in range(4):
-        data.set_epoch(epoch)
         for item in range(len(data)):
-            batch = data[item]
+            batch = taken(data, item, epoch)
             assert batch.cams is not None
             assert torch.allclose(batch.cams * 255, batch.frames[:, 0].float(), atol=1e-3)
 
 
 def test_evaluation_shows_the_whole_frame(root: Path) -> None:
     data = dataset(root, "val")
-    batch = data[2]
+    batch = taken(data, 2)
     image = Image.open(root / "data" / batch.ids[0]).resize((8, 8), Image.Resampling.BILINEAR)
     assert np.array_equal(batch.frames[0].permute(1, 2, 0).numpy(), np.asarray(image))
     truth = (np.asarray(image, dtype=np.float64) / 255 - IMAGENET_MEAN) / IMAGENET_STD
     assert np.allclose(batch.images[0].permute(1, 2, 0).numpy(), truth, atol=1e-5)
 
 
-def test_batches_join(root: Path) -> None:
+def test_a_batch_is_its_frames(root: Path) -> None:
     data = dataset(root, "val")
-    whole = Batch.cat([data[i] for i in range(5)])
+    whole = data.load([FrameRequest(0, item, 0) for item in range(5)])
     assert len(whole) == 5
-    assert whole.ids == [data[i].ids[0] for i in range(5)]
-    assert torch.equal(whole.frames, torch.stack([data[i].frames[0] for i in range(5)]))
+    assert same(whole, joined([taken(data, item) for item in range(5)]))
     assert same(whole.to("cpu"), whole)
 
 
@@ -253,20 +247,20 @@ def test_evaluation_counts_each_frame_once(root: Path, world: int, batch_size: i
 
 def test_evaluation_does_not_depend_on_workers_or_batch_size(root: Path) -> None:
     data = dataset(root, "val")
-    truth = Batch.cat([data[i] for i in range(len(data))])
+    truth = joined([taken(data, i) for i in range(len(data))])
     for workers, size in ((0, 3), (2, 5)):
-        assert same(Batch.cat(list(eval_loader(data, size, num_workers=workers))), truth)
+        assert same(joined(list(eval_loader(data, size, num_workers=workers))), truth)
 
 
 def test_frames_for_the_cam_store(root: Path) -> None:
     data = dataset(root, frame_limit=0.5)
     ids = [data.frame_id(item, frame) for item in range(len(data)) for frame in data.allowed(item)]
     assert ids[:3] == [f"a/s0/frame{i:04d}.jpg" for i in (1, 2, 3)]
-    found = Batch.cat(list(frame_loader(data, ids, 4)))
+    found = joined(list(frame_loader(data, ids, 4)))
     assert found.ids == ids
     frames = dataset(root, "val")
     positions = [frames.metadata.ids.index(i) for i in ids]
-    assert torch.equal(found.frames, torch.cat([frames[i].frames for i in positions]))
+    assert torch.equal(found.frames, torch.cat([taken(frames, i).frames for i in positions]))
     assert torch.equal(found.labels, torch.from_numpy(frames.metadata.labels[positions]))
     with pytest.raises(KeyError):
         frame_loader(data, ["a/s0/none.jpg"], 4)
@@ -289,7 +283,8 @@ def test_unreadable_frame_is_an_error_with_its_path(root: Path, workers: int) ->
 def test_skipped_frames_are_logged_counted_and_replaced(root: Path, workers: int, caplog) -> None:
     for i in (2, 3):
         (root / "data" / "a" / "s0" / f"frame{i:04d}.jpg").write_bytes(b"")
-    data = dataset(root, n_frames=5, skip_bad_frames=True, cams=FakeCams(root / "data"))
+    data = dataset(root, n_frames=5, skip_bad_frames=True)
+    data.cams = FakeCams(root / "data")
     loader = train_loader(data, 5, num_workers=workers)
     with caplog.at_level(logging.WARNING):
         batches = [b for b in loader.iterate(1) if "a/s0" in b.ids[0]]
@@ -327,7 +322,7 @@ import os, signal, sys
 from pathlib import Path
 from dlib.datasets.loaders import eval_loader, train_loader
 from dlib.datasets.metadata import read_split
-from dlib.datasets.video_dataset import VideoDataset
+from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     def data(split):

@@ -139,7 +139,7 @@ def test_validation_samples_per_class(place: Path, number: int, expected: list[i
 def loaded(place: Path, split: str = "train", **flags: Any) -> Batch:
     dataset = read_frames(config(place, **flags), split)
     if split != "train":
-        return Batch.cat([dataset[i] for i in range(len(dataset))])
+        return dataset.load([FrameRequest(0, i, 0) for i in range(len(dataset))])
     dataset.cams = RedCams(place)
     return dataset.load([FrameRequest(e, i, f) for e in (1, 2, 3) for i in range(3) for f in (0, 1, 5)])
 

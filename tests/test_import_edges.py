@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dlib.datasets.build.annotations import Annotations, VideoBoxes
+from dlib.datasets.build.annotations import Annotations, boxes_of_frame, named_by_index
 from dlib.datasets.build.box_files import read_annotations
 from dlib.datasets.build.import_dataset import import_videos
 from dlib.datasets.build.import_one import Options, import_video
@@ -221,8 +221,8 @@ def test_coco_that_is_nested_too_deeply(tmp_path: Path) -> None:
 def test_boxes_are_scaled_with_the_frame() -> None:
     frame = Frame(3, "x", 0.0, np.zeros((10, 20, 3), np.uint8))
     found = {"3": [([0.1, 0.2, 0.5, 0.9], True), ([1.0, 2.0, 3.0, 4.0], False)]}
-    assert VideoBoxes.of(found, ["w", "x"]).of_frame(frame) == [[2, 2, 9, 8], [1, 2, 3, 4]]
-    assert VideoBoxes.of(found, ["3", "x"]).of_frame(frame) == []
+    for names, expected in ((["w", "x"], [[2, 2, 9, 8], [1, 2, 3, 4]]), (["3", "x"], [])):
+        assert boxes_of_frame(found, frame, named_by_index(found, names)) == expected
 
 
 def test_a_split_of_pictures_alone(tmp_path: Path) -> None:

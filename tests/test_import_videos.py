@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlib.datasets.build.annotations import VideoBoxes
+from dlib.datasets.build.annotations import boxes_of_frame
 from dlib.datasets.build.box_files import read_annotations
 from dlib.datasets.build.import_dataset import import_videos, split_videos
 from dlib.datasets.build.import_one import Imported, Options
@@ -239,8 +239,8 @@ def test_the_three_box_formats_agree(tmp_path: Path, box: tuple[int, ...], wide:
     for path in (csv, coco, tmp_path / "labels"):
         annotations = read_annotations(path)
         annotations.know_videos(["cat/v.mp4"])
-        boxes = VideoBoxes.of(annotations.of_video("cat/v.mp4"), [])
-        assert np.allclose(boxes.of_frame(frame), [box])
+        boxes = boxes_of_frame(annotations.of_video("cat/v.mp4"), frame, by_index=True)
+        assert np.allclose(boxes, [box])
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,3 @@ def test_numbers_that_group_frames_stay_on_the_cpu() -> None:
         for t in (there.frames, there.labels, there.indices, there.keys, there.cams)
         if t is not None
     } == {"meta"}
-    both = Batch.cat([there, there])
-    assert both.order.device.type == "cpu"
-    assert both.frames.device.type == "meta"

@@ -25,6 +25,7 @@ from dlib.datasets.transforms import resize_image
 from dlib.localizer import read_saved_model
 from dlib.tasks import build_task
 from dlib.utils.signals import StopRequest
+from helpers.batches import taken
 from helpers.paths import ROOT
 from helpers.programs import start
 from helpers.published_lines import blocks, commands
@@ -288,10 +289,9 @@ def test_seeds_lie_where_the_maps_are_high(task: str, promoted: Workplace, tmp_p
     made.prepare(data, StopRequest(device))
     expected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     expected[:, : SIDE // 2] = True  # of a frame that is not mirrored
-    data.train.set_epoch(1)
     mirrored = set()
     for item in range(len(data.train)):
-        batch = data.train[item]
+        batch = taken(data.train, item, epoch=1)
         (cam,), bright = batch.cams, batch.cams[0] > 0.25
         mirrored.add(bool(cam[0, -1] > cam[0, 0]))
         assert torch.equal(bright, expected.flip(1) if cam[0, -1] > cam[0, 0] else expected)

@@ -91,7 +91,8 @@ def shots(tiny_data: Path, tmp_path: Path) -> VideoDataset:
     data = tiny_data / "datasets" / DATASET
     metadata = read_split(data, tiny_data / "folds" / DATASET, "train")
     store = CamStore(tmp_path / "cams")
-    dataset = VideoDataset(metadata, data, train=True, crop_size=24, resize_size=32, cams=store)
+    dataset = VideoDataset(metadata, data, train=True, crop_size=24, resize_size=32)
+    dataset.cams = store
     ids = dataset.all_ids()
     for number, (frame_id, cam) in enumerate(zip(ids, random_maps(len(ids)), strict=True)):
         store.write(frame_id, torch.from_numpy(cam if number % 3 else np.zeros_like(cam)))

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build.builder import builder_command, demo_items, place_files
+from dlib.datasets.build.builder import Built, builder_command, demo_items, place_files
 from dlib.datasets.build.folds import Box, Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.build.matfiles import read_sticks
 from dlib.utils.errors import UserError
@@ -39,9 +39,7 @@ class Video:
     boxed: list[str] = field(default_factory=list)  # frame ids
 
 
-def build(
-    src: Path, dst: Path, copy: bool, workers: int
-) -> tuple[list[str], dict[str, list[Item]], list[str]]:
+def build(src: Path, dst: Path, copy: bool, workers: int) -> Built:
     """Link or copy the frames of ``src`` to ``dst``, and find the splits.
 
     Returns: class names, items of each split, and notes on annotations that were repaired.

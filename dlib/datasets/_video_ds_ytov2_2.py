@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
-from dlib.datasets.build.builder import builder_command, demo_items, place_files
+from dlib.datasets.build.builder import Built, builder_command, demo_items, place_files
 from dlib.datasets.build.folds import Item, check_name, checked_box, image_size, without_negatives
 from dlib.datasets.build.matfiles import load_variable, read_frame_boxes
 from dlib.utils.errors import UserError
@@ -49,9 +49,7 @@ class ClassFrames:
         return f"{self.name}/video-{self.video_of[shot]:04d}/shot-{shot:06d}"
 
 
-def build(
-    src: Path, dst: Path, copy: bool, workers: int
-) -> tuple[list[str], dict[str, list[Item]], list[str]]:
+def build(src: Path, dst: Path, copy: bool, workers: int) -> Built:
     """Link or copy the frames of the annotated videos to ``dst``, and find the splits.
 
     Returns: class names, items of each split, and notes on what was left out or is ambiguous.
@@ -106,11 +104,8 @@ def find_classes(src: Path, notes: list[str]) -> list[str]:
 
 def read_frames(src: Path, name: str) -> ClassFrames:
     """List a class's frames and assign each to its shot; of two shots with the same frame the later one wins."""
-    files = {}
-    for entry in os.scandir(src / name):
-        match = _FRAME.fullmatch(entry.name)
-        if match:
-            files[int(match[1])] = entry.name
+    matches = map(_FRAME.fullmatch, os.listdir(src / name))
+    files = {int(match[1]): match[0] for match in matches if match}
     path = src / "Ranges" / f"ranges_{name}.mat"
     try:
         rows = np.asarray(load_variable(path, "ranges"), np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -85,33 +85,18 @@ class Batch:
             return None
         return Regions(self.roi_masks, self.roi_boxes, self.roi_sizes)
 
-    def _tensors(self) -> dict[str, Tensor]:
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-
     def _map(self, change: Callable[[Tensor], Tensor], leave: Collection[str] = ()) -> Batch:
-        changed: dict[str, Any] = {
-            name: change(tensor) for name, tensor in self._tensors().items() if name not in leave
-        }
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        changed: dict[str, Any] = {name: change(t) for name, t in tensors.items() if name not in leave}
         return replace(self, **changed)
 
-    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
+    def to(self, device: torch.device | str) -> Batch:
         """The batch with its tensors on ``device``, except ``sequence`` and ``order``.
 
         Their numbers are read one by one to group frames: on a device each read would wait for the device.
         """
-        return self._map(lambda t: t.to(device, non_blocking=non_blocking), leave=("sequence", "order"))
+        return self._map(lambda t: t.to(device, non_blocking=True), leave=("sequence", "order"))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory; the loader calls it."""
         return self._map(lambda t: t.pin_memory())
-
-    @classmethod
-    def cat(cls, batches: Sequence[Batch]) -> Batch:
-        """One batch of all samples in order; CAMs only if every batch has them."""
-        names = set.intersection(*(set(b._tensors()) for b in batches))
-        tensors = {name: torch.cat([getattr(b, name) for b in batches]) for name in names}
-        return cls(
-            ids=[i for b in batches for i in b.ids],
-            bad_frames=[i for b in batches for i in b.bad_frames],
-            **tensors,
-        )

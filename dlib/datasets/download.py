@@ -55,13 +55,7 @@ SOURCES = {
 }
 
 
-def download(
-    url: str,
-    names: list[str],
-    root: Path,
-    original: Path,
-    patience: Patience,
-) -> None:
+def download(url: str, names: list[str], root: Path, original: Path, patience: Patience) -> None:
     """Fetch ``<url>/<name>.tar.gz`` to ``<root>`` and unpack each to ``<original>/<name>``.
 
     Raises UserError if the disk is too small or an archive cannot be had.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ class PackedBatch:
     """A batch as arrays, which go through a pipe; tensors would go through shared memory."""
 
     def __init__(self, batch: Batch) -> None:
-        values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-        self._arrays = {name: v.numpy() for name, v in values.items() if isinstance(v, Tensor)}
-        self._rest = {name: v for name, v in values.items() if not isinstance(v, Tensor)}
+        self._arrays = {name: v.numpy() for name, v in vars(batch).items() if isinstance(v, Tensor)}
+        self._rest = {name: v for name, v in vars(batch).items() if not isinstance(v, Tensor)}
 
     def unpack(self) -> Batch:
         """The batch, bit by bit."""

@@ -23,6 +23,7 @@ from dlib.datasets.build.import_one import Options
 from dlib.utils.errors import UsageError, UserError
 from dlib.utils.filesystem import check_folder
 
+_SIDE = "larger frames are scaled to this short side, 0: as they are"
 _CUT = "a cut changes the picture this many times as much as the frames around it"
 # Default, smallest and largest value, help.
 _NUMBERS: dict[str, tuple[float, float, float, str]] = {
@@ -30,12 +31,7 @@ _NUMBERS: dict[str, tuple[float, float, float, str]] = {
     "test_share": (0.2, 0, 0.9, "share of each class's videos for test"),
     "seed": (0, -math.inf, math.inf, "seed of the split"),
     "fps": (Options.fps, 0, 1000, "frames kept per second, 0: all"),
-    "short_side": (
-        Options.short_side,
-        0,
-        10_000,
-        "larger frames are scaled to this short side, 0: as they are",
-    ),
+    "short_side": (Options.short_side, 0, 10_000, _SIDE),
     "quality": (Options.quality, 1, 100, "quality of the JPEG files"),
     "cut_threshold": (Options.cut_threshold, 1, 100, _CUT),
     "min_shot": (Options.min_shot, 1, 10_000, "smallest number of video frames in a shot"),

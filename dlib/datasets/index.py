@@ -84,17 +84,14 @@ def build_index(data_dir: Path, shots: Sequence[str], cache: Path | None = None)
         "\n".join([os.path.realpath(data_dir), *shots]).encode("utf-8", "replace")
     ).hexdigest()
     stamps = _time_stamps(data_dir, shots)
-    old = _read_cache(cache, key, len(shots)) if cache else None
-    if old is None:
-        changed = np.ones(len(shots), dtype=bool)
-    else:
-        index, old_stamps = ShotIndex(shots, *old[:3]), old[3]
-        changed = old_stamps != stamps
-        if not changed.any():
+    listed: dict[int, PackedNames] = {}  # by shot
+    if cache and (old := _read_cache(cache, key, shots)):
+        index, old_stamps = old
+        same = old_stamps == stamps
+        if same.all():
             return index
-    listed = dict(_list_shots(data_dir, shots, np.flatnonzero(changed)))
-    for shot in np.flatnonzero(~changed).tolist():
-        listed[shot] = index.packed(shot)
+        listed = {shot: index.packed(shot) for shot in np.flatnonzero(same).tolist()}
+    listed |= _list_shots(data_dir, shots, [shot for shot in range(len(shots)) if shot not in listed])
     fresh = _join(shots, [listed[shot] for shot in range(len(shots))])
     if cache:
         stamps[time.time_ns() - stamps < _RACY_NS] = -1
@@ -170,15 +167,10 @@ def _time_stamps(data_dir: Path, shots: Sequence[str]) -> np.ndarray:
     return stamps
 
 
-def _list_shots(data_dir: Path, shots: Sequence[str], wanted: np.ndarray) -> list[tuple[int, PackedNames]]:
+def _list_shots(data_dir: Path, shots: Sequence[str], wanted: list[int]) -> dict[int, PackedNames]:
     root = os.path.realpath(data_dir)
-
-    def chunk(part: np.ndarray) -> list[tuple[int, PackedNames]]:
-        return [(i, _list_shot(root, shots[i])) for i in part.tolist()]
-
     with ThreadPoolExecutor(8) as pool:  # waiting for the disk, not for the processor
-        parts = list(pool.map(chunk, np.array_split(wanted, max(1, len(wanted) // 64))))
-    return [item for part in parts for item in part]
+        return dict(zip(wanted, pool.map(lambda shot: _list_shot(root, shots[shot]), wanted), strict=True))
 
 
 def _list_shot(root: str, shot: str) -> PackedNames:
@@ -209,17 +201,11 @@ def _join(shots: Sequence[str], listed: list[PackedNames]) -> ShotIndex:
     names = np.frombuffer(b"".join(text for text, _ in listed), dtype=np.uint8)
     lengths = np.concatenate([lengths for _, lengths in listed])
     counts = np.array([len(lengths) for _, lengths in listed], dtype=np.int64)
-    return ShotIndex(shots, names, _cumulative(lengths), _cumulative(counts))
+    return ShotIndex(shots, names, np.append(0, np.cumsum(lengths)), np.append(0, np.cumsum(counts)))
 
 
-def _cumulative(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
-
-
-def _read_cache(
-    path: Path, key: str, shots: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """(names, ends, starts, stamps), or None if the file is absent, damaged, or of another dataset."""
+def _read_cache(path: Path, key: str, shots: Sequence[str]) -> tuple[ShotIndex, np.ndarray] | None:
+    """The index and the folders' time stamps; None if the file is absent, damaged, or of another dataset."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["key"]) != f"{_FORMAT} {key}":
@@ -230,14 +216,13 @@ def _read_cache(
     whole = (
         names.dtype == np.uint8
         and all(a.dtype == np.int64 and a.ndim == 1 and len(a) > 0 for a in (ends, starts, stamps))
-        and len(starts) == shots + 1
-        and len(stamps) == shots
+        and len(starts) - 1 == len(stamps) == len(shots)
         and (starts[0], starts[-1]) == (0, len(ends) - 1)
         and (ends[0], ends[-1]) == (0, len(names))
         and bool((np.diff(starts) > 0).all() and (np.diff(ends) > 0).all())
         and not (names == ord("/")).any()
     )
-    return (names, ends, starts, stamps) if whole else None
+    return (ShotIndex(shots, names, ends, starts), stamps) if whole else None
 
 
 def _write_cache(path: Path, key: str, index: ShotIndex, stamps: np.ndarray) -> None:

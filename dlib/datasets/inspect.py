@@ -76,16 +76,13 @@ class Findings:
 
 def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, workers: int) -> Findings:
     """Open a split's frames: all boxed ones, or ``per_shot`` of each train shot (0: all)."""
-    frames, lengths, unordered = list(metadata.ids), [], []
+    frames, lengths, unordered = metadata.ids, [], []
     if metadata.split == TRAIN:
         index = build_index(data_dir, metadata.ids)
         frames, unordered = [], out_of_order(index)
-        for shot in range(len(index)):
-            count = index.count(shot)
-            lengths.append(count)
-            picked = (
-                range(count) if not per_shot else sorted(set(np.linspace(0, count - 1, per_shot, dtype=int)))
-            )
+        lengths = np.diff(index.starts).tolist()
+        for shot, count in enumerate(lengths):
+            picked = np.unique(np.linspace(0, count - 1, per_shot or count, dtype=int))
             frames += [index.frame_id(shot, int(i)) for i in picked]
     findings = Findings(metadata, frames, lengths, unordered=unordered)
     with ThreadPoolExecutor(workers) as pool:
@@ -110,11 +107,10 @@ def _open(path: Path) -> tuple[tuple[int, int], NDArray[np.int8] | None, str]:
     return image.size, picture_hash(image), ""
 
 
-def contact_sheet(data_dir: Path, metadata: SplitMetadata, label: int, seed: int = 0) -> Image.Image | None:
+def contact_sheet(data_dir: Path, metadata: SplitMetadata, label: int) -> Image.Image | None:
     """Up to 24 frames of a class, spread over the split, with their boxes; None if none can be read."""
     ids = [name for name, its in zip(metadata.ids, metadata.labels, strict=True) if its == label]
-    rng = np.random.default_rng(seed)
-    picked = sorted(rng.permutation(len(ids))[: _COLUMNS * _ROWS])
+    picked = sorted(np.random.default_rng(0).permutation(len(ids))[: _COLUMNS * _ROWS])
     tiles = []
     for name in (ids[i] for i in picked):
         if metadata.split == TRAIN:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import bisect
 import functools
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,31 +23,14 @@ class Layout:
     min_shots: int  # that a process draws at a time; -1: as many as make one minibatch
     drop_small: bool
     fill_small: bool
-    sampling: str  # of the dataset: shots, seed, and how frames are drawn; how often, if not once
+    sampling: str  # of the dataset; how often each shot is drawn, if not once
     repeats: int = 1  # draws of each shot in an epoch
 
-    @classmethod
-    def of(
-        cls,
-        dataset: VideoDataset,
-        batch_size: int,
-        processes: int,
-        min_shots: int,
-        drop_small: bool,
-        fill_small: bool,
-        repeats: int = 1,
-    ) -> Layout:
-        frames = (dataset.n_frames, dataset.style, dataset.dist, dataset.std, dataset.frame_limit)
-        often = [] if repeats == 1 else [f"x{repeats}"]
-        sampling = " ".join(map(str, (len(dataset), dataset.seed, *frames, *often)))
-        return cls(batch_size, processes, min_shots, drop_small, fill_small, sampling, repeats)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Layout:
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def repeated(self, repeats: int) -> Layout:
+        """The layout with that many draws of each shot."""
+        if repeats == 1:
+            return self
+        return replace(self, sampling=f"{self.sampling} x{repeats}", repeats=repeats)
 
     def changes_from(self, before: Layout) -> str:
         """What differs, as text: "--batch_size 8 (was 4), processes: 1 (was 2)"."""
@@ -158,14 +140,14 @@ def repeats_for(dataset: VideoDataset, layout: Layout, steps: int) -> int:
     """How often an epoch must draw each shot so that every process gets ``steps`` minibatches or more; at least 1.
 
     Among the numbers that give the same minibatches the largest: a minibatch is then not filled with the same frames.
-    Counted in epoch 1, under ``layout`` with other repeats.
+    Counted in epoch 1, under ``layout``, which draws each shot once.
     """
     if steps <= 1:
         return 1
 
     @functools.cache
     def steps_of(repeats: int) -> int:
-        return len(Planner(dataset, replace(layout, repeats=repeats)).plan(1, 0))
+        return len(Planner(dataset, layout.repeated(repeats)).plan(1, 0))
 
     if steps_of(1) >= steps:
         return 1

@@ -8,7 +8,7 @@ execute requests, so they cannot change the training data.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dlib.datasets.batch import Batch
@@ -55,7 +55,7 @@ class TrainLoader(PlannedLoader):
     def state(self) -> dict[str, Any]:
         """What ``go_on`` needs to know about the current epoch, as plain values."""
         shots = sorted(self._begun.shots)
-        return {"layout": self.layout.to_dict(), "steps": self._begun.steps, "shots": shots}
+        return {"layout": asdict(self.layout), "steps": self._begun.steps, "shots": shots}
 
     def go_on(self, state: dict[str, Any] | None, epoch: int, steps: int) -> tuple[int, str]:
         """Resume in ``epoch`` after a loader with ``state`` has given ``steps`` minibatches of it.
@@ -71,7 +71,7 @@ class TrainLoader(PlannedLoader):
         self.epoch = epoch
         if state is None:
             return steps, ""
-        before = Layout.from_dict(state["layout"])
+        before = Layout(**state["layout"])
         begun = _Begun(epoch, int(state["steps"]), frozenset(state["shots"]))
         change = self.layout.changes_from(before)
         if before.sampling != self.layout.sampling:
@@ -134,8 +134,8 @@ def train_loader(
         raise ValueError(f"rank must be in 0..world_size-1, got {rank} of {world_size}")
     if not dataset.train:
         raise ValueError(f"split {dataset.metadata.split!r} is not for training")
-    options = (dataset, batch_size, world_size, min_tr_batch_sz, drop_small, fill_small)
-    layout = Layout.of(*options, repeats=repeats_for(dataset, Layout.of(*options), min_steps))
+    layout = Layout(batch_size, world_size, min_tr_batch_sz, drop_small, fill_small, dataset.sampling)
+    layout = layout.repeated(repeats_for(dataset, layout, min_steps))
     return TrainLoader(dataset, layout, rank, num_workers, pin_memory)
 
 
@@ -143,10 +143,17 @@ class FixedLoader(PlannedLoader):
     """The same minibatches of uncropped frames in every iteration."""
 
     def __init__(
-        self, dataset: VideoDataset, plan: Plan, num_workers: int, pin_memory: bool, keep_workers: bool
+        self,
+        dataset: VideoDataset,
+        places: Sequence[tuple[int, int]],  # item and frame of each
+        batch_size: int,
+        num_workers: int,
+        pin_memory: bool,
+        keep_workers: bool = False,
     ) -> None:
         super().__init__(dataset, num_workers, pin_memory, keep_workers)
-        self._plan = plan
+        requests = [FrameRequest(0, item, frame, whole=True) for item, frame in places]
+        self._plan: Plan = [requests[at : at + batch_size] for at in range(0, len(requests), batch_size)]
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -170,8 +177,8 @@ def eval_loader(
     Process ``rank`` reads frames rank, rank + world_size, …; it may have none. With ``keep_workers`` the reading
     processes live from the first iteration until ``close``, for a split that is read again and again.
     """
-    places = [(item, 0) for item in range(len(dataset))]
-    return _fixed(dataset, places, batch_size, num_workers, rank, world_size, pin_memory, keep_workers)
+    places = [(item, 0) for item in range(rank, len(dataset), world_size)]
+    return FixedLoader(dataset, places, batch_size, num_workers, pin_memory, keep_workers)
 
 
 def frame_loader(
@@ -187,20 +194,4 @@ def frame_loader(
     With the dataset's ``skip_bad_frames`` unreadable ones are left out; ``bad_frames`` then holds their ids.
     Raises KeyError for an id that the split does not have.
     """
-    places = dataset.locate(frame_ids)
-    return _fixed(dataset, places, batch_size, num_workers, 0, 1, pin_memory)
-
-
-def _fixed(
-    dataset: VideoDataset,
-    places: list[tuple[int, int]],
-    batch_size: int,
-    num_workers: int,
-    rank: int,
-    world_size: int,
-    pin_memory: bool,
-    keep_workers: bool = False,
-) -> FixedLoader:
-    requests = [FrameRequest(0, item, frame, whole=True) for item, frame in places[rank::world_size]]
-    plan = [requests[at : at + batch_size] for at in range(0, len(requests), batch_size)]
-    return FixedLoader(dataset, plan, num_workers, pin_memory, keep_workers)
+    return FixedLoader(dataset, dataset.locate(frame_ids), batch_size, num_workers, pin_memory)

@@ -43,10 +43,6 @@ class SplitMetadata:
     folder: Path  # where the split's files are
 
     @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @property
     def fingerprint(self) -> str:
         """SHA-256 of the ids, labels and boxes: splits with the same fingerprint are the same lists."""
         digest = hashlib.sha256()
@@ -57,13 +53,11 @@ class SplitMetadata:
 
     def keep_per_class(self, count: int, seed: int) -> SplitMetadata:
         """At most ``count`` items of each class, drawn with ``seed``, in the old order; 0 keeps all."""
-        if count < 0:
-            raise ValueError(f"count must be >= 0, got {count}")
         if count == 0:
             return self
         rng = np.random.default_rng(seed & 0xFFFFFFFF)
         shuffled = rng.permutation(len(self.ids))
-        picked = [shuffled[self.labels[shuffled] == c][:count] for c in range(self.num_classes)]
+        picked = [shuffled[self.labels[shuffled] == c][:count] for c in range(len(self.class_names))]
         kept = np.sort(np.concatenate(picked))
         return replace(self, ids=[self.ids[i] for i in kept], labels=self.labels[kept])
 
@@ -85,15 +79,13 @@ def read_split(data_dir: Path, metadata_dir: Path, split: str, check_files: bool
             f"{folder}: no such folder of metadata; give the right --metadata_root or build the folds"
         )
     ids = _read_ids(folder / IDS_FILE)
-    lines = {name: line for line, name in ids}
     names = _class_names(data_dir, metadata_dir, split)
-    labels = _read_labels(folder / LABELS_FILE, lines, len(names))
-    sizes = _read_sizes(folder / SIZES_FILE, lines, required=split != TRAIN)
-    boxes = _read_boxes(folder / BOXES_FILE, lines, sizes)
+    labels = _read_labels(folder / LABELS_FILE, ids, len(names))
+    sizes = _read_sizes(folder / SIZES_FILE, ids, required=split != TRAIN)
+    boxes = _read_boxes(folder / BOXES_FILE, ids, sizes)
     if check_files:
         _check_files(data_dir, folder / IDS_FILE, ids, shots=split == TRAIN)
-    ordered = np.array([labels[name] for name in lines], dtype=np.int64)
-    return SplitMetadata(split, list(lines), ordered, sizes, boxes, names, folder)
+    return SplitMetadata(split, list(ids), labels, sizes, boxes, names, folder)
 
 
 def scaled_boxes(metadata: SplitMetadata, frame_id: str, crop_size: int) -> np.ndarray:
@@ -142,8 +134,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     if not path.is_file():
         needed = f"{IDS_FILE}, {LABELS_FILE}, {SIZES_FILE} and {BOXES_FILE}"
         raise UserError(f"{path}: no such file; every split needs {needed}")
-    data = _read_bytes(path)
-    data = data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+    data = _read_bytes(path).removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
     for number, raw in enumerate(data.split(b"\n") if data else [], start=1):
         try:
             text = raw.removesuffix(b"\r").decode("utf-8")
@@ -161,29 +152,24 @@ def _read_bytes(path: Path) -> bytes:
         raise UserError(f"{path}: {error.strerror or error}") from error
 
 
-def _read_ids(path: Path) -> list[tuple[int, str]]:
-    ids: list[tuple[int, str]] = []
-    first: dict[str, int] = {}
-    for line, text in _lines(path):
-        _check_id(path, line, text)
-        if text in first:
-            raise _fault(path, line, f"{text!r} is already in line {first[text]}")
-        first[text] = line
-        ids.append((line, text))
+def _read_ids(path: Path) -> dict[str, int]:
+    """The line of each id."""
+    ids: dict[str, int] = {}
+    for line, name in _lines(path):
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts:
+            raise _fault(path, line, f"id {name!r} leaves the data folder; ids are paths relative to it")
+        if any(part in ("", ".") for part in parts) or not is_plain(name):
+            raise _fault(path, line, f"id {name!r} is not a plain relative path")
+        if name in ids:
+            raise _fault(path, line, f"{name!r} is already in line {ids[name]}")
+        ids[name] = line
     if not ids:
         raise UserError(f"{path}: the split is empty; build the folds again")
     return ids
 
 
-def _check_id(path: Path, line: int, name: str) -> None:
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts:
-        raise _fault(path, line, f"id {name!r} leaves the data folder; ids are paths relative to it")
-    if any(part in ("", ".") for part in parts) or not is_plain(name):
-        raise _fault(path, line, f"id {name!r} is not a plain relative path")
-
-
-def _records(path: Path, fields: int, known: dict[str, int]) -> Iterator[tuple[int, str, list[str]]]:
+def _records(path: Path, fields: int, ids: dict[str, int]) -> Iterator[tuple[int, str, list[str]]]:
     """(line, id, last fields) of each line; the id is all text before the last fields and may hold commas."""
     for line, text in _lines(path):
         name, *values = text.rsplit(",", fields)
@@ -191,12 +177,12 @@ def _records(path: Path, fields: int, known: dict[str, int]) -> Iterator[tuple[i
             raise _fault(
                 path, line, f"expected an id and {fields} value(s) with commas between, got {text!r}"
             )
-        if name not in known:
+        if name not in ids:
             raise _fault(path, line, f"id {name!r} is not listed in {IDS_FILE}")
         yield line, name, [value.strip() for value in values]
 
 
-def _read_labels(path: Path, ids: dict[str, int], classes: int) -> dict[str, int]:
+def _read_labels(path: Path, ids: dict[str, int], classes: int) -> np.ndarray:
     labels: dict[str, int] = {}
     for line, name, (value,) in _records(path, 1, ids):
         if not _INTEGER.fullmatch(value):
@@ -207,7 +193,7 @@ def _read_labels(path: Path, ids: dict[str, int], classes: int) -> dict[str, int
             raise _fault(path, line, f"id {name!r} has a label already")
         labels[name] = int(value)
     _check_complete(path, ids, labels, "label")
-    return labels
+    return np.array([labels[name] for name in ids], dtype=np.int64)
 
 
 def _check_complete(path: Path, ids: dict[str, int], found: dict, what: str) -> None:
@@ -295,10 +281,10 @@ def _count_classes(metadata_dir: Path, split: str) -> int:
     return highest + 1
 
 
-def _check_files(data_dir: Path, path: Path, ids: list[tuple[int, str]], shots: bool) -> None:
+def _check_files(data_dir: Path, path: Path, ids: dict[str, int], shots: bool) -> None:
     root = os.path.realpath(data_dir)
     inside: dict[str, bool] = {}  # whether a folder's real path lies inside the root
-    for line, name in ids:
+    for name, line in ids.items():
         full = os.path.join(root, name)
         folder = os.path.dirname(full)
         if folder not in inside:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -30,7 +29,7 @@ def allowed_frames(n: int, limit: float) -> list[int]:
         return list(range(n))
     if n == 3:
         return [1]
-    half, center = max(max(int(limit * n), 1) // 2, 1), n // 2
+    half, center = max(int(limit * n) // 2, 1), n // 2
     return list(range(max(center - half, 0), min(center + half + 1, n)))
 
 
@@ -109,9 +108,7 @@ def _without_replacement(
     allowed: list[int], n: int, count: int, dist: SampleDist, std: float, rng: np.random.Generator
 ) -> list[int]:
     if dist == INTERVAL:
-        length, longer = divmod(len(allowed), count)
-        bounds = [part * length + min(part, longer) for part in range(count + 1)]
-        return [allowed[int(rng.integers(low, high))] for low, high in pairwise(bounds)]
+        return [int(part[rng.integers(len(part))]) for part in np.array_split(allowed, count)]
     # The ``count`` smallest of independent exponential times with these rates are a draw without replacement.
     times = -np.log1p(-rng.random(len(allowed))) / frame_weights(allowed, n, dist, std)
     return [allowed[i] for i in sorted(np.argsort(times, kind="stable")[:count].tolist())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlib.configure.config import Config, dataset_dir, metadata_dir
-from dlib.configure.constants import TEST, TRAIN, VAL
+from dlib.configure.constants import SPLITS, TRAIN, VAL
 from dlib.datasets.loaders import TrainLoader, train_loader
 from dlib.datasets.metadata import read_split
 from dlib.datasets.video_dataset import VideoDataset
@@ -28,20 +28,20 @@ class Data:
 
 def load_data(cfg: Config) -> Data:
     """The three splits. Raises UserError for missing or broken data or metadata."""
-    train, val, test = (read_frames(cfg, split) for split in (TRAIN, VAL, TEST))
-    if "num_classes" in cfg.explicit and cfg.num_classes != len(train.metadata.class_names):
+    data = Data(*(read_frames(cfg, split) for split in SPLITS))
+    if "num_classes" in cfg.explicit and cfg.num_classes != len(data.classes):
         raise UsageError(
-            f"--num_classes {cfg.num_classes}: the metadata of {cfg.dataset} has {len(train.metadata.class_names)} "
-            "classes; leave the flag out"
+            f"--num_classes {cfg.num_classes}: the metadata of {cfg.dataset} has {len(data.classes)} classes; "
+            "leave the flag out"
         )
-    return Data(train, val, test)
+    return data
 
 
 def read_frames(cfg: Config, split: str) -> VideoDataset:
     """One split of the dataset that the flags name."""
     folder = dataset_dir(cfg)
     metadata = read_split(folder, metadata_dir(cfg), split)
-    if split == VAL and cfg.num_val_sample_per_class > 0:
+    if split == VAL:
         metadata = metadata.keep_per_class(cfg.num_val_sample_per_class, cfg.seed)
     return VideoDataset(
         metadata,

@@ -22,8 +22,8 @@ class CropFlip(NamedTuple):
     size: int
     flip: bool
 
-    def apply(self, values: Tensor, size: int | None = None) -> Tensor:
-        """The window of ``values`` [C, R, R] or [R, R], contiguous, resized to ``size`` if that differs."""
+    def apply(self, values: Tensor, size: int) -> Tensor:
+        """The window of ``values`` [C, R, R] or [R, R], contiguous, resized to ``size``."""
         window = values[..., self.top : self.top + self.size, self.left : self.left + self.size]
         return self._finished(window, size)
 
@@ -41,10 +41,10 @@ class CropFlip(NamedTuple):
         resized = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box)
         return self._finished(_planes(resized), size)
 
-    def _finished(self, window: Tensor, size: int | None) -> Tensor:
+    def _finished(self, window: Tensor, size: int) -> Tensor:
         """The window's values, mirrored, contiguous, resized."""
         window = (window.flip(-1) if self.flip else window).contiguous()
-        return window if size in (None, self.size) else _resize_square(window, size)
+        return window if size == self.size else _resize_square(window, size)
 
 
 class Colors(NamedTuple):
@@ -76,14 +76,13 @@ def draw_crop_flip(
     if scale_min < 1:
         size = max(1, round(resize_size * float(rng.uniform(scale_min, 1.0)) ** 0.5))
     room = resize_size - size + 1
-    top, left = (int(v) for v in rng.integers(room, size=2))
+    top, left = rng.integers(room, size=2).tolist()
     return CropFlip(top, left, size, bool(rng.random() < 0.5))
 
 
 def draw_colors(strength: float, rng: np.random.Generator) -> Colors:
     """Three independent factors, uniform in 1 − strength..1 + strength."""
-    brightness, contrast, saturation = (float(v) for v in rng.uniform(1 - strength, 1 + strength, size=3))
-    return Colors(brightness, contrast, saturation)
+    return Colors(*rng.uniform(1 - strength, 1 + strength, size=3).tolist())
 
 
 def resize_image(image: Image.Image, size: int) -> Tensor:
@@ -106,8 +105,8 @@ def _planes(picture: Image.Image) -> Tensor:
 
 def _resize_square(values: Tensor, size: int) -> Tensor:
     """[C, S, S] or [S, S] -> the same kind at ``size``; bilinear with antialiasing, of the same type."""
-    planes = values if values.dim() == 3 else values[None]
-    resized = F.interpolate(planes[None].float(), (size, size), mode="bilinear", antialias=True)[0]
+    planes = values.reshape(1, -1, *values.shape[-2:]).float()
+    resized = F.interpolate(planes, (size, size), mode="bilinear", antialias=True)
     if not values.is_floating_point():
         resized = resized.round().clamp(0, 255)
     return resized.to(values.dtype).reshape(*values.shape[:-2], size, size)

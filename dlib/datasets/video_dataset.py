@@ -54,14 +54,12 @@ def stacked_regions(found: Sequence[FrameRegion]) -> dict[str, Tensor]:
 
 
 class _Sample(NamedTuple):
-    pixels: Tensor  # uint8 [3, H, W]
-    cam: Tensor | None  # float32 [H, W]
-    region: FrameRegion | None
-    frame_id: str
-    item: int
-    frame: int
+    request: FrameRequest
+    frame: int  # the requested one, or its replacement
     key: int
-    again: int
+    pixels: Tensor  # uint8 [3, H, W]
+    cam: Tensor | None = None  # float32 [H, W]
+    region: FrameRegion | None = None
 
 
 class CamReader(Protocol):
@@ -108,7 +106,6 @@ class VideoDataset:
         std: float = 1.0,
         frame_limit: float = 1.0,
         seed: int = 0,
-        cams: CamReader | None = None,
         skip_bad_frames: bool = False,
         color: float = 0.0,
         scale_min: float = 1.0,
@@ -121,7 +118,6 @@ class VideoDataset:
             crop_size, resize_size: side of the output and of the frame before the crop, in pixels.
             n_frames, style, dist, std, frame_limit: see ``sample_frames``.
             seed: of all draws.
-            cams: if given, training frames come with their CAM.
             skip_bad_frames: use another frame of the shot instead of an unreadable one (train only).
             color: strength 0..1 of random brightness, contrast and saturation (train only); 0: none.
             scale_min: least share of the frame's area that the random crop takes (train only); 1: crop_size.
@@ -138,8 +134,9 @@ class VideoDataset:
         self.metadata, self.data_dir, self.train = metadata, Path(data_dir), train
         self.crop_size, self.resize_size = crop_size, resize_size
         self.n_frames, self.style, self.dist, self.std = n_frames, style, dist, std
-        self.frame_limit, self.seed, self.epoch = frame_limit, seed, 0
-        self.cams, self.skip_bad_frames = cams, skip_bad_frames
+        self.frame_limit, self.seed = frame_limit, seed
+        self.skip_bad_frames = skip_bad_frames
+        self.cams: CamReader | None = None  # if given, training frames come with their CAM
         self.pool: CamPool | None = None  # None: a frame's CAM is its own
         self.regions: RegionFinder | None = None  # of the cropped CAMs
         self.color, self.scale_min = color, scale_min
@@ -159,15 +156,11 @@ class VideoDataset:
         other.crop_size = side
         return other
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch of ``dataset[i]``; loaders name the epoch in each request instead."""
-        self.epoch = epoch
-
-    def __getitem__(self, item: int) -> Batch:
-        """The frames of one item in the current epoch, [n, 3, crop_size, crop_size], 1 <= n <= n_frames."""
-        if not 0 <= item < len(self):
-            raise IndexError(item)
-        return self.load([FrameRequest(self.epoch, item, frame) for frame in self.draw(self.epoch, item)])
+    @property
+    def sampling(self) -> str:
+        """What its draws depend on, besides the epoch: shots, seed, and how frames are drawn."""
+        frames = (self.n_frames, self.style, self.dist, self.std, self.frame_limit)
+        return " ".join(map(str, (len(self), self.seed, *frames)))
 
     def rng(self, epoch: int, item: int, *more: int, again: int = 0) -> np.random.Generator:
         """The generator of an item (and of a frame of it) in an epoch."""
@@ -176,12 +169,13 @@ class VideoDataset:
         )
 
     def draw(self, epoch: int, item: int, again: int = 0) -> list[int]:
-        """The frames that an epoch takes from an item at its draw ``again``; [0] where items are frames."""
-        if self.index is None:
-            return [0]
-        count = self.index.count(item)
-        rng = self.rng(epoch, item, again=again)
-        return sample_frames(count, self.n_frames, self.frame_limit, self.style, self.dist, self.std, rng)
+        """The frames that an epoch takes from an item at its draw ``again``, 1 to ``n_frames``."""
+        options = (self.n_frames, self.frame_limit, self.style, self.dist, self.std)
+        return sample_frames(self.count(item), *options, self.rng(epoch, item, again=again))
+
+    def count(self, item: int) -> int:
+        """Number of frames of an item."""
+        return 1 if self.index is None else self.index.count(item)
 
     def frame_id(self, item: int, frame: int) -> str:
         """Path of a frame relative to the dataset's folder."""
@@ -189,12 +183,11 @@ class VideoDataset:
 
     def allowed(self, item: int) -> list[int]:
         """The frames of an item that training may draw."""
-        return [0] if self.index is None else allowed_frames(self.index.count(item), self.frame_limit)
+        return allowed_frames(self.count(item), self.frame_limit)
 
     def all_ids(self) -> list[str]:
         """Ids of all frames of the split."""
-        counts = [1 if self.index is None else self.index.count(item) for item in range(len(self))]
-        return [self.frame_id(item, frame) for item, count in enumerate(counts) for frame in range(count)]
+        return [self.frame_id(item, frame) for item in range(len(self)) for frame in range(self.count(item))]
 
     def locate(self, frame_ids: Sequence[str]) -> list[tuple[int, int]]:
         """(item, frame) of each frame id. Raises KeyError for an id that the split does not have."""
@@ -223,13 +216,13 @@ class VideoDataset:
             torch.stack([s.pixels for s in samples]) if samples else torch.empty(shape, dtype=torch.uint8)
         )
         cams = [s.cam for s in samples if s.cam is not None]
-        items = torch.tensor([s.item for s in samples], dtype=torch.int64)  # [B]
+        items = torch.tensor([s.request.item for s in samples], dtype=torch.int64)  # [B]
         return Batch(
             frames=frames,  # [B, 3, H, W]
             labels=torch.from_numpy(self.metadata.labels[items.numpy()]),  # [B]
-            ids=[s.frame_id for s in samples],
+            ids=[self.frame_id(s.request.item, s.frame) for s in samples],
             indices=items,
-            sequence=items + len(self) * torch.tensor([s.again for s in samples], dtype=torch.int64),
+            sequence=items + len(self) * torch.tensor([s.request.again for s in samples], dtype=torch.int64),
             order=torch.tensor([s.frame for s in samples], dtype=torch.int64),
             keys=torch.tensor([s.key for s in samples], dtype=torch.int64),
             cams=torch.stack(cams) if cams else None,  # [B, H, W]
@@ -242,34 +235,29 @@ class VideoDataset:
         if found is None:
             return None
         frame, image = found
-        frame_id = self.frame_id(request.item, frame)
         # All draws belong to the requested frame, so that its replacement changes nothing else.
         rng = self.rng(request.epoch, request.item, request.frame, 1, again=request.again)
         key = int(rng.integers(2**63))
         if not self.train or request.whole:
-            pixels = resize_image(image, self.crop_size)
-            return _Sample(pixels, None, None, frame_id, request.item, frame, key, request.again)
+            return _Sample(request, frame, key, resize_image(image, self.crop_size))
         window = draw_crop_flip(self.resize_size, self.crop_size, rng, self.scale_min)
         pixels = window.of_picture(image, self.resize_size, self.crop_size)
         if self.color > 0:
             # The frames of a shot change in the same way: terms over several frames compare their colours.
             colors = self.rng(request.epoch, request.item, 0, 2, again=request.again)
             pixels = draw_colors(self.color, colors).apply(pixels)
-        cam = None
-        if self.cams is not None:
-            stored = self._stored_cam(self.cams, request.epoch, request.item, frame)
-            cam = window.apply(resize_cam(stored, self.resize_size), self.crop_size)
-        region = None
-        if cam is not None and self.regions is not None:
-            region = self.regions(cam, pixels, request.epoch)
-        cam = region.cam if region else cam
-        return _Sample(pixels, cam, region, frame_id, request.item, frame, key, request.again)
+        if self.cams is None:
+            return _Sample(request, frame, key, pixels)
+        stored = self._stored_cam(self.cams, request.epoch, request.item, frame)
+        cam = window.apply(resize_cam(stored, self.resize_size), self.crop_size)
+        region = None if self.regions is None else self.regions(cam, pixels, request.epoch)
+        return _Sample(request, frame, key, pixels, region.cam if region else cam, region)
 
     def _stored_cam(self, cams: CamReader, epoch: int, item: int, frame: int) -> Tensor:
         """The stored CAM [h, w] of a frame, pooled over its window if there is a ``pool``."""
-        if self.pool is None or self.index is None:
+        if self.pool is None:
             return cams.read(self.frame_id(item, frame))
-        together = self.pool.frames(frame, self.index.count(item))
+        together = self.pool.frames(frame, self.count(item))
         return self.pool.pool(cams.read_together([self.frame_id(item, f) for f in together]), epoch)
 
     def _read(self, request: FrameRequest, bad: list[str]) -> tuple[int, Image] | None:
@@ -284,7 +272,7 @@ class VideoDataset:
         if request.whole:
             return None
         allowed = set(self.allowed(request.item))
-        others = [f for f in range(self.index.count(request.item) if self.index else 0) if f != request.frame]
+        others = [f for f in range(self.count(request.item)) if f != request.frame]
         for frame in sorted(others, key=lambda f: (f not in allowed, abs(f - request.frame), f)):
             try:
                 return frame, read_image(self.data_dir / self.frame_id(request.item, frame))

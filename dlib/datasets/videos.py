@@ -72,9 +72,8 @@ class VideoReader:
 
     path: Path
     damaged: int = field(default=0, init=False)  # pictures or packets that could not be decoded
-    restarts: list[int] = field(
-        default_factory=list, init=False
-    )  # indices of frames that begin another recording
+    # Indices of frames that begin another recording.
+    restarts: list[int] = field(default_factory=list, init=False)
     aspect: Fraction = field(default=Fraction(1), init=False)  # width of a pixel over its height, upright
     _size: tuple[int, int] = field(default=(0, 0), init=False)
 
@@ -151,19 +150,14 @@ class VideoReader:
         """Decoded frames; of a damaged or cut-off file only the damaged part is lost."""
         import av
 
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.FFmpegError:
-                self.damaged += 1
-                return
-            try:
-                yield from packet.decode()
-            except av.FFmpegError:
-                self.damaged += 1
+        try:
+            for packet in container.demux(stream):
+                try:
+                    yield from packet.decode()
+                except av.FFmpegError:
+                    self.damaged += 1
+        except av.FFmpegError:  # the rest of the file is lost
+            self.damaged += 1
 
 
 def is_picture(path: Path) -> bool:

@@ -40,7 +40,7 @@ class _Reader:
         self.dataset = dataset
         self.packs = False  # whether batches go through a pipe
 
-    def __getitems__(self, requests: Sequence[FrameRequest]) -> Batch | PackedBatch | str:
+    def __getitem__(self, requests: Sequence[FrameRequest]) -> Batch | PackedBatch | str:
         try:
             batch = self.dataset.load(requests)
         except UserError as error:  # as text: an exception would come back with a long traceback
@@ -56,13 +56,6 @@ class _PlanSampler:
 
     def __iter__(self) -> Iterator[list[FrameRequest]]:
         return iter(self.plan)
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
 
 
 def _init_worker(_: int) -> None:
@@ -90,14 +83,12 @@ def _end_with_main() -> None:
         os._exit(1)
 
 
-def _context(num_workers: int) -> BaseContext | None:
+def _context() -> BaseContext:
     """Start method of the workers.
 
     Forking a process that already runs threads (OpenMP, CUDA) can hang, and spawning imports torch in each
     worker. The fork server has imported torch once and has no threads.
     """
-    if num_workers == 0:
-        return None
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
@@ -122,16 +113,10 @@ def _end_workers(iterators: WeakSet) -> None:
                 worker.kill()  # SIGTERM is ignored
 
 
-class _WorkersFailed(Exception):
-    """The reading processes have stopped giving batches; the message says why."""
-
-
 class PlannedLoader:
     """Reads planned minibatches, in this process or in workers, and reports unreadable frames."""
 
-    def __init__(
-        self, dataset: VideoDataset, num_workers: int, pin_memory: bool = False, keep_workers: bool = False
-    ) -> None:
+    def __init__(self, dataset: VideoDataset, num_workers: int, pin_memory: bool, keep_workers: bool) -> None:
         self.dataset = dataset
         self.bad_frames: set[str] = set()  # unreadable frames met so far
         # Called every second until a batch is there; may raise.
@@ -143,13 +128,13 @@ class PlannedLoader:
         with _quiet():
             self._loader: DataLoader = DataLoader(
                 self._reader,  # type: ignore[arg-type]
-                batch_sampler=self._sampler,
+                sampler=self._sampler,
+                batch_size=None,  # the plan has whole batches
                 num_workers=num_workers,
-                collate_fn=_unchanged,
                 pin_memory=pin_memory,
                 persistent_workers=keep_workers and num_workers > 0,
                 worker_init_fn=_init_worker,
-                multiprocessing_context=_context(num_workers),
+                multiprocessing_context=_context() if num_workers else None,
                 prefetch_factor=READ_AHEAD if num_workers else None,
                 timeout=POLL if num_workers else 0,
                 generator=torch.Generator(),  # without it each epoch's start would change the global random state
@@ -162,17 +147,7 @@ class PlannedLoader:
         Raises UserError for an unreadable frame or CAM, and if a worker process dies.
         """
         self._sampler.plan = plan
-        if self._loader.num_workers == 0:
-            yield from self._usable(iter(self._loader))
-            return
-        try:
-            yield from self._usable(self._from_workers(plan))
-        except _WorkersFailed as failure:
-            self.close()
-            raise UserError(
-                f"{failure}; is memory or {SHARED_MEMORY} full? try fewer --num_workers (0 needs none), or give a "
-                "container more shared memory, as with docker run --shm-size=2g"
-            ) from failure.__cause__
+        yield from self._usable(self._from_workers(plan) if self._loader.num_workers else iter(self._loader))
 
     def _usable(self, batches: Iterator[Batch | PackedBatch | str]) -> Iterator[Batch]:
         for batch in batches:
@@ -196,7 +171,7 @@ class PlannedLoader:
                 if said.startswith("Caught") and "memory" not in said:
                     raise  # a fault of the program in a worker
                 reason = (said.splitlines() or ["it ended while sending a batch"])[-1][:200]
-                raise _WorkersFailed(f"a data loading process died ({reason})") from error
+                raise self._failure(f"a data loading process died ({reason})") from error
             if batch is None:
                 return
             yield batch
@@ -211,7 +186,7 @@ class PlannedLoader:
             with _quiet():
                 iterator = iter(self._loader)
         except (OSError, ImportError) as error:
-            raise _WorkersFailed(f"data loading processes cannot be started ({error})") from error
+            raise self._failure(f"data loading processes cannot be started ({error})") from error
         self._iterators.add(iterator)
         # The interpreter would wait for the workers for ever. Exit functions run last in, first out:
         # ours must be registered after those that the iterator has just registered.
@@ -224,7 +199,15 @@ class PlannedLoader:
         self.while_waiting()
         thread = getattr(iterator, "_pin_memory_thread", None)
         if thread is not None and not thread.is_alive():
-            raise _WorkersFailed("the thread that receives batches has ended")
+            raise self._failure("the thread that receives batches has ended")
+
+    def _failure(self, problem: str) -> UserError:
+        """The error of workers that give no more batches, which are ended."""
+        self.close()
+        return UserError(
+            f"{problem}; is memory or {SHARED_MEMORY} full? try fewer --num_workers (0 needs none), or give a "
+            "container more shared memory, as with docker run --shm-size=2g"
+        )
 
     def _report(self, frames: list[str]) -> None:
         for frame in frames:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -24,13 +24,11 @@ FrameBoxes = dict[str, list[tuple[list[float], bool]]]
 class Annotations:
     """Boxes x0,y0,x1,y1 by video (as the file of boxes names it) and frame.
 
-    ``notes`` says what was left out of the files of boxes. ``known`` has the dataset's videos by every name, without
-    suffix, that a file of boxes may use for them.
+    ``notes`` says what was left out of the files of boxes.
     """
 
     boxes: dict[str, FrameBoxes] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     notes: list[str] = field(default_factory=list)
-    known: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _names: dict[str, list[str]] = field(default_factory=dict)  # video -> names among the boxes' that mean it
 
     def add(self, video: str, frame: str, box: list[float], relative: bool) -> None:
@@ -45,16 +43,15 @@ class Annotations:
 
         Raises UserError for boxes that could belong to several videos, such as ``dog/a.mp4`` and ``dog/a.avi``.
         """
-        self.known.clear()
+        known = defaultdict(list)  # videos by every name, without suffix, that a file of boxes may use
         for video in videos:
             parts = video.split("/")
             for key in {_without_suffix(video), _without_suffix(f"{parts[0]}/{parts[-1]}")}:
-                self.known[key].append(video)
-        names = defaultdict(list)
+                known[key].append(video)
+        self._names = defaultdict(list)
         for name in self.boxes:
-            if (meant := self._video(name)) is not None:
-                names[meant].append(name)
-        self._names = names
+            if (meant := _video(name, known)) is not None:
+                self._names[meant].append(name)
 
     def names_of(self, video: str) -> list[str]:
         """The names among the boxes' videos that mean this video."""
@@ -68,50 +65,40 @@ class Annotations:
                 found[frame] = found.get(frame, []) + boxes
         return found
 
-    def _video(self, name: str) -> str | None:
-        """The video that a name means: the longest known name in it; of equally long ones the last."""
-        parts = name.split("/")
-        for length in range(len(parts), 1, -1):
-            for start in range(len(parts) - length, -1, -1):
-                part = "/".join(parts[start : start + length])
-                alike = self.known.get(_without_suffix(part), [])
-                if len(alike) > 1 and _without_suffix(part) != part:
-                    alike = [v for v in alike if v.split("/")[-1] == part.split("/")[-1]] or alike
-                    alike = [part] if part in alike else alike
-                if len(alike) == 1:
-                    return alike[0]
-                if alike:
-                    raise UserError(
-                        f"boxes of {name!r}: could belong to {' or '.join(alike)}; "
-                        "add the suffix or the folder in the file of boxes, or rename one of the videos"
-                    )
-        return None
+
+def _video(name: str, known: Mapping[str, list[str]]) -> str | None:
+    """The video that a name means: the longest known name in it; of equally long ones the last."""
+    parts = name.split("/")
+    for length in range(len(parts), 1, -1):
+        for start in range(len(parts) - length, -1, -1):
+            part = "/".join(parts[start : start + length])
+            alike = known.get(_without_suffix(part), [])
+            if len(alike) > 1 and _without_suffix(part) != part:
+                alike = [v for v in alike if v.split("/")[-1] == part.split("/")[-1]] or alike
+                alike = [part] if part in alike else alike
+            if len(alike) == 1:
+                return alike[0]
+            if alike:
+                raise UserError(
+                    f"boxes of {name!r}: could belong to {' or '.join(alike)}; "
+                    "add the suffix or the folder in the file of boxes, or rename one of the videos"
+                )
+    return None
 
 
-@dataclass(frozen=True)
-class VideoBoxes:
-    """Boxes of one video. All its frames are named in the same way: by the pictures' names, or by index."""
+def named_by_index(found: FrameBoxes, names: Sequence[str]) -> bool:
+    """Whether the boxes of a video name its frames by index: only if no box has one of the pictures' ``names``.
 
-    found: FrameBoxes
-    by_index: bool
+    Boxes of 000001.jpg, 000002.jpg, … do not belong to the frames 1, 2, …, counted from 0.
+    """
+    return found.keys().isdisjoint(map(_frame_key, names))
 
-    @classmethod
-    def of(cls, found: FrameBoxes, names: Sequence[str]) -> VideoBoxes:
-        """
-        Args:
-            found: boxes by frame key.
-            names: of the pictures in a folder of frames. The index is used only if no box has one of these names:
-                boxes of 000001.jpg, 000002.jpg, … do not belong to the frames 1, 2, …, counted from 0.
-        """
-        return cls(found, found.keys().isdisjoint(map(_frame_key, names)))
 
-    def of_frame(self, frame: Frame) -> list[list[float]]:
-        """Boxes of a frame in its pixels, both corners inside the box."""
-        height, width = frame.image.shape[:2]
-        key = str(frame.index) if self.by_index else _frame_key(frame.name)
-        return [
-            _last_pixels(box, width, height) if relative else box for box, relative in self.found.get(key, ())
-        ]
+def boxes_of_frame(found: FrameBoxes, frame: Frame, by_index: bool) -> list[list[float]]:
+    """A video's boxes of one frame, in its pixels, both corners inside the box."""
+    height, width = frame.image.shape[:2]
+    boxes = found.get(str(frame.index) if by_index else _frame_key(frame.name), [])
+    return [_last_pixels(box, width, height) if relative else box for box, relative in boxes]
 
 
 def _last_pixels(edges: Sequence[float], width: int, height: int) -> list[float]:

@@ -10,8 +10,8 @@ import csv
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -56,22 +56,22 @@ def read_annotations(path: Path) -> Annotations:
 
 
 def _read_folder(folder: Path, annotations: Annotations) -> None:
-    unread: Counter[str] = Counter()
+    zipped = 0
     for path in sorted(folder.rglob("*"), key=lambda path: natural_key(path.as_posix())):
         inside = path.relative_to(folder)
         if any(map(is_litter, inside.parts)) or not path.is_file():
             continue
         reader = _READERS.get(path.suffix.lower())
         if reader is None:
-            unread[path.suffix.lower()] += path.suffix.lower() == ".zip"
+            zipped += path.suffix.lower() == ".zip"
             continue
         try:
             # An archive unpacked from Windows may have names with backslashes for folders.
             reader(path, PurePosixPath(inside.as_posix().replace("\\", "/")).parent.as_posix(), annotations)
         except _NoBoxFile as error:
             annotations.notes.append(f"{path}: {error}; left out")
-    if unread[".zip"]:
-        annotations.notes.append(f"{folder}: left out files .zip: {unread['.zip']} (unpack them)")
+    if zipped:
+        annotations.notes.append(f"{folder}: left out files .zip: {zipped} (unpack them)")
 
 
 def _read_csv(path: Path, place: str, annotations: Annotations) -> None:
@@ -201,10 +201,9 @@ def _without_hash(name: str) -> str:
 
 
 def _numbers(values: Any, where: str) -> list[float]:
-    try:
+    numbers = []
+    with suppress(TypeError, ValueError, OverflowError):
         numbers = [float(value) for value in values]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{where}: expected four numbers, got {values!r}") from error
     if len(numbers) != 4 or not all(abs(v) < _MAX_PIXELS for v in numbers):
         raise UserError(f"{where}: expected four numbers, got {values!r}")
     return numbers

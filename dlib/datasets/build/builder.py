@@ -15,12 +15,14 @@ from dlib.commands import AGAIN, CommandParser, command
 from dlib.commands.door import Main
 from dlib.configure.constants import TEST, TRAIN, VAL, VIDEO_DEMO
 from dlib.datasets.build.folds import FOLDS_ROOT, Item, image_size, write_folds
+from dlib.datasets.index import FRAME_SUFFIXES
 from dlib.datasets.metadata import CLASS_NAMES_YTO, SplitMetadata, read_split
 from dlib.utils import filesystem
 from dlib.utils.errors import UserError
 from dlib.utils.filesystem import check_folder
 
-Builder = Callable[[Path, Path, bool, int], tuple[list[str], dict[str, list[Item]], list[str]]]
+Built = tuple[list[str], dict[str, list[Item]], list[str]]  # class names, items of each split, notes
+Builder = Callable[[Path, Path, bool, int], Built]
 Known = Mapping[str, tuple[int, int]]  # items and boxes of each split of the complete dataset
 _MAX_NOTES = 20
 
@@ -88,15 +90,15 @@ def builder_command(
     @command(stopped=AGAIN)
     def main(arguments: Sequence[str]) -> None:
         args = parser().read(arguments)
-        if args.dst is None and args.src is None:
-            parser().error("--src is needed" if not args.check else "--dst is needed")
+        if args.src is None and not args.check:
+            parser().error("--src is needed")
+        if args.src is None and args.dst is None:
+            parser().error("--dst is needed")
         dst = args.dst or args.src
         metadata = args.metadata or FOLDS_ROOT / dst.resolve().name
         check_folder("--dst", dst)
         check_folder("--metadata", metadata)
         if not args.check:
-            if args.src is None:
-                parser().error("--src is needed")
             build_dataset(build, known, args.src, dst, metadata, args.copy, args.num_workers)
         elif differing := check_tree(dst, metadata, known, decode=True):
             raise UserError(_difference(dst, differing))
@@ -189,7 +191,7 @@ def _cell(split: str, items: int, boxes: int) -> str:
 
 def _counts(split: SplitMetadata) -> np.ndarray:
     """Items and boxes of each class, [C, 2]."""
-    table = np.zeros((split.num_classes, 2), np.int64)
+    table = np.zeros((len(split.class_names), 2), np.int64)
     for name, label in zip(split.ids, split.labels, strict=True):
         table[label] += (1, len(split.boxes.get(name, ())))
     return table
@@ -197,15 +199,14 @@ def _counts(split: SplitMetadata) -> np.ndarray:
 
 def _check_shots(data_dir: Path, split: SplitMetadata) -> None:
     for shot in split.ids:
-        if not any(name.lower().endswith((".jpg", ".jpeg", ".png")) for name in os.listdir(data_dir / shot)):
+        if not any(name.lower().endswith(FRAME_SUFFIXES) for name in os.listdir(data_dir / shot)):
             raise UserError(f"{data_dir / shot}: a train shot without frames; build the dataset again")
 
 
 def _check_sizes(data_dir: Path, split: SplitMetadata) -> None:
     with ThreadPoolExecutor() as pool:
-        for name, size in zip(
-            split.ids, pool.map(lambda n: image_size(data_dir / n), split.ids), strict=True
-        ):
+        sizes = pool.map(lambda name: image_size(data_dir / name), split.ids)
+        for name, size in zip(split.ids, sizes, strict=True):
             if size != split.sizes[name]:
                 raise UserError(
                     f"{data_dir / name}: is {size[0]}x{size[1]}, the folds say otherwise; build again"

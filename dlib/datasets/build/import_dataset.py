@@ -28,21 +28,17 @@ from dlib.utils.errors import UserError
 NAMES_FILE = "videos.csv"
 MAX_NAME = 100  # bytes of a folder's name: a frame's id, which has class, video and shot, becomes a file name elsewhere
 _UNBOXED_PER_SHOT = 5  # frames that a validation or test video without boxes gives, for classification
-
-
 _LABEL_SUFFIXES = (".txt", ".xml", ".json", ".csv", ".yaml", ".names", ".data")  # may be beside videos
 
 
-def find_videos(folder: Path, notes: list[str]) -> list[Path]:
+def find_videos(folder: Path, notes: list[str], above: tuple[Path, ...] = ()) -> list[Path]:
     """Video files and folders of frames in ``folder`` and the folders in it, in natural order.
 
     Args:
         notes: what is left out is added here, with the reason.
+        above: the folders that ``folder`` was found in, with links followed.
     """
-    return _find_videos(folder, notes, (folder.resolve(),))
-
-
-def _find_videos(folder: Path, notes: list[str], above: tuple[Path, ...]) -> list[Path]:
+    above = (*above, folder.resolve())
     found: list[Path] = []
     left: Counter[tuple[str, str]] = Counter()
     for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
@@ -50,12 +46,11 @@ def _find_videos(folder: Path, notes: list[str], above: tuple[Path, ...]) -> lis
         if is_litter(path.name):
             continue
         if path.is_dir():
-            here = path.resolve()
             if _is_frames(path):
                 found.append(path)
                 notes += _left_in_frames(path)
-            elif here not in above:  # a link to a folder above would never end
-                found += _find_videos(path, notes, (*above, here))
+            elif path.resolve() not in above:  # a link to a folder above would never end
+                found += find_videos(path, notes, above)
         elif suffix in VIDEO_SUFFIXES:
             found.append(path)
         elif suffix in PICTURE_SUFFIXES:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dlib.datasets.build.annotations import Annotations, FrameBoxes, VideoBoxes
+from dlib.datasets.build.annotations import Annotations, FrameBoxes, boxes_of_frame, named_by_index
 from dlib.datasets.build.folds import Item, checked_box, ordered_box, write_if_changed
 from dlib.datasets.cuts import CutDetector
 from dlib.datasets.videos import Frame, UnusableVideo, VideoReader
@@ -100,7 +100,7 @@ def _write_frames(path: Path, dst: Path, video: Imported, options: Options, foun
     flat.mkdir(parents=True)
     cuts = CutDetector(options.cut_threshold, min_length=options.min_shot)
     reader = VideoReader(path)
-    annotated = VideoBoxes.of(found, reader.names())
+    by_index = named_by_index(found, reader.names())
     seen: list[int] = []
     sizes: dict[int, list[int]] = {}  # of the kept frames, by index
     boxed: dict[int, list[list[float]]] = {}
@@ -108,7 +108,7 @@ def _write_frames(path: Path, dst: Path, video: Imported, options: Options, foun
     for frame in reader:
         cuts.add(frame.image)
         seen.append(frame.index)
-        boxes = annotated.of_frame(frame)
+        boxes = boxes_of_frame(found, frame, by_index)
         timely = not options.fps or frame.time >= due - 1e-6
         if timely or boxes:
             sizes[frame.index] = _save(flat / _frame_name(frame.index), frame, options)

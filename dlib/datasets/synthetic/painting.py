@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
+_DOTS = ((0.0, -0.5), (0.45, 0.3), (-0.45, 0.3))  # their centres
 
 
 def value_noise(rng: np.random.Generator, side: int, cells: int, octaves: int = 3) -> Array:
@@ -62,57 +63,16 @@ def blend(canvas: Array, colour: Array, alpha: Array) -> None:
     canvas += (colour - canvas) * alpha[..., None]
 
 
-def _cross(x: Array, y: Array) -> Array:
-    return np.minimum(np.abs(x), np.abs(y)) - 0.22
-
-
-def _ring(x: Array, y: Array) -> Array:
-    return np.abs(np.hypot(x, y) - 0.55) - 0.17
-
-
-def _stripes(x: Array, y: Array) -> Array:
-    return np.abs((y * 2.0 + 0.5) % 1.0 - 0.5) / 2.0 - 0.12
-
-
-def _checker(x: Array, y: Array) -> Array:
-    return np.where(x * y > 0, np.float32(-1), np.float32(1)) * np.minimum(np.abs(x), np.abs(y))
-
-
-def _dots(x: Array, y: Array) -> Array:
-    centres = ((0.0, -0.5), (0.45, 0.3), (-0.45, 0.3))
-    return np.min([np.hypot(x - cx, y - cy) for cx, cy in centres], axis=0) - 0.24
-
-
-def _half(x: Array, y: Array) -> Array:
-    return x
-
-
-def _star(x: Array, y: Array) -> Array:
-    return np.hypot(x, y) - 0.55 - 0.28 * np.cos(5 * np.arctan2(y, x))
-
-
-def _crescent(x: Array, y: Array) -> Array:
-    return np.maximum(np.hypot(x, y) - 0.75, 0.6 - np.hypot(x - 0.35, y))
-
-
-def _frame(x: Array, y: Array) -> Array:
-    return np.abs(np.maximum(np.abs(x), np.abs(y)) - 0.45) - 0.13
-
-
-def _chevron(x: Array, y: Array) -> Array:
-    return np.abs(np.abs(x) - y - 0.1) * 0.7 - 0.17
-
-
 # The only thing that tells one class from another: a pattern on a disc of radius 1 (negative: second colour).
 PATTERNS: dict[str, Callable[[Array, Array], Array]] = {
-    "cross": _cross,
-    "ring": _ring,
-    "stripes": _stripes,
-    "half": _half,
-    "dots": _dots,
-    "checker": _checker,
-    "star": _star,
-    "crescent": _crescent,
-    "frame": _frame,
-    "chevron": _chevron,
+    "cross": lambda x, y: np.minimum(np.abs(x), np.abs(y)) - 0.22,
+    "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.55) - 0.17,
+    "stripes": lambda x, y: np.abs((y * 2.0 + 0.5) % 1.0 - 0.5) / 2.0 - 0.12,
+    "half": lambda x, y: x,
+    "dots": lambda x, y: np.min([np.hypot(x - cx, y - cy) for cx, cy in _DOTS], axis=0) - 0.24,
+    "checker": lambda x, y: np.copysign(np.minimum(np.abs(x), np.abs(y)), -x * y),
+    "star": lambda x, y: np.hypot(x, y) - 0.55 - 0.28 * np.cos(5 * np.arctan2(y, x)),
+    "crescent": lambda x, y: np.maximum(np.hypot(x, y) - 0.75, 0.6 - np.hypot(x - 0.35, y)),
+    "frame": lambda x, y: np.abs(np.maximum(np.abs(x), np.abs(y)) - 0.45) - 0.13,
+    "chevron": lambda x, y: np.abs(np.abs(x) - y - 0.1) * 0.7 - 0.17,
 }

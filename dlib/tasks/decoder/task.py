@@ -18,6 +18,7 @@ from dlib.cams.store import CamStore
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
 from dlib.datasets.splits import Data
+from dlib.datasets.video_dataset import FrameRequest
 from dlib.losses import LossInputs
 from dlib.losses.colocam import SelfLearning
 from dlib.models import MapMaker, UnetCoLoCAM
@@ -131,9 +132,8 @@ class DecoderTask(Task):
         if not self.needs_cams():
             return None
         train = data.train
-        train.set_epoch(1)
-        items = np.linspace(0, len(train) - 1, min(_EXAMPLES, len(train))).astype(int)
-        batch = Batch.cat([train[int(item)] for item in items])
+        items = np.linspace(0, len(train) - 1, min(_EXAMPLES, len(train))).astype(int).tolist()
+        batch = train.load([FrameRequest(1, item, frame) for item in items for frame in train.draw(1, item)])
         cams = self.source_cams(batch.to(self.device), epoch=1)
         labels = self.pseudo_labels(cams, batch.keys, epoch=1)
         assert labels.seeds is not None  # everything was asked for
