@@ -9,7 +9,7 @@ import numpy as np
 from dlib.configure.literals import SampleDist, SampleStyle
 
 BEFORE, AFTER, BEFORE_AFTER, RANDOM = STYLES = get_args(SampleStyle)
-UNIFORM, GAUSSIAN, INTERVAL = DISTS = get_args(SampleDist)
+_, GAUSSIAN, INTERVAL = DISTS = get_args(SampleDist)
 
 
 def allowed_frames(n: int, limit: float) -> list[int]:

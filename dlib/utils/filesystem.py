@@ -151,16 +151,11 @@ def copy(source: Path, target: Path) -> None:
     part = target.with_name(f".{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         shutil.copyfile(source, part)
-        keep_time(part, source.stat().st_mtime_ns)
+        with suppress(OSError, OverflowError, ValueError):  # no such call, or an impossible time
+            os.utime(part, ns=(source.stat().st_mtime_ns,) * 2)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
-
-
-def keep_time(path: Path, nanoseconds: float) -> None:
-    """Set a file's time of modification, if the file system allows it and the time is possible."""
-    with suppress(OSError, OverflowError, ValueError):
-        os.utime(path, ns=(int(nanoseconds), int(nanoseconds)))
 
 
 def free_bytes(folder: Path) -> int | None:
