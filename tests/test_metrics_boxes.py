@@ -60,6 +60,8 @@ def test_iou_equals_counting_pixels(raw: list[tuple[int, int, int, int]]) -> Non
 def test_iou_refuses_other_shapes() -> None:
     with pytest.raises(ValueError, match=r"b must have shape \[n, 4\]"):
         box_iou([[0, 0, 1, 1]], [0, 0, 1, 1])
+    with pytest.raises(ValueError, match=r"a must have shape \[n, 4\]"):
+        box_iou([[0, 0, 1]], [[0, 0, 1, 1]])
     assert box_iou(np.zeros((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)
 
 
@@ -83,6 +85,10 @@ def test_truncation_to_uint8() -> None:
     odd = torch.tensor([[float("nan"), float("inf"), -float("inf"), 1.7, -0.2]])
     assert quantize_maps(odd).tolist() == [[0, 255, 0, 255, 0]]
     assert quantize_maps(torch.tensor([[0.5]], dtype=torch.bfloat16)).tolist() == [[127]]
+    halves = torch.arange(2**14, dtype=torch.int16).view(torch.float16)[None]  # every float16 from 0 to 2
+    np.testing.assert_array_equal(quantize_maps(halves), quantize_maps(halves.double()))
+    exact = np.nextafter(1 / 255, 0)  # float32 would round it up to the next level
+    assert quantize_maps(np.array([[exact]])).tolist() == [[0]]
 
 
 @pytest.mark.parametrize("cam", [np.zeros((6, 6)), np.full((6, 6), np.nan), np.full((6, 6), 0.003)])

@@ -129,7 +129,7 @@ def test_hand_worked_report() -> None:
     assert d["curves"]["taus"] == [0.0, 0.5]
     assert d["curves"]["70"] == {"a": [100.0, 100.0], "b": [0.0, 0.0], "c": None}
     assert d["per_class"]["a"]["best_tau"]["50"] == 0.5  # the middle one of the best two
-    assert "curves" not in report.to_dict(curves=False)
+    assert report.to_dict(curves=False) == {k: v for k, v in report.to_dict().items() if k != "curves"}
     table = report.samples_table()
     assert [row["index"] for row in table] == [3, 5, 7]
     assert table[1] == {
@@ -168,16 +168,80 @@ def test_without_logits_only_corloc_is_known() -> None:
 def test_the_table_of_samples_is_that_of_the_nearest_sigma() -> None:
     cam = np.zeros((10, 10), np.float32)
     cam[:8, :8], cam[:4, :4] = 0.3, 1.0  # boxes of 81 and 25 pixels: IoU 1 and 25/81 with the true one
-    evaluator = BoxEvaluator(["a"], interval=0.5, multi_iou=True, sigmas=(1, 30, 60, 100))
+    evaluator = BoxEvaluator(["a"], interval=0.5, multi_iou=True, sigmas=(1, 30, 60, 90))
     evaluator.update(cam[None], np.array([0]), np.array([[1.0]]), [[[0, 0, 8, 8]]], [0])
     report = evaluator.compute()
-    assert report.best_taus() == {"1": {"a": 0.5}, "30": {"a": 0.5}, "60": {"a": 0.0}, "100": {"a": 0.0}}
+    assert report.best_taus() == {"1": {"a": 0.5}, "30": {"a": 0.5}, "60": {"a": 0.0}, "90": {"a": 0.0}}
     # Thresholds of other data may lie anywhere: from 1 on no pixel is above, from 0 down every pixel is.
     for tau, corloc in ((1.0, 0.0), (7.0, 0.0), (0.0, 100.0), (-0.5, 100.0)):
-        chosen = report.at_taus({sigma: {"a": tau} for sigma in (1, 30, 60, 100)})
-        assert chosen["corloc"]["60"] == corloc
+        chosen = report.at_taus({sigma: {"a": tau} for sigma in (1, 30, 60, 90)})
+        assert chosen["corloc"]["60"] == chosen["corloc"]["30"] == corloc
     (row,) = report.samples_table()
     assert (row["tau"], row["box"], row["best_iou"]) == (0.0, [0, 0, 8, 8], 1.0)
+    evaluator.sigmas = (1, 30)
+    (row,) = evaluator.compute().samples_table()
+    assert (row["tau"], row["box"], row["best_iou"]) == (0.5, [0, 0, 4, 4], 25 / 81)
+
+
+def test_a_threshold_below_zero_counts_as_zero() -> None:
+    cam = np.zeros((10, 10), np.float32)
+    cam[:8, :8], cam[:4, :4] = 0.005, 1.0  # levels 1 and 255
+    evaluator = BoxEvaluator(["a"], interval=0.5)
+    evaluator.update(cam[None], np.array([0]), np.array([[1.0]]), [[[0, 0, 8, 8]]], [0])
+    taus = {sigma: {"a": -0.5} for sigma in (30, 50, 70)}
+    assert evaluator.compute().at_taus(taus)["corloc"]["70"] == 100.0
+
+
+def test_a_sample_that_comes_again_counts_once() -> None:
+    cam = np.zeros((10, 10), np.float32)
+    cam[2:6, 2:6] = 1.0
+    given = (np.array([0]), np.array([[1.0]]), [[[2, 2, 6, 6]]], [3])
+    evaluator = BoxEvaluator(["a"], interval=0.5)
+    evaluator.update(cam[None], *given)
+    first = evaluator.state()
+    evaluator.update(cam[None, ::-1, ::-1], *given)  # another map: IoU 0.5 with the box
+    assert evaluator.compute().headline == 100.0
+    other = BoxEvaluator(["a"], interval=0.5)
+    other.update(np.zeros((1, 10, 10)), *given)
+    nothing = other.state()
+    for one, two, expected in ((first, nothing, 100.0), (nothing, first, 0.0)):
+        merged = BoxEvaluator(["a"], interval=0.5)
+        merged.merge([one, two])
+        assert merged.compute().headline == expected
+        merged.update(cam[None], *given)
+        assert merged.compute().headline == expected
+
+
+def test_some_samples_without_classes_or_frames() -> None:
+    cam = np.zeros((1, 10, 10), np.float32)
+    cam[:, 2:6, 2:6] = 1.0
+    evaluator = BoxEvaluator(["a"], interval=0.5)
+    frame = torch.zeros(1, 3, 10, 10, dtype=torch.uint8)
+    evaluator.update(cam, np.array([0]), np.array([[1.0]]), [[[2, 2, 8, 8]]], [0], frame)  # IoU 25/49
+    report = evaluator.compute()
+    assert report.to_dict()["box_rule"]["corloc"]["50"] == 100.0
+    evaluator.update(cam, np.array([0]), None, [[[2, 2, 6, 6]]], [1])
+    report = evaluator.compute()
+    assert "box_rule" not in report.to_dict()
+    assert report.classification is None
+    assert report.to_dict()["top1"]["50"] is None
+
+
+def test_the_rules_box_at_exactly_sigma_is_localized() -> None:
+    cam = np.zeros((1, 12, 12), np.float32)
+    cam[:, 0:6, 0:9] = 1.0  # box 0, 0, 9, 6: 70 pixels
+    evaluator = BoxEvaluator(["a"], interval=0.5)
+    frame = torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
+    evaluator.update(cam, np.array([0]), None, [[[0, 0, 9, 9]]], [0], frame)  # IoU 70/100
+    assert evaluator.compute().to_dict()["box_rule"]["corloc"]["70"] == 100.0
+
+
+def test_logits_of_any_kind() -> None:
+    cams, boxes = np.ones((2, 4, 4)), [[[0, 0, 3, 3]]] * 2
+    logits = torch.tensor([[0.0, 1.0], [2.0, 1.0]], dtype=torch.bfloat16, requires_grad=True)
+    evaluator = BoxEvaluator(["a", "b"])
+    evaluator.update(cams, torch.tensor([1, 1]), logits, boxes, torch.tensor([0, 1]))
+    assert evaluator.compute().classification == 50.0
 
 
 def test_batches_order_workers_and_processes_do_not_matter() -> None:
@@ -274,6 +338,7 @@ def test_equal_logits_prefer_the_lower_class() -> None:
         ({"classes": ["a"], "sigmas": ()}, "sigmas"),
         ({"classes": ["a"], "sigmas": (30, 70)}, "must contain 50"),
         ({"classes": ["a"], "sigmas": (0, 50)}, "sigmas"),
+        ({"classes": ["a"], "sigmas": (50, 101)}, "sigmas"),
     ],
 )
 def test_wrong_settings(arguments: dict, text: str) -> None:
@@ -288,8 +353,9 @@ def test_wrong_batches() -> None:
         evaluator.update(cams, np.array([0]), np.zeros((2, 2)), boxes, [0, 1])
     with pytest.raises(ValueError, match=r"logits must be \[B, 2\]"):
         evaluator.update(cams, np.array([0, 1]), np.zeros((2, 3)), boxes, [0, 1])
-    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1"):
-        evaluator.update(cams, np.array([0, 2]), np.zeros((2, 2)), boxes, [0, 1])
+    for label in (2, -1):
+        with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1"):
+            evaluator.update(cams, np.array([0, label]), np.zeros((2, 2)), boxes, [0, 1])
 
 
 def test_threshold_of_another_interval_reaches_every_level() -> None:

@@ -194,7 +194,7 @@ class LocalizationReport:
                 "top5": {},
                 "best_tau": {},
             }
-            in_top = {"corloc": 10**9, "top1": 1, "top5": 5}
+            in_top = {"corloc": len(self.classes), "top1": 1, "top5": 5}
             for sigma in self.sigmas:
                 key = str(sigma)
                 hits = self._hits(rows, sigma, self._taus)  # [n_c, T]
