@@ -158,7 +158,7 @@ def test_a_run_without_a_known_box_shows_dashes(small: Path) -> None:
     results["best"]["best_localization"] = {"epoch": 0, "step": 0, "value": -1.0}
     path.write_text(json.dumps(results))
     assert status.status_rows(small.parent, 0.0)[1][3] == "–"
-    values = [value(read_experiment(small)) for value in compare.VALUES]
+    values = [value(read_experiment(small)) for value in compare.COLUMNS.values()]
     assert values[:3] == [None, None, None]
     assert values[4] is None
     text = compare.compare([small], small / "c.html")
