@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlib.datasets.sampling import DISTS, STYLES, allowed_frames, sample_frames
+from dlib.datasets.sampling import DISTS, STYLES, allowed_frames, frame_weights, sample_frames
 
 DRAWS = 6000
 
@@ -90,6 +90,15 @@ def gaussian_weight(i: int, n: int, std: float) -> float:
     return 1 + exp(-0.5 * ((i - n // 2) / std) ** 2) / (std * sqrt(2 * pi))
 
 
+@pytest.mark.parametrize("std", [0.2, 1.0, 3.0])
+def test_gaussian_weights_are_those_of_the_formula(std: float) -> None:
+    allowed = allowed_frames(12, 0.6)
+    weights = np.array([gaussian_weight(i, 12, std) for i in allowed])
+    np.testing.assert_allclose(
+        frame_weights(allowed, 12, "gaussian", std), weights / weights.sum(), rtol=1e-12
+    )
+
+
 def test_single_frame_gaussian_probabilities() -> None:
     weights = {i: gaussian_weight(i, 5, 0.2) for i in range(5)}
     total = sum(weights.values())
@@ -134,10 +143,11 @@ def test_the_highest_random_number_draws_the_last_frame() -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("count", [3, 4, 9])
-def test_a_short_shot_is_used_as_a_whole(style: str, count: int) -> None:
+@pytest.mark.parametrize(("n", "count"), [(2, 2), (3, 3), (3, 4), (3, 9)])
+def test_a_short_shot_is_used_as_a_whole(style: str, n: int, count: int) -> None:
     for seed in range(5):
-        assert sample_frames(3, count, 1.0, style, "uniform", 1.0, np.random.default_rng(seed)) == [0, 1, 2]
+        drawn = sample_frames(n, count, 1.0, style, "uniform", 1.0, np.random.default_rng(seed))
+        assert drawn == list(range(n))
 
 
 @given(

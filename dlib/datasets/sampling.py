@@ -25,7 +25,7 @@ def allowed_frames(n: int, limit: float) -> list[int]:
         raise ValueError(f"a shot needs at least one frame, got n = {n}")
     if not 0 < limit <= 1:
         raise ValueError(f"limit must be in (0, 1], got {limit}")
-    if n <= 2 or limit == 1:
+    if limit == 1:
         return list(range(n))
     if n == 3:
         return [1]
