@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -116,3 +117,15 @@ def test_the_filters_alone_have_neither_torch_nor_dlib(tmp_path: Path) -> None:
     sources = (facts / "SOURCES.txt").read_text()
     assert "core/" in sources
     assert "bilateralfilter/bilateralfilter.i" in sources
+
+
+@pytest.mark.parametrize("name", ["bilateralfilter", "colorbilateralfilter"])
+def test_one_filter_alone_is_built_from_what_swig_wrote_beside_it(name: str, tmp_path: Path) -> None:
+    """The published way: `swig -python -c++ NAME.i && python setup.py install` in the filter's folder."""
+    copy = shutil.copytree(ROOT / "dlib" / "crf" / "crfwrapper", tmp_path / "crf") / name
+    (copy / f"{name}_wrap.cxx").touch()
+    ask = [sys.executable, "setup.py", "-q", "egg_info"]
+    subprocess.run(ask, cwd=copy, check=True, capture_output=True, timeout=60)
+    facts = copy / f"{name}.egg-info"
+    assert (facts / "top_level.txt").read_text().split() == [f"_{name}", name]
+    assert {f"{name}.cpp", f"{name}_wrap.cxx"} <= set((facts / "SOURCES.txt").read_text().split())

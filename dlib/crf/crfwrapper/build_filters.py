@@ -1,4 +1,4 @@
-"""How the two extensions are built: for the whole program (setup.py of the repository) and alone (setup.py here)."""
+"""How the two extensions are built: for the whole program, both alone (setup.py here), one alone (in its folder)."""
 
 from __future__ import annotations
 
@@ -51,3 +51,9 @@ def extension(name: str, folder: str) -> Extension:
         swig_opts=["-c++", "-noproxy", f"-I{crf}/core"],
         language="c++",
     )
+
+
+def after_swig(name: str) -> Extension:
+    """One filter, in whose folder `swig -python -c++` has written a proxy and the wrapper of this extension."""
+    sources = [f"{name}_wrap.cxx", f"{name}.cpp"]
+    return Extension(f"_{name}", sources=sources, include_dirs=[".", "../core"], language="c++")
