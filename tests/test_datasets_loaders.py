@@ -364,12 +364,18 @@ def test_workers_end_with_a_program_that_does_not_close_them(root: Path, ending:
         ({"batch_size": 2, "min_tr_batch_sz": 0}, "min_tr_batch_sz"),
         ({"batch_size": 2, "rank": 2, "world_size": 2}, "rank"),
         ({"batch_size": 2, "rank": -1, "world_size": 2}, "rank"),
-        ({"batch_size": 2, "num_workers": -1}, "num_workers"),
+        ({"batch_size": 2, "num_workers": -1}, "num_workers >= 0"),
     ],
 )
 def test_impossible_loaders_are_refused(root: Path, options: dict, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         train_loader(dataset(root), **options)
+
+
+def test_one_shot_at_a_time_is_possible(root: Path) -> None:
+    least = train_loader(dataset(root), 2, min_tr_batch_sz=1)
+    assert least.layout.min_shots == 1
+    assert len(least) == len(train_loader(dataset(root), 2))
 
 
 def test_impossible_datasets_are_refused(root: Path) -> None:
