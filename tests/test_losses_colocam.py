@@ -212,8 +212,17 @@ def test_dense_crf_counts_the_samples_of_all_processes() -> None:
 
 
 def test_every_term_computes_what_the_log_shows(exact: list[dict[str, Any]]) -> None:
-    for term in terms(weight=3.0):
+    for term in [*terms(weight=3.0), colocam.RgbJointConRanField(lambda_style="adaptive")]:
         torch.testing.assert_close(term.compute(make_inputs()), term(make_inputs()).unweighted)
+
+
+def test_defaults_are_those_of_the_paper() -> None:
+    inputs = make_inputs(logits=torch.randn(B, 2, H, W))
+    plain = torch.nn.functional.cross_entropy(inputs.class_logits, inputs.labels)
+    torch.testing.assert_close(colocam.ClassCrossEntropy()(inputs).value, plain)
+    crf = DenseCRFLoss(1.0, 15.0, 100.0)(inputs.images, inputs.probabilities)
+    torch.testing.assert_close(colocam.ConRanField()(inputs).value, crf, rtol=1e-6, atol=0)
+    assert [colocam.ConRanField().warmup(epoch) for epoch in (0, 1)] == [1.0, 1.0]
 
 
 def test_joint_term_on_the_real_filter() -> None:
