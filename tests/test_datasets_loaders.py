@@ -372,6 +372,22 @@ def test_impossible_loaders_are_refused(root: Path, options: dict, text: str) ->
         train_loader(dataset(root), **options)
 
 
+def test_defaults_of_the_loaders(root: Path) -> None:
+    plain, said = (
+        train_loader(dataset(root), 3, **options)
+        for options in ({}, {"min_tr_batch_sz": -1, "num_workers": 0, "drop_small": False, "min_steps": 0})
+    )
+    assert plain.layout == said.layout
+    assert (plain.rank, plain.epoch, plain._loader.num_workers) == (0, 0, 0)
+    for loader in (
+        eval_loader(dataset(root, "val"), 2),
+        frame_loader(dataset(root), ["a/s0/frame0000.jpg"], 2),
+    ):
+        assert loader._loader.num_workers == 0
+        assert not loader._loader.pin_memory
+        assert not loader._loader.persistent_workers
+
+
 def test_one_shot_at_a_time_is_possible(root: Path) -> None:
     least = train_loader(dataset(root), 2, min_tr_batch_sz=1)
     assert least.layout.min_shots == 1

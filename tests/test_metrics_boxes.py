@@ -112,6 +112,10 @@ def test_threshold_grid() -> None:
     assert len(threshold_grid(0.004)) == 250
     np.testing.assert_allclose(threshold_grid(0.3), [0, 0.3, 0.6, 0.9])
     assert threshold_grid(1.0).tolist() == [0.0]
+    for steps in range(1, 400):
+        for interval in (1 / steps, np.nextafter(1 / steps, 0), np.nextafter(1 / steps, 1)):
+            grid = threshold_grid(min(interval, 1.0))
+            assert grid[-1] < 1 <= grid[-1] + interval * (1 + 1e-12)
     for bad in (0.0, -1.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match="interval"):
             threshold_grid(bad)

@@ -148,6 +148,7 @@ def test_exact_sigma_counts_as_localized() -> None:
     evaluator = BoxEvaluator(["a"], interval=0.5)
     evaluator.update(cam[None], np.array([0]), np.array([[1.0]]), [[[0, 0, 9, 9]]], [0])  # IoU 70/100
     assert evaluator.compute().to_dict()["corloc"]["70"] == 100.0
+    assert len(BoxEvaluator(["a"], sigmas=(50, 100)).compute().to_dict()["curves"]["taus"]) == 1000
 
 
 def test_without_logits_only_corloc_is_known() -> None:
@@ -234,6 +235,9 @@ def test_the_rules_box_at_exactly_sigma_is_localized() -> None:
     frame = torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
     evaluator.update(cam, np.array([0]), None, [[[0, 0, 9, 9]]], [0], frame)  # IoU 70/100
     assert evaluator.compute().to_dict()["box_rule"]["corloc"]["70"] == 100.0
+    finer = BoxEvaluator(["a"], interval=0.5, sigmas=(50, 71))
+    finer.update(cam, np.array([0]), None, [[[0, 0, 9, 9]]], [0], frame)
+    assert finer.compute().to_dict()["box_rule"]["corloc"] == {"50": 100.0, "71": 0.0, "mean": 50.0}
 
 
 def test_logits_of_any_kind() -> None:
@@ -249,7 +253,7 @@ def test_batches_order_workers_and_processes_do_not_matter() -> None:
     make = lambda workers=0: BoxEvaluator(NAMES[:4], interval=0.01, workers=workers)  # noqa: E731
     whole = feed(make(), split, list(range(31)), batch=31).compute()
     shuffled = np.random.default_rng(0).permutation(31).tolist()
-    others, threaded = set(threading.enumerate()), make(workers=2)
+    others, threaded = set(threading.enumerate()), make(workers=1)
     assert feed(threaded, split, shuffled, batch=4).compute().to_dict() == whole.to_dict()
     threads = set(threading.enumerate()) - others
     threaded.close()

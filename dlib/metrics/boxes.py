@@ -27,8 +27,7 @@ def threshold_grid(interval: float) -> FloatArray:
     """Thresholds 0, interval, 2·interval … < 1, float64 [T]. Raises ValueError unless 0 < interval <= 1."""
     if not 0.0 < interval <= 1.0:
         raise ValueError(f"interval must lie in (0, 1], got {interval}")
-    taus = np.arange(0.0, 1.0, interval)
-    return taus[taus < 1.0]
+    return np.arange(0.0, 1.0, interval)
 
 
 def threshold_levels(taus: FloatArray, peak: npt.ArrayLike) -> IntArray:
