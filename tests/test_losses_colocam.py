@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlib.crf import DenseCRFLoss, OutOfRange
-from dlib.losses import ELB, LossInputs, Term, TotalLoss, base, colocam
+from dlib.losses import ELB, LossInputs, Term, TotalLoss, base, colocam, sizes
 
 B, H, W = 4, 6, 8
 IGNORE = -255
@@ -47,11 +47,11 @@ def terms(**common: Any) -> list[Term]:
         colocam.SoftCam(**common),
         colocam.ConRanField(**common),
         colocam.RgbJointConRanField(**common),
-        colocam.MaxSizePositive(**common),
+        sizes.MaxSizePositive(**common),
         colocam.Entropy(**common),
-        colocam.BgSizeGreaterFg(**common),
-        colocam.FgSize(**common),
-        colocam.EmptyOutsideBbox(**common),
+        sizes.BgSizeGreaterFg(**common),
+        sizes.FgSize(**common),
+        sizes.EmptyOutsideBbox(**common),
     ]
 
 
@@ -384,20 +384,18 @@ def test_size_terms() -> None:
     inputs = make_inputs()
     p = inputs.probabilities
     barrier = ELB(init_t=2.0)
-    sizes = p.sum(dim=(2, 3)).tolist()
-    expected = sum((elb(-bg, 2) + elb(-fg, 2)) / 2 for bg, fg in sizes) / B
-    assert colocam.MaxSizePositive(barrier, weight=0.01)(inputs).value.item() == pytest.approx(
-        0.01 * expected
-    )
-    expected = sum(elb(fg - bg, 2) for bg, fg in sizes) / B
-    assert colocam.BgSizeGreaterFg(barrier)(inputs).value.item() == pytest.approx(expected)
-    shares = [fg / (H * W) for _, fg in sizes]
+    sums = p.sum(dim=(2, 3)).tolist()
+    expected = sum((elb(-bg, 2) + elb(-fg, 2)) / 2 for bg, fg in sums) / B
+    assert sizes.MaxSizePositive(barrier, weight=0.01)(inputs).value.item() == pytest.approx(0.01 * expected)
+    expected = sum(elb(fg - bg, 2) for bg, fg in sums) / B
+    assert sizes.BgSizeGreaterFg(barrier)(inputs).value.item() == pytest.approx(expected)
+    shares = [fg / (H * W) for _, fg in sums]
     wanted = [0.2, 0.5, 0.9, 0.4]
     expected = (
         sum(elb(s - 0.1 - a, 2) + elb(a - s - 0.1, 2) for s, a in zip(wanted, shares, strict=True)) / 2 / B
     )
-    assert colocam.FgSize(barrier, eps=0.1)(inputs).value.item() == pytest.approx(expected, rel=1e-6)
-    assert colocam.FgSize(eps=0).eps == 0
+    assert sizes.FgSize(barrier, eps=0.1)(inputs).value.item() == pytest.approx(expected, rel=1e-6)
+    assert sizes.FgSize(eps=0).eps == 0
     assert inputs.roi_boxes is not None
     outside = [
         sum(p[b, 1, y, x].item() for y in range(H) for x in range(W) if not (x0 <= x <= x1 and y0 <= y <= y1))
@@ -405,7 +403,7 @@ def test_size_terms() -> None:
     ]
     assert outside[2] == 0
     expected = sum(elb(f, 2) for f in outside) / B
-    assert colocam.EmptyOutsideBbox(barrier)(inputs).value.item() == pytest.approx(expected)
+    assert sizes.EmptyOutsideBbox(barrier)(inputs).value.item() == pytest.approx(expected)
 
 
 def test_entropy_in_bits() -> None:
@@ -507,7 +505,7 @@ def test_one_class_serves_several_terms_by_name() -> None:
 
 def test_a_shared_barrier_hardens_once_per_epoch() -> None:
     shared = ELB(mulcoef=1.5)
-    total = TotalLoss([colocam.MaxSizePositive(shared), colocam.BgSizeGreaterFg(shared), colocam.FgSize()])
+    total = TotalLoss([sizes.MaxSizePositive(shared), sizes.BgSizeGreaterFg(shared), sizes.FgSize()])
     total.update_t()
     assert shared.t.item() == 1.5
     assert total.state_dict()["terms.1.elb.t"].item() == 1.5
@@ -610,7 +608,7 @@ def test_products_in_a_term_are_float32_under_autocast() -> None:
         (lambda: colocam.RgbJointConRanField(input_data="sound"), "input_data"),  # type: ignore[arg-type]
         (lambda: colocam.RgbJointConRanField(input_re_dim=0), "input_re_dim"),
         (lambda: colocam.RgbJointConRanField(scale_factor=0), "scale_factor"),
-        (lambda: colocam.FgSize(eps=-1), "eps"),
+        (lambda: sizes.FgSize(eps=-1), "eps"),
         (lambda: make_inputs(probabilities=torch.zeros(B, 2, H, W + 1)), "map_logits and probabilities"),
         (lambda: make_inputs(labels=torch.zeros(B + 1)), "labels has 5 samples"),
         (lambda: colocam.SelfLearning()(make_inputs(seeds=None)), r"sl_clc needs LossInputs\.seeds"),

@@ -255,8 +255,8 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from dlib.configure.config import experiment_dir, parse_args
 from dlib.datasets.splits import load_data
-from dlib.learning.experiment import TrainingRun, locked
-from dlib.learning.folder import ExperimentFolder
+from dlib.learning.experiment import TrainingRun
+from dlib.learning.folder import ExperimentFolder, locked
 from dlib.utils import distributed
 from dlib.utils.timing import StepClock
 

@@ -112,7 +112,7 @@ _ROWS = (
         "max_sizepos_clc",
         title="Size prior",
         help="size prior: neither foreground nor background may vanish from a map",
-        loss="dlib.losses.colocam:MaxSizePositive",
+        loss="dlib.losses.sizes:MaxSizePositive",
     ),
     _row(
         "min_entropy_clc",
@@ -124,20 +124,20 @@ _ROWS = (
         "size_bg_g_fg_clc",
         title="Background larger",
         help="the background is larger than the foreground",
-        loss="dlib.losses.colocam:BgSizeGreaterFg",
+        loss="dlib.losses.sizes:BgSizeGreaterFg",
     ),
     _row(
         "sizefg_tmp_clc",
         title="Foreground size",
         help="the foreground is as large as the CAM's region of interest (ROI)",
-        loss="dlib.losses.colocam:FgSize",
+        loss="dlib.losses.sizes:FgSize",
         options={"eps": "sizefg_tmp_clc_eps"},
     ),
     _row(
         "empty_out_bb_clc",
         title="Empty outside ROI",
         help="no foreground outside the bounding box of the CAM's region of interest (ROI)",
-        loss="dlib.losses.colocam:EmptyOutsideBbox",
+        loss="dlib.losses.sizes:EmptyOutsideBbox",
     ),
 )
 _COLOCAM: dict[str, TermRow] = {row.name: row for row in _ROWS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from dlib.learning.best import BestModels
 from dlib.learning.checkpoints import CheckpointFolder
 from dlib.learning.dry_run import show_plan
 from dlib.learning.evaluation import evaluate
-from dlib.learning.folder import ExperimentFolder, command_line
+from dlib.learning.folder import ExperimentFolder, command_line, locked
 from dlib.learning.messages import (
     epoch_summary,
     say_epoch,
@@ -70,27 +70,6 @@ def run(cfg: Config) -> None:
                 training.run()
             finally:
                 training.task.close()
-
-
-@contextmanager
-def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
-    """Lock the folder for this run, and write the log lines to its ``log.txt`` meanwhile."""
-    if not distributed.is_main():
-        yield
-        return
-    folder.lock()
-    start_logging(folder.path, True, cfg.verbose, cfg.progress)
-    failed = False
-    try:
-        yield
-    except Exception as error:
-        failed = not isinstance(error, Interrupted)
-        raise
-    finally:
-        start_logging(None, True, cfg.verbose, cfg.progress)
-        folder.unlock()
-        if failed:
-            folder.remove_unless_begun()
 
 
 class TrainingRun:

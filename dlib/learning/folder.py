@@ -8,18 +8,20 @@ import shutil
 import socket
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 import yaml
 
 from dlib.configure.config import Config, saved_flags
-from dlib.utils import environment
+from dlib.utils import distributed, environment
 from dlib.utils.errors import UserError
 from dlib.utils.files import write_text
 from dlib.utils.filesystem import LOCK, reason, try_lock
-from dlib.utils.logging import logger
+from dlib.utils.logging import logger, start_logging
+from dlib.utils.signals import Interrupted
 
 _PASSED = "passed.txt"
 
@@ -143,3 +145,24 @@ def command_line() -> str:
             *sys.argv,
         ]
     return shlex.join(words)
+
+
+@contextmanager
+def locked(folder: ExperimentFolder, cfg: Config) -> Iterator[None]:
+    """Lock the folder for this run, and write the log lines to its ``log.txt`` meanwhile."""
+    if not distributed.is_main():
+        yield
+        return
+    folder.lock()
+    start_logging(folder.path, True, cfg.verbose, cfg.progress)
+    failed = False
+    try:
+        yield
+    except Exception as error:
+        failed = not isinstance(error, Interrupted)
+        raise
+    finally:
+        start_logging(None, True, cfg.verbose, cfg.progress)
+        folder.unlock()
+        if failed:
+            folder.remove_unless_begun()

@@ -1,4 +1,4 @@
-"""Losses: the extended log-barrier, the terms of CoLo-CAM (`dlib.losses.colocam`) and their weighted sum."""
+"""Losses: the extended log-barrier, the terms (`dlib.losses.colocam`, `dlib.losses.sizes`) and their weighted sum."""
 
 from dlib.losses.base import BarrierTerm, LossInputs, LossTerm, Term, TotalLoss
 from dlib.losses.elb import ELB

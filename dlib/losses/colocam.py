@@ -1,4 +1,4 @@
-"""The terms of CoLo-CAM's total loss (Belharbi et al. 2025, section 3), one class each.
+"""The terms of CoLo-CAM's total loss (Belharbi et al. 2025, section 3), one class each; `sizes` has the size priors.
 
 Notation: p = softmax of the map logits [B, 2, H, W], p_fg = p[:, 1], p_bg = p[:, 0], λ = ``weight``. Every
 class also has the keyword arguments of `Term`: ``name``, ``weight``, ``start_epoch``, ``end_epoch``,
@@ -14,13 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlib.cams.roi import filled_boxes
 from dlib.configure.constants import SEED_IGNORE
 from dlib.configure.literals import Backend, JointInput, LambdaStyle
 from dlib.crf import IMAGE_RANGE, DenseCRFLoss, OutOfRange, joint_color_crf
 from dlib.crf.losses import scaled
-from dlib.losses.base import BarrierTerm, LossInputs, Term
-from dlib.losses.elb import ELB
+from dlib.losses.base import LossInputs, Term
 from dlib.utils.distributed import mean_over_processes
 
 
@@ -228,16 +226,6 @@ class RgbJointConRanField(Term):
         return features if self.input_re_dim == -1 else average_groups(features, self.input_re_dim)
 
 
-class MaxSizePositive(BarrierTerm):
-    """λ/2 · [ELB(−Σ p_fg) + ELB(−Σ p_bg)]: neither foreground nor background may vanish. Sums over pixels."""
-
-    name = "max_sizepos_clc"
-
-    def compute(self, inputs: LossInputs) -> Tensor:
-        sizes = inputs.probabilities.sum(dim=(2, 3))  # [B, 2]
-        return inputs.sample_mean(self.elb.values(-sizes).sum(dim=1) / 2)
-
-
 class Entropy(Term):
     """λ · mean entropy of p over pixels, in bits (0..1). Finite for saturated maps."""
 
@@ -247,54 +235,6 @@ class Entropy(Term):
         log_p = inputs.map_logits.log_softmax(dim=1)  # [B, 2, H, W], finite where p rounds to 0
         entropy = -(log_p.exp() * log_p).sum(dim=1) / math.log(2)  # [B, H, W]
         return inputs.sample_mean(entropy.mean(dim=(1, 2)))
-
-
-class BgSizeGreaterFg(BarrierTerm):
-    """λ · ELB(Σ p_fg − Σ p_bg): the background is larger than the foreground."""
-
-    name = "size_bg_g_fg_clc"
-
-    def compute(self, inputs: LossInputs) -> Tensor:
-        bg, fg = inputs.probabilities.sum(dim=(2, 3)).unbind(dim=1)  # [B], [B]
-        return inputs.sample_mean(self.elb.values(fg - bg))
-
-
-class FgSize(BarrierTerm):
-    """λ/2 · [ELB(s − ε − a) + ELB(a − s − ε)]: the foreground's share a = mean p_fg stays within s ± ε.
-
-    Args:
-        elb: the barrier.
-        eps: ε, >= 0.
-    """
-
-    name = "sizefg_tmp_clc"
-    from_cams = ("fg_sizes",)
-
-    def __init__(self, elb: ELB | None = None, eps: float = 0.001, **common: Any) -> None:
-        super().__init__(elb, **common)
-        if not eps >= 0:
-            raise ValueError(f"eps must be >= 0, got {eps}")
-        self.eps = float(eps)
-
-    def compute(self, inputs: LossInputs) -> Tensor:
-        share = inputs.probabilities[:, 1].mean(dim=(1, 2))  # [B]
-        wanted = self.need(inputs.fg_sizes, "fg_sizes").to(share)  # [B]
-        low = self.elb.values(wanted - self.eps - share)
-        high = self.elb.values(share - wanted - self.eps)
-        return inputs.sample_mean((low + high) / 2)
-
-
-class EmptyOutsideBbox(BarrierTerm):
-    """λ · ELB(Σ p_fg outside the region of interest's box)."""
-
-    name = "empty_out_bb_clc"
-    from_cams = ("roi_boxes",)
-
-    def compute(self, inputs: LossInputs) -> Tensor:
-        fg = inputs.probabilities[:, 1]  # [B, H, W]
-        boxes = self.need(inputs.roi_boxes, "roi_boxes").to(fg.device)  # [B, 4]
-        inside = filled_boxes(boxes, fg.shape[1], fg.shape[2])  # [B, H, W]
-        return inputs.sample_mean(self.elb.values(fg.masked_fill(inside, 0.0).sum(dim=(1, 2))))
 
 
 def joint_groups(sequence: Tensor, order: Tensor) -> list[Tensor]:
