@@ -34,6 +34,17 @@ def make_split(n: int, classes: int, seed: int = 0) -> dict[str, list]:
     return split
 
 
+def block(side: int, rows: slice, columns: slice) -> np.ndarray:
+    """A map [1, side, side]: 1 in the block, 0 elsewhere."""
+    cam = np.zeros((1, side, side), np.float32)
+    cam[:, rows, columns] = 1.0
+    return cam
+
+
+SQUARE = block(10, slice(2, 6), slice(2, 6))  # its box is 2, 2, 6, 6: 25 pixels
+CORNER = block(12, slice(0, 6), slice(0, 9))  # its box is 0, 0, 9, 6: 70 pixels
+
+
 def feed(evaluator: BoxEvaluator, split: dict[str, list], rows: list[int], batch: int = 3) -> BoxEvaluator:
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
@@ -103,11 +114,9 @@ def test_like_brute_force(classes: int, multi: bool) -> None:
 
 
 def test_hand_worked_report() -> None:
-    cam = np.zeros((10, 10), np.float32)
-    cam[2:6, 2:6] = 1.0  # box 2, 2, 6, 6: 25 pixels
     evaluator = BoxEvaluator(["a", "b", "c"], interval=0.5)
     evaluator.update(
-        np.stack([cam, cam, cam]),
+        np.concatenate([SQUARE, SQUARE, SQUARE]),
         np.array([0, 0, 1]),
         np.array([[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 0.0, 1.0]]),
         [[[2, 2, 6, 6]], [[2, 2, 8, 6]], [[0, 0, 0, 0], [2, 2, 6, 9]]],  # IoU 1, 25/35, 25/40
@@ -143,19 +152,18 @@ def test_hand_worked_report() -> None:
 
 
 def test_exact_sigma_counts_as_localized() -> None:
-    cam = np.zeros((12, 12), np.float32)
-    cam[0:6, 0:9] = 1.0  # box 0, 0, 9, 6: 70 pixels
     evaluator = BoxEvaluator(["a"], interval=0.5)
-    evaluator.update(cam[None], np.array([0]), np.array([[1.0]]), [[[0, 0, 9, 9]]], [0])  # IoU 70/100
+    evaluator.update(CORNER, np.array([0]), np.array([[1.0]]), [[[0, 0, 9, 9]]], [0])  # IoU 70/100
     assert evaluator.compute().to_dict()["corloc"]["70"] == 100.0
-    assert len(BoxEvaluator(["a"], sigmas=(50, 100)).compute().to_dict()["curves"]["taus"]) == 1000
+    whole = BoxEvaluator(["a"], sigmas=(50, 100))
+    whole.update(CORNER, np.array([0]), np.array([[1.0]]), [[[0, 0, 9, 6]]], [0])
+    assert whole.compute().to_dict()["corloc"]["100"] == 100.0
+    assert len(whole.compute().to_dict()["curves"]["taus"]) == 1000
 
 
 def test_without_logits_only_corloc_is_known() -> None:
-    cam = np.zeros((10, 10), np.float32)
-    cam[2:6, 2:6] = 1.0
     evaluator = BoxEvaluator(["a", "b"], interval=0.5)
-    evaluator.update(cam[None], np.array([0]), None, [[[2, 2, 6, 6]]], [0])
+    evaluator.update(SQUARE, np.array([0]), None, [[[2, 2, 6, 6]]], [0])
     report = evaluator.compute()
     found, unknown = report.to_dict(), {"30": None, "50": None, "70": None}
     assert found["corloc"] == {"30": 100.0, "50": 100.0, "70": 100.0, "mean": 100.0}
@@ -194,13 +202,11 @@ def test_a_threshold_below_zero_counts_as_zero() -> None:
 
 
 def test_a_sample_that_comes_again_counts_once() -> None:
-    cam = np.zeros((10, 10), np.float32)
-    cam[2:6, 2:6] = 1.0
     given = (np.array([0]), np.array([[1.0]]), [[[2, 2, 6, 6]]], [3])
     evaluator = BoxEvaluator(["a"], interval=0.5)
-    evaluator.update(cam[None], *given)
+    evaluator.update(SQUARE, *given)
     first = evaluator.state()
-    evaluator.update(cam[None, ::-1, ::-1], *given)  # another map: IoU 0.5 with the box
+    evaluator.update(SQUARE[:, ::-1, ::-1], *given)  # another map: IoU 0.5 with the box
     assert evaluator.compute().headline == 100.0
     other = BoxEvaluator(["a"], interval=0.5)
     other.update(np.zeros((1, 10, 10)), *given)
@@ -209,19 +215,17 @@ def test_a_sample_that_comes_again_counts_once() -> None:
         merged = BoxEvaluator(["a"], interval=0.5)
         merged.merge([one, two])
         assert merged.compute().headline == expected
-        merged.update(cam[None], *given)
+        merged.update(SQUARE, *given)
         assert merged.compute().headline == expected
 
 
 def test_some_samples_without_classes_or_frames() -> None:
-    cam = np.zeros((1, 10, 10), np.float32)
-    cam[:, 2:6, 2:6] = 1.0
     evaluator = BoxEvaluator(["a"], interval=0.5)
     frame = torch.zeros(1, 3, 10, 10, dtype=torch.uint8)
-    evaluator.update(cam, np.array([0]), np.array([[1.0]]), [[[2, 2, 8, 8]]], [0], frame)  # IoU 25/49
+    evaluator.update(SQUARE, np.array([0]), np.array([[1.0]]), [[[2, 2, 8, 8]]], [0], frame)  # IoU 25/49
     report = evaluator.compute()
     assert report.to_dict()["box_rule"]["corloc"]["50"] == 100.0
-    evaluator.update(cam, np.array([0]), None, [[[2, 2, 6, 6]]], [1])
+    evaluator.update(SQUARE, np.array([0]), None, [[[2, 2, 6, 6]]], [1])
     report = evaluator.compute()
     assert "box_rule" not in report.to_dict()
     assert report.classification is None
@@ -229,14 +233,12 @@ def test_some_samples_without_classes_or_frames() -> None:
 
 
 def test_the_rules_box_at_exactly_sigma_is_localized() -> None:
-    cam = np.zeros((1, 12, 12), np.float32)
-    cam[:, 0:6, 0:9] = 1.0  # box 0, 0, 9, 6: 70 pixels
     evaluator = BoxEvaluator(["a"], interval=0.5)
     frame = torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
-    evaluator.update(cam, np.array([0]), None, [[[0, 0, 9, 9]]], [0], frame)  # IoU 70/100
+    evaluator.update(CORNER, np.array([0]), None, [[[0, 0, 9, 9]]], [0], frame)  # IoU 70/100
     assert evaluator.compute().to_dict()["box_rule"]["corloc"]["70"] == 100.0
     finer = BoxEvaluator(["a"], interval=0.5, sigmas=(50, 71))
-    finer.update(cam, np.array([0]), None, [[[0, 0, 9, 9]]], [0], frame)
+    finer.update(CORNER, np.array([0]), None, [[[0, 0, 9, 9]]], [0], frame)
     assert finer.compute().to_dict()["box_rule"]["corloc"] == {"50": 100.0, "71": 0.0, "mean": 50.0}
 
 
@@ -253,13 +255,14 @@ def test_batches_order_workers_and_processes_do_not_matter() -> None:
     make = lambda workers=0: BoxEvaluator(NAMES[:4], interval=0.01, workers=workers)  # noqa: E731
     whole = feed(make(), split, list(range(31)), batch=31).compute()
     shuffled = np.random.default_rng(0).permutation(31).tolist()
-    others, threaded = set(threading.enumerate()), make(workers=1)
-    assert feed(threaded, split, shuffled, batch=4).compute().to_dict() == whole.to_dict()
-    threads = set(threading.enumerate()) - others
-    threaded.close()
-    assert threads
-    assert not any(thread.is_alive() for thread in threads)
-    threaded.close()  # once more, which does nothing
+    for workers in (1, 2):
+        others, threaded = set(threading.enumerate()), make(workers)
+        assert feed(threaded, split, shuffled, batch=4).compute().to_dict() == whole.to_dict()
+        threads = set(threading.enumerate()) - others
+        threaded.close()
+        assert threads
+        assert not any(thread.is_alive() for thread in threads)
+        threaded.close()  # once more, which does nothing
     ranks = [feed(make(), split, list(range(r, 31, 3))) for r in range(3)]
     feed(ranks[1], split, [0, 3, 6])  # padding of a sampler: these belong to rank 0
     for order in ([0, 1, 2], [2, 1, 0]):
