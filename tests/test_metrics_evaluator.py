@@ -206,7 +206,7 @@ def test_a_sample_that_comes_again_counts_once() -> None:
     evaluator = BoxEvaluator(["a"], interval=0.5)
     evaluator.update(SQUARE, *given)
     first = evaluator.state()
-    evaluator.update(SQUARE[:, ::-1, ::-1], *given)  # another map: IoU 0.5 with the box
+    evaluator.update(SQUARE[:, ::-1, ::-1], *given)  # another map: IoU 9/41 with the box
     assert evaluator.compute().headline == 100.0
     other = BoxEvaluator(["a"], interval=0.5)
     other.update(np.zeros((1, 10, 10)), *given)
