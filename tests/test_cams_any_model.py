@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision import models as tv
 
 from dlib.cams import build_cam_extractor, normalize_cams, swin_maps, vit_maps
+from dlib.cams.layer import LayerModel
 from dlib.configure.constants import METHODS, WGAP
 from dlib.models import STDClassifier
 
@@ -213,6 +214,79 @@ def test_logits_in_an_object_or_a_dict() -> None:
         assert torch.equal(build_cam_extractor(net, "LayerCAM", layer="body")(x, CLASS_IDX), expected)
 
 
+@pytest.mark.parametrize("half", ["module", "autocast"])
+@pytest.mark.parametrize("method", ["CAM", "LayerCAM", "GradCAMpp", "SmoothGradCAMpp", "ScoreCAM"])
+def test_maps_and_logits_are_float32_whatever_the_module_computes_in(method: str, half: str) -> None:
+    torch.manual_seed(0)
+    net, x = Noted(lambda logits: logits), images(2, 8)
+    expected = build_cam_extractor(net, method, layer="body")(x, CLASS_IDX)
+    if half == "module":
+        net, x = net.bfloat16(), x.bfloat16()
+    extractor = build_cam_extractor(net, method, layer="body")
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half == "autocast"):
+        maps, logits = extractor.cams_and_logits(x, CLASS_IDX)
+        raw = extractor(x, CLASS_IDX, normalized=False)
+    assert maps.dtype == logits.dtype == raw.dtype == torch.float32
+    torch.testing.assert_close(maps, expected, atol=0.2, rtol=0)
+
+
+def test_layers_before_the_layer_have_no_graph_even_if_the_images_have_one() -> None:
+    net, seen = nn.Sequential(nn.Identity(), Noted(lambda logits: logits)), []
+    net[0].register_forward_hook(lambda module, given, output: seen.append(output.requires_grad))
+    x = images(2, 8).requires_grad_()
+    build_cam_extractor(net, "LayerCAM", layer="1.body")(x, CLASS_IDX)
+    assert seen == [False]
+    assert x.grad is None
+
+
+def test_a_layer_that_gives_the_images_themselves_in_inference_mode() -> None:
+    net = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(12, CLASSES))
+    with torch.inference_mode():
+        x = images(2, 2)
+        maps, logits = build_cam_extractor(net, "GradCam", layer="0").cams_and_logits(x, CLASS_IDX)
+        torch.testing.assert_close(logits, net(x))
+    assert maps.shape == (2, 2, 2)
+
+
+def test_features_of_a_pass_are_detached_and_can_be_differentiated_twice() -> None:
+    model = LayerModel(Noted(lambda logits: logits), "body")
+    features = model.cam_features(images(2, 8))
+    assert not features.requires_grad
+    features.requires_grad_()
+    found = [torch.autograd.grad(model.logits_from_features(features).sum(), features)[0] for _ in range(2)]
+    assert torch.equal(*found)
+    assert found[0].any()
+
+
+class Gated(Noted):
+    """Has a linear layer before the last one; the logits are those of the last one plus ``shift``, the largest 100."""
+
+    def __init__(self, shift: list[float]) -> None:
+        super().__init__(lambda logits: logits + torch.tensor(shift))
+        self.gate = nn.Linear(3, 4)
+        self.head = self._modules.pop("head")
+        with torch.no_grad():
+            self.head.weight.zero_()
+            self.head.weight[0] = 1.0
+            self.head.bias.copy_(torch.tensor([0.0, 1.0, 2.0, 3.0, 100.0]))
+
+
+@pytest.mark.parametrize(
+    ("shift", "fits"), [(0.0, True), (0.5, True), (-0.5, True), (1.5, False), (-1.5, False)]
+)
+def test_cam_uses_the_last_linear_layer_if_the_logits_are_its(shift: float, fits: bool) -> None:
+    """A hundredth of the largest logit is allowed for rounding."""
+    torch.manual_seed(0)
+    net, x = Gated([0.0, 0.0, 0.0, shift, 0.0]), images(2, 8)
+    extractor = build_cam_extractor(net, "CAM", layer="body")
+    if fits:
+        raw = extractor(x, torch.tensor([0, 0]), normalized=False)
+        torch.testing.assert_close(raw, net.body(x).sum(1).detach())
+    else:
+        with pytest.raises(ValueError, match="not a linear layer of the mean"):
+            extractor(x, CLASS_IDX)
+
+
 def state_of(net: nn.Module) -> list[Any]:
     return [
         [(m.training, dict(m._forward_hooks), dict(m._backward_hooks)) for m in net.modules()],
@@ -263,6 +337,9 @@ def test_maps_from_tokens() -> None:
     assert maps.shape == (2, 3, 2, 3)
     assert torch.equal(maps[1, :, 1, 2], tokens[1, 6])
     assert torch.equal(vit_maps(tokens, prefix=3)[0, :, 0, 1], tokens[0, 4])
+    assert torch.equal(vit_maps(tokens[:, :2]), tokens[:, 1, :, None, None])
+    with pytest.raises(ValueError, match=r"tokens \[2, 1, 3\]"):
+        vit_maps(tokens[:, :1])
     for options in ({}, {"size": (3, 3)}, {"prefix": 9}):
         with pytest.raises(ValueError, match=r"tokens \[2, 7, 3\]"):
             vit_maps(tokens, **options)
@@ -295,6 +372,11 @@ def test_wrong_uses_are_named() -> None:
         "WILDCAT|class maps|GAP": partial(build, net, "WILDCAT", layer="layer4"),
         "runs 2 times": partial(build, Twice(lambda logits: logits), layer="body"),
         "do not depend on layer 'body'": partial(build, Apart(lambda logits: logits), layer="body"),
+        "Noted gives .* instead of logits": partial(build, Noted(lambda y: y[:1]), layer="body"),
+        "layer '0' gives a tuple instead of a tensor": partial(
+            build, nn.Sequential(nn.MaxPool2d(2, return_indices=True)), layer="0"
+        ),
+        "no layer 'body'; the most similar: none": partial(build, nn.Identity(), layer="body"),
         "gives a list instead of logits": partial(build, Noted(lambda logits: [logits]), layer="body"),
         r"gives \[2, 5, 1\] instead of logits": partial(build, Noted(lambda y: y[..., None]), layer="body"),
         "not a linear layer of the mean of layer 'layer3'": partial(build, net, "CAM", layer="layer3"),

@@ -116,18 +116,27 @@ def test_equal_to_grad_cam(method: str, theirs: Callable, hidden: bool) -> None:
     _assert_same(build_cam_extractor(net, method)(images, CLASS_IDX), _grad_cam(net, theirs, images))
 
 
-def test_grad_cam_pp_is_its_formula_in_float64() -> None:
+@pytest.mark.parametrize("method", ["CAM", "GradCAM", "GradCAMpp", "XGradCAM", "LayerCAM"])
+def test_maps_before_normalization_are_the_formulas_in_float64(method: str) -> None:
     net, images = _net(hidden=True), _images()
-    ours = build_cam_extractor(net, "GradCAMpp")(images, CLASS_IDX)
+    ours = build_cam_extractor(net, method)(images, CLASS_IDX, normalized=False)
     net = net.double()
     features = net.cam_features(images.double()).detach().requires_grad_()
-    score = net.logits_from_features(features)[torch.arange(3), CLASS_IDX].exp().sum()  # Y = exp(S)
-    (dy,) = torch.autograd.grad(score, features)
-    s = net.logits_from_features(features)[torch.arange(3), CLASS_IDX].view(-1, 1, 1, 1)
-    g = dy / s.exp()
-    alpha = g**2 / (2 * g**2 + g**3 * features.sum(dim=(2, 3), keepdim=True))
-    weights = (alpha.nan_to_num() * dy.relu()).sum(dim=(2, 3), keepdim=True)
-    _assert_same(ours, (weights * features).sum(dim=1).relu().detach())
+    scores = net.logits_from_features(features)[torch.arange(3), CLASS_IDX]
+    (dy,) = torch.autograd.grad(scores.exp().sum(), features)  # Y = exp(S)
+    g = dy / scores.exp().view(-1, 1, 1, 1)
+    total = features.sum(dim=(2, 3), keepdim=True)
+    alpha = (g**2 / (2 * g**2 + g**3 * total)).nan_to_num()
+    weights = {
+        "CAM": net.classification_head.fc.weight[CLASS_IDX][..., None, None],
+        "GradCAM": g.mean(dim=(2, 3), keepdim=True),
+        "GradCAMpp": (alpha * g.relu()).sum(dim=(2, 3), keepdim=True),  # without the factor exp(S)
+        "XGradCAM": ((g * features).sum(dim=(2, 3), keepdim=True) / total).nan_to_num(),
+        "LayerCAM": g.relu(),
+    }[method]
+    expected = (weights * features).sum(dim=1).detach()
+    expected = expected if method == "CAM" else expected.relu()
+    torch.testing.assert_close(ours.double(), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
 def test_smooth_grad_cam_pp_without_noise_is_torchcams() -> None:
@@ -141,7 +150,8 @@ def test_smooth_grad_cam_pp_without_noise_is_torchcams() -> None:
 
 def test_smooth_grad_cam_pp_averages_over_noisy_images() -> None:
     net, images = _net(hidden=True), _images()
-    ours = build_cam_extractor(net, "SmoothGradCAMpp")(images, CLASS_IDX)
+    extractor = build_cam_extractor(net, "SmoothGradCAMpp")
+    ours = extractor(images, CLASS_IDX)
     keys = combine(content_keys(images), 0)
     sums = [0.0, 0.0, 0.0]
     for i in range(4):
@@ -153,7 +163,10 @@ def test_smooth_grad_cam_pp_averages_over_noisy_images() -> None:
     clean = net.cam_features(images).detach().double()
     alpha = sums[1] / (2 * sums[1] + sums[2] * clean.sum(dim=(2, 3), keepdim=True))
     weights = (alpha.nan_to_num() * sums[0].relu()).sum(dim=(2, 3), keepdim=True)
-    _assert_same(ours, (weights * clean).sum(dim=1).relu())
+    expected = (weights * clean).sum(dim=1).relu()
+    _assert_same(ours, expected)
+    raw = extractor(images, CLASS_IDX, normalized=False).double()
+    torch.testing.assert_close(raw, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
     plain = build_cam_extractor(net, "GradCAMpp")(images, CLASS_IDX)
     assert float((ours - plain).abs().max()) > 1e-3
 
@@ -226,6 +239,25 @@ def test_known_features_give_the_same_without_another_pass(method: str) -> None:
     assert not any(torch.equal(given, images) for given in seen if given.shape == images.shape)
 
 
+@pytest.mark.parametrize("method", ["CAM", "LayerCAM"])
+def test_known_features_of_another_type_with_a_graph(method: str) -> None:
+    net, images = _net(), _images()
+    features = net.cam_features(images).bfloat16()
+    assert features.requires_grad
+    maps, logits = build_cam_extractor(net, method).cams_and_logits(images, CLASS_IDX, features)
+    again, _ = build_cam_extractor(net, method).cams_and_logits(images, CLASS_IDX, features.detach().float())
+    assert torch.equal(maps, again)
+    assert not maps.requires_grad
+    assert not logits.requires_grad
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in BUILT_IN])
+def test_the_same_classifier_cut_at_its_layer(method: str) -> None:
+    net, images = _net(hidden=method != "CAM"), _images()
+    ours, theirs = build_cam_extractor(net, method), build_cam_extractor(net, method, layer=net.cam_layer)
+    torch.testing.assert_close(theirs(images, CLASS_IDX), ours(images, CLASS_IDX), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("method", ["SmoothGradCAMpp", "SSCAM"])
 def test_noise_repeats_and_follows_the_generator(method: str) -> None:
     net, images = _net(hidden=True), _images()
@@ -295,9 +327,12 @@ def test_the_encoder_gets_no_graph_and_modes_come_back(method: str) -> None:
     assert not net.body[0].training
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize(("hidden", "passes"), [(False, 1), (True, 1 + 4)])
-def test_smooth_grad_cam_pp_spends_no_noisy_pass_on_a_linear_head(hidden: bool, passes: int) -> None:
-    net, images = _net(hidden=hidden), _images()
+def test_smooth_grad_cam_pp_spends_no_noisy_pass_on_a_linear_head(
+    hidden: bool, passes: int, frozen: bool
+) -> None:
+    net, images = _net(hidden=hidden).requires_grad_(not frozen), _images()
     sizes: list[int] = []
     handle = net.body[0].register_forward_hook(lambda *call: sizes.append(len(call[2])))
     build_cam_extractor(net, "SmoothGradCAMpp")(images, CLASS_IDX)
@@ -316,6 +351,19 @@ def test_score_cam_spends_no_pass_on_constant_channels_and_keeps_the_chunk() -> 
     assert living < 3 * 12
     assert sum(sizes) == 3 + 1 + living  # the batch, the black image, the masks
     assert max(sizes[1:]) == 10
+
+
+def test_ss_cam_spends_no_pass_on_channels_that_are_zero() -> None:
+    net, images = _net(), _images()
+    sizes: list[int] = []
+    handle = net.body[0].register_forward_hook(lambda *call: sizes.append(len(call[2])))
+    extractor = build_cam_extractor(net, "SSCAM")
+    extractor._samples = 1
+    extractor(images, CLASS_IDX)
+    handle.remove()
+    living = int(net.cam_features(images).ne(0).any(dim=(2, 3)).sum())
+    assert living < 3 * 12
+    assert sum(sizes) == 3 + living
 
 
 def test_zero_features_give_zero_maps() -> None:

@@ -73,6 +73,16 @@ def test_kinds_of_files(kind: str, tmp_path: Path) -> None:
     assert 0 <= found.min() <= found.max() <= 1
 
 
+def test_rounding_beyond_the_range_is_cut_off(tmp_path: Path) -> None:
+    write(tmp_path / "7.npy", np.array([[-5e-5, 0.5, 1 + 5e-5]], np.float32))
+    assert MapFolder(tmp_path).read("7.jpg").tolist() == [[0, 0.5, 1]]
+
+
+def test_a_square_map_of_a_square_frame_has_no_exchanged_sides(tmp_path: Path) -> None:
+    write(tmp_path / "7.npy", MAP[:, :2])
+    assert torch.equal(MapFolder(tmp_path).read("7.jpg", (2, 2)), torch.from_numpy(MAP[:, :2]))
+
+
 def test_large_maps_are_reduced_with_antialiasing(tmp_path: Path) -> None:
     stripes = np.zeros((50, 10), np.float32)
     stripes[::2] = 1
@@ -108,6 +118,8 @@ FAULTS: dict[str, tuple[str, Any, str]] = {
     "nan": ("7.npy", NAN, "it holds NaN or infinity"),
     "nan in pt": ("7.pt", torch.from_numpy(NAN), "it holds NaN or infinity"),
     "range": ("7.npy", 20 * MAP - 3, r"its values are -3 to 17 instead of 0 to 1: write \(m - m.min\(\)\)"),
+    "below": ("7.npy", MAP - 0.01, "instead of 0 to 1"),
+    "above": ("7.npy", 1.01 - MAP, "to 1.01 instead of 0 to 1"),
     "three maps": ("7.npy", WIDE, r"its shape is \[3, 2, 4\] instead of \[h, w\]"),
     "empty": ("7.npy", np.zeros((0, 4), np.float32), r"its shape is \[0, 4\]"),
     "int64": ("7.npy", np.zeros((2, 2), np.int64), "values of type int64"),

@@ -13,7 +13,8 @@ from skimage.filters import threshold_otsu
 
 from dlib.cams import region_of_interest
 from dlib.cams.morphology import dilate, erode
-from dlib.cams.roi import otsu_thresholds
+from dlib.cams.roi import _histograms, _histograms_on_device, otsu_thresholds
+from dlib.configure.literals import RoiMask, RoiMethod
 from helpers.cam_maps import smooth_cams
 
 _CROSS = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
@@ -77,6 +78,16 @@ def test_otsu_equals_skimage_on_any_levels(levels: np.ndarray) -> None:
     assert ours.tolist() == [_skimage_threshold(image) for image in levels]
 
 
+def test_levels_are_counted_on_a_device_as_on_the_cpu() -> None:
+    """The operations of a card, here on the CPU."""
+    levels = torch.randint(0, 256, (3, 5, 70), dtype=torch.uint8)
+    levels[1] = 255
+    levels[2, 0, 0] = 0
+    expected = [np.bincount(image.ravel(), minlength=256) for image in levels.numpy()]
+    assert (_histograms_on_device(levels).numpy() == expected).all()
+    assert (_histograms(levels) == expected).all()
+
+
 @pytest.mark.parametrize("kind", _KINDS)
 def test_otsu_equals_skimage_on_a_hundred_maps_of_each_kind(kind: str) -> None:
     rng = np.random.default_rng(_KINDS.index(kind))
@@ -111,6 +122,22 @@ def test_component_equals_plain_loop(method: str, grid: int) -> None:
         filled = np.zeros_like(expected)
         filled[box[1] : box[3] + 1, box[0] : box[2] + 1] = True
         assert (boxes.masks[b].numpy() == filled).all()
+
+
+@pytest.mark.parametrize("method", ["roi_all", "largest", "roi_high_density"])
+@pytest.mark.parametrize("mask", ["box", "region"])
+def test_maps_of_other_shapes_and_types(method: RoiMethod, mask: RoiMask) -> None:
+    cams = smooth_cams(4, 40, 5, 5)[:, :30].to(torch.bfloat16)
+    found = region_of_interest(cams, method, mask=mask)
+    expected = region_of_interest(cams.float(), method, mask=mask)
+    assert found.masks.shape == (4, 30, 40)
+    assert torch.equal(found.masks, expected.masks)
+    assert torch.equal(found.boxes, expected.boxes)
+    for b in range(4):
+        x0, y0, x1, y1 = found.boxes[b].tolist()
+        filled = torch.zeros(30, 40, dtype=torch.bool)
+        filled[y0 : y1 + 1, x0 : x1 + 1] = True
+        assert torch.equal(found.masks[b], filled) or mask == "region"
 
 
 def test_density_yields_to_size_below_the_minimum() -> None:

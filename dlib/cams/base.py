@@ -37,7 +37,7 @@ class CamExtractor:
         self.model: Any = model
         self.seed = seed
         self.chunk_size = chunk_size
-        self._autocast: dict[str, Any] = {"enabled": False}  # the caller's, during a call
+        self._autocast: dict[str, Any] = {}  # the caller's, during a call
 
     def __call__(self, images: Tensor, class_idx: Tensor, normalized: bool = True) -> Tensor:
         """Maps of class ``class_idx[b]`` for every image b.
@@ -94,7 +94,7 @@ class CamExtractor:
     def _encode(self, images: Tensor) -> Tensor:
         """A [B, K, h, w] in float32, computed in the caller's precision."""
         with torch.autocast(images.device.type, **self._autocast):
-            return self.model.cam_features(images).detach().float()
+            return self.model.cam_features(images).float()
 
     @torch.no_grad()
     def _classify(self, features: Tensor, class_idx: Tensor) -> Tensor:

@@ -108,7 +108,8 @@ class SmoothGradCAMpp(GradCAMpp):
         keys = combine(content_keys(images), self.seed)  # [B]
         for sample in range(self._samples):
             noise = hash_normal(combine(keys, sample), images[0].numel()).view(images.shape)
-            gradients, _ = self._gradients(self._encode(images + self._std * noise), class_idx)
+            noisy = (images + self._std * noise).to(images.dtype)
+            gradients, _ = self._gradients(self._encode(noisy), class_idx)
             for power, mean in enumerate(means, start=1):
                 mean += gradients**power / self._samples
         first, second, third = means
@@ -159,7 +160,7 @@ class BuiltInMaps(CamExtractor):
     @torch.no_grad()
     def _maps(self, images: Tensor, features: Tensor, class_idx: Tensor) -> tuple[Tensor, Tensor]:
         logits = self._classify(features, class_idx)
-        maps = self.model.class_maps(features).float()  # [B, C, h, w]
+        maps = self.model.class_maps(features)  # [B, C, h, w]
         return maps[torch.arange(len(maps), device=maps.device), class_idx], logits
 
 

@@ -17,7 +17,7 @@ def normalize_cams(cams: Tensor) -> Tensor:
     cams = cams.float()
     low = cams.amin(dim=(1, 2), keepdim=True)  # [B, 1, 1]
     high = cams.amax(dim=(1, 2), keepdim=True)
-    return torch.nan_to_num((cams - low) / (high - low), nan=0.0, posinf=0.0, neginf=0.0)
+    return torch.nan_to_num((cams - low) / (high - low))  # never infinite: inf / inf is NaN
 
 
 def upsample_cams(cams: Tensor, size: tuple[int, int]) -> Tensor:

@@ -60,7 +60,8 @@ class ScoreCAM(CamExtractor):
     def _mean_scores(self, images: Tensor, masks: Tensor, keys: Tensor, class_idx: Tensor) -> Tensor:
         """The scores for the softmax: images [n, 3, H, W], masks [n, H, W], int64 [n], int64 [n] -> float32
         [n]."""
-        return target_scores(self._logits(images * masks.unsqueeze(1)), class_idx)
+        masked = (images * masks.unsqueeze(1)).to(images.dtype)
+        return target_scores(self._logits(masked), class_idx)
 
     def _logits(self, images: Tensor) -> Tensor:
         return self.model.logits_from_features(self._encode(images)).float()

@@ -96,13 +96,18 @@ def otsu_thresholds(levels: Tensor) -> Tensor:
 
 def _histograms(levels: Tensor) -> np.ndarray:
     """Pixels of each level: uint8 [B, H, W] -> [B, 256]."""
-    batch = len(levels)
     if levels.device.type == "cpu":
         found = (cv2.calcHist([image], [0], None, [256], [0, 256]) for image in levels.contiguous().numpy())
         return np.stack([counts.ravel() for counts in found])
+    return _histograms_on_device(levels).cpu().numpy()
+
+
+def _histograms_on_device(levels: Tensor) -> Tensor:
+    """The same as int64 [B, 256], on any device."""
+    batch = len(levels)
     rows = torch.arange(batch, device=levels.device).view(-1, 1) * 256
     counts = torch.bincount((levels.flatten(1) + rows).view(-1), minlength=256 * batch)
-    return counts.view(batch, 256).cpu().numpy()
+    return counts.view(batch, 256)
 
 
 def _thresholds_of_histograms(counts: np.ndarray) -> np.ndarray:

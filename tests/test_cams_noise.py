@@ -1,0 +1,57 @@
+"""The noise of CAM methods against SplitMix64 in whole numbers of Python."""
+
+from __future__ import annotations
+
+import torch
+
+from dlib.cams.noise import combine, content_keys, hash_normal, hash_uniform
+
+MASK = 2**64 - 1
+# The first outputs of the published generator for the seed 1234567.
+PUBLISHED = [
+    6457827717110365317,
+    3203168211198807973,
+    9817491932198370423,
+    4593380528125082431,
+    16408922859458223821,
+]
+
+
+def output(state: int, number: int = 1) -> int:
+    """The ``number``-th output of a SplitMix64 that starts from ``state``, in 0..2^64 - 1."""
+    z = (state + number * 0x9E3779B97F4A7C15) & MASK
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & MASK
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & MASK
+    return z ^ (z >> 31)
+
+
+def test_uniform_numbers_are_the_published_generators_in_the_middle_of_their_cells() -> None:
+    assert [output(1234567, n) for n in range(1, 6)] == PUBLISHED
+    found = hash_uniform(torch.tensor([1234567, -5]), 5)
+    assert found[0].tolist() == [((value >> 12) + 0.5) / 2**52 for value in PUBLISHED]
+    assert found[1].tolist() == [((output(-5, n) >> 12) + 0.5) / 2**52 for n in range(1, 6)]
+
+
+def test_normal_numbers_are_box_mullers() -> None:
+    u = hash_uniform(torch.tensor([3]), 4)[0]
+    radius, angle = (-2 * u[:2].log()).sqrt(), 2 * torch.pi * u[2:]
+    expected = torch.cat((radius * angle.cos(), radius * angle.sin()))[:3].float()
+    assert torch.equal(hash_normal(torch.tensor([3]), 3)[0], expected)
+
+
+def test_a_combined_key_is_the_numbers_output_after_the_keys_first_one() -> None:
+    keys, numbers = [0, 7, -(2**63), 2**63 - 1], [0, 1, 35, -2]
+    for number in numbers:
+        expected = [output(output(key), number) for key in keys]
+        assert [key & MASK for key in combine(torch.tensor(keys), number).tolist()] == expected
+    pairs = combine(torch.tensor(keys).unsqueeze(1), torch.tensor(numbers))
+    assert pairs[3, 2] == combine(torch.tensor(keys), 35)[3]
+
+
+def test_the_key_of_a_picture_depends_on_its_values_alone() -> None:
+    pictures = torch.tensor([[[1.5, -2.0]], [[-2.0, 1.5]]])
+    bits = pictures.view(torch.int32).flatten(1).tolist()
+    expected = [output(sum(output(b, n) for n, b in enumerate(row, start=1)), 0) for row in bits]
+    assert [key & MASK for key in content_keys(pictures).tolist()] == expected
+    assert expected[0] != expected[1]
+    assert torch.equal(content_keys(pictures.double()), content_keys(pictures))
