@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from dlib.cams import region_of_interest, sample_seeds
-from dlib.cams.noise import hash_normal, hash_uniform
 from helpers.cam_maps import smooth_cams
 
 IGNORE = -255
@@ -210,25 +210,37 @@ def test_candidates_of_weight_zero_are_drawn_when_nothing_else_is_left() -> None
     assert np.abs(seen[1:4] - 2 / 3).max() < 0.04
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 8])
-def test_normal_numbers_are_box_muller_of_as_few_uniform_ones_as_it_needs(count: int) -> None:
-    keys = torch.arange(5)
-    first, second = np.split(hash_uniform(keys, 2 * math.ceil(count / 2)).numpy(), 2, axis=1)
-    radius, angle = np.sqrt(-2 * np.log(first)), 2 * np.pi * second
-    both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    np.testing.assert_allclose(hash_normal(keys, count).numpy(), both[:, :count], rtol=1e-6, atol=1e-7)
+PLACES = [0.0, -0.0, 1e-45, 1e-30, 0.5, 1.0, -0.25]
+CLOSE = [np.nextafter(np.float32(x), np.float32(to)) for x in (1.0, -0.25) for to in (2, -2)]
 
 
-def test_noise_has_its_moments() -> None:
-    u = hash_uniform(torch.arange(50), 2000).numpy()
-    z = hash_normal(torch.arange(50), 2001).double().numpy()
-    assert 0 < u.min() < u.max() < 1
-    assert abs(u.mean() - 0.5) < 0.005
-    assert abs(u.var() - 1 / 12) < 0.003
-    assert abs(np.corrcoef(u[:-1].ravel(), u[1:].ravel())[0, 1]) < 0.02
-    assert abs(z.mean()) < 0.02
-    assert abs(z.std() - 1) < 0.02
-    assert z.shape == (50, 2001)
+@settings(max_examples=100, deadline=None)
+@given(hnp.arrays(np.float32, (3, 3, 4), elements=st.sampled_from(np.float32([*PLACES, *CLOSE]).tolist())))
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("technique", ["seed_uniform", "seed_weighted"])
+def test_the_one_candidate_is_the_first_extreme_pixel(fixed: bool, technique: str, cams: np.ndarray) -> None:
+    """Neighbouring floating-point numbers differ, zeros of both signs do not."""
+    target = sample_seeds(
+        torch.from_numpy(cams), max_n=1, min_n=1, max_p=1 / 12, min_p=1 / 12, ksz=1,
+        technique=technique, keys=torch.arange(3), fixed_shapes=fixed,
+    )  # fmt: skip
+    for cam, labels in zip(cams.reshape(3, 12), target.view(3, 12), strict=True):
+        expected = np.full(12, IGNORE)
+        if cam.max() > cam.min():
+            expected[[cam.argmax(), cam.argmin()]] = 1, 0
+        assert labels.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_weight_zero_comes_last(fixed: bool) -> None:
+    cam = torch.zeros(1, 4, 4)
+    cam[0, 0, :3] = 1e-3
+    for key in range(100):
+        target = sample_seeds(
+            cam, max_n=3, min_n=0, max_p=0.5, min_p=0.0, ksz=1,
+            technique="seed_weighted", keys=torch.tensor([key]), fixed_shapes=fixed,
+        )  # fmt: skip
+        assert _pixels(target[0], 1) == {0, 1, 2}
 
 
 def test_errors_name_what_is_wrong() -> None:
@@ -238,9 +250,12 @@ def test_errors_name_what_is_wrong() -> None:
         ({"keys": torch.arange(3)}, "keys"),
         ({"ksz": 0}, "ksz"),
         ({"max_p": 1.2}, "max_p"),
+        ({"min_p": 1.2}, "min_p"),
+        ({"min_p": -0.1}, "min_p"),
         ({"min_n": -1}, "min_n"),
         ({"technique": "seed_best"}, "seed_best"),
         ({"roi": torch.ones(2, 6, 5, dtype=torch.bool)}, "region"),
+        ({"roi": torch.ones(2, 6, 6)}, "bool region"),
     ]:
         with pytest.raises(ValueError, match=words):
             sample_seeds(cams, **{**good, **change})

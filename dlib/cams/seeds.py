@@ -165,7 +165,7 @@ def _counted_candidates(values: Tensor, counts: Tensor) -> Tensor:
     equal = ranks == limit.unsqueeze(1)
     if bool((equals > wanted).any()):
         equal &= equal.cumsum(1, dtype=torch.int32) <= wanted.unsqueeze(1)
-    return (equal | (ranks > limit.unsqueeze(1))) & (counts > 0).unsqueeze(1)
+    return equal | (ranks > limit.unsqueeze(1))
 
 
 def _ordered(values: Tensor) -> Tensor:
@@ -178,8 +178,8 @@ def _kth_highest(ranks: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]
     """The counts[b]-th highest of every row, found digit by digit from histograms of all rows together.
 
     Args: ranks int32 [B, P]; counts int64 [B] <= P.
-    Returns, [B] each: the value (anything for a count of 0), how many of the pixels that have it belong to the
-    counts[b] highest, and how many have it.
+    Returns, [B] each: the value (for a count of 0 the highest int32), how many of the pixels that have it belong to
+    the counts[b] highest, and how many have it.
     """
     batch = len(ranks)
     rows = torch.arange(batch, device=ranks.device).unsqueeze(1)  # [B, 1], later [n] like the rest
