@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,11 +29,14 @@ from helpers.programs import environment
 
 
 class Slow(VideoDataset):
-    """Its second item takes a minute; workers read it under this name."""
+    """Asks the main process to stop, then takes a minute; workers read it under this name."""
 
     def load(self, requests: Sequence[FrameRequest]) -> Batch:
-        if any(request.item == 1 for request in requests):
-            time.sleep(60)
+        main = multiprocessing.parent_process()
+        assert main is not None
+        assert main.pid is not None
+        os.kill(main.pid, signal.SIGTERM)
+        time.sleep(60)
         return super().load(requests)
 
 
@@ -178,13 +181,11 @@ def stop() -> Any:
 def test_a_stop_signal_is_heard_while_waiting_for_a_batch(tiny_data: Path, stop: StopRequest) -> None:
     loader = loader_of(tiny_data, Slow)
     loader.while_waiting = stop.while_waiting
-    batches = loader.iterate(1)
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     began = time.monotonic()
     with pytest.raises(Interrupted, match="SIGTERM while waiting for data"):
-        list(batches)
-    assert time.monotonic() - began < 45  # Slow takes 60; starting a worker takes most of this
+        list(loader.iterate(1))
     loader.close()
+    assert time.monotonic() - began < 45  # Slow takes 60; starting a worker takes most of this
 
 
 def test_one_of_several_waits_a_little_longer(stop: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:

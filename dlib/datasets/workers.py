@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from typing import Any
 from weakref import WeakSet
 
 import torch
 import torch.multiprocessing as mp
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, _utils
 
 from dlib.datasets.batch import Batch
 from dlib.datasets.handover import READ_AHEAD, SHARED_MEMORY, PackedBatch, fits_shared_memory
@@ -30,7 +31,8 @@ from dlib.utils.signals import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
 
-POLL = 1.0  # seconds
+POLL = 1.0  # seconds between two checks for a batch
+ANSWER = 0.5  # seconds that a worker has to end; a frame needs a few milliseconds
 
 
 class _Reader:
@@ -104,13 +106,28 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _end_workers(iterators: WeakSet) -> None:
-    """Ends the workers of ``DataLoader`` iterators; those that do not answer are killed."""
+def _end_workers(iterators: WeakSet, workers: set[BaseProcess]) -> None:
+    """Ends the workers of ``DataLoader`` iterators; those that do not answer are killed, also of lost iterators."""
     for iterator in list(iterators):
-        iterator._shutdown_workers()
-        for worker in iterator._workers:
-            if worker.is_alive():
-                worker.kill()  # SIGTERM is ignored
+        with _answer_within(ANSWER):
+            iterator._shutdown_workers()
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()  # SIGTERM is ignored
+
+
+@contextmanager
+def _answer_within(seconds: float) -> Iterator[None]:
+    """Inside, PyTorch waits so long for each worker to end, instead of 5 s.
+
+    A stop signal must not wait long for workers that a slow disk holds up: a batch system kills the run after 30 s.
+    """
+    usual = _utils.MP_STATUS_CHECK_INTERVAL
+    _utils.MP_STATUS_CHECK_INTERVAL = seconds
+    try:
+        yield
+    finally:
+        _utils.MP_STATUS_CHECK_INTERVAL = usual
 
 
 class PlannedLoader:
@@ -124,7 +141,8 @@ class PlannedLoader:
         self._reader = _Reader(dataset)
         self._sampler = _PlanSampler()
         self._iterators: WeakSet = WeakSet()  # those with workers
-        self._at_exit = partial(_end_workers, self._iterators)
+        self._workers: set[BaseProcess] = set()
+        self._at_exit = partial(_end_workers, self._iterators, self._workers)
         with _quiet():
             self._loader: DataLoader = DataLoader(
                 self._reader,  # type: ignore[arg-type]
@@ -184,10 +202,12 @@ class PlannedLoader:
         self._reader.packs = not fits_shared_memory(largest, size, cams, workers, regions)
         try:
             with _quiet():
-                iterator = iter(self._loader)
+                iterator: Any = iter(self._loader)
         except (OSError, ImportError) as error:
             raise self._failure(f"data loading processes cannot be started ({error})") from error
         self._iterators.add(iterator)
+        self._workers.intersection_update([worker for worker in self._workers if worker.is_alive()])
+        self._workers.update(iterator._workers)
         # The interpreter would wait for the workers for ever. Exit functions run last in, first out:
         # ours must be registered after those that the iterator has just registered.
         atexit.unregister(self._at_exit)
@@ -217,6 +237,7 @@ class PlannedLoader:
 
     def close(self) -> None:
         """Ends the worker processes."""
-        _end_workers(self._iterators)
+        _end_workers(self._iterators, self._workers)
         self._iterators.clear()
+        self._workers.clear()
         self._loader._iterator = None
