@@ -16,9 +16,10 @@ import torch
 
 from dlib.utils import distributed
 from dlib.utils.errors import UsageError
+from helpers.gradients import gradients_by_task
 from helpers.logs import events
 from helpers.plain_processes import free_port, launch, variables
-from helpers.programs import popen, run_process, start, torchrun
+from helpers.programs import popen, run_process, same_signals, start, torchrun
 from helpers.workplace import TASK_FLAGS, Workplace
 
 
@@ -200,7 +201,7 @@ def test_processes_that_do_not_meet_are_one_line(
     monkeypatch: pytest.MonkeyPatch, rank: int, method: str
 ) -> None:
     """The first waits for one that was never started; the second looks for a first that is not there."""
-    monkeypatch.setattr(distributed, "MEETING_TIME", timedelta(seconds=2))
+    monkeypatch.setattr(distributed, "MEETING_TIME", timedelta(seconds=0.5))
     port = free_port()
     play(monkeypatch, rank, 2, port)
     begin = time.monotonic()
@@ -249,41 +250,11 @@ def test_an_error_of_one_process_ends_the_others(workplace: Workplace, failing: 
 
 
 GRADIENTS = """
-import json
-import sys
+import json, os, sys
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
-from dlib.configure.config import experiment_dir, parse_args
-from dlib.datasets.splits import load_data
-from dlib.learning.experiment import TrainingRun
-from dlib.learning.folder import ExperimentFolder, locked
-from dlib.utils import distributed
-from dlib.utils.timing import StepClock
+from helpers.gradients import gradients_by_task
 
-def gradients(cfg):
-    data, folder = load_data(cfg), ExperimentFolder(experiment_dir(cfg))
-    cfg = cfg.replace(num_classes=len(data.classes))
-    with locked(folder, cfg):
-        experiment = TrainingRun(cfg, folder, data, device)
-        task = experiment.task
-        task.prepare(data, experiment.stop)
-        task.model.train()
-        for module in task.model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-        loader = experiment.trainer.loader
-        loader.set_epoch(1)
-        batch = next(iter(loader.iterate(1)))
-        result = task.training_step(batch, 1, StepClock(), False)
-        result.loss.backward()
-        found = {n: p.grad for n, p in task.model.named_parameters() if p.grad is not None}
-        task.close()
-        return {"ids": sorted(batch.ids), "gradients": found}
-
-device = torch.device("cpu")
-with distributed.process_group("gloo", int(sys.argv[2]), "", device):
-    found = {words[1]: gradients(parse_args(words)) for words in json.loads(sys.argv[3])}
-    torch.save(found, f"{sys.argv[1]}{distributed.rank()}.pt")
+torch.save(gradients_by_task(json.loads(sys.argv[2]), 2), f"{sys.argv[1]}{os.environ['RANK']}.pt")
 """
 
 
@@ -294,9 +265,8 @@ def gradients(
     """By the number of processes, and by rank: each task's gradients of the same four frames (or shots)."""
     folder = tmp_path_factory.mktemp("gradients")
     (folder / "pretrained").symlink_to(trained.folder / "pretrained")
-    place, found = Workplace(folder, trained.datasets, trained.folds), {}
-    for processes in (1, 2):
-        lines = []
+    place, lines = Workplace(folder, trained.datasets, trained.folds), {1: [], 2: []}
+    for processes in lines:
         for task, flags_of in TASK_FLAGS.items():
             size = (
                 12 if task == "TCAM" else 4
@@ -304,12 +274,12 @@ def gradients(
             more = {"batch_size": size, "exp_id": f"of{processes}", "local_world_size": processes}
             if task == "TCAM":  # else frames are repeated, and other ones if there are two minibatches
                 more["fill_small_tr_batch"] = False
-            lines.append(place.flags(task, **flags_of(), **more))
-        prefix = str(folder / f"of{processes}-")
-        ended = launch(folder, GRADIENTS, prefix, str(processes), json.dumps(lines), processes=processes)
-        assert [end.code for end in ended] == [0] * processes, ended
-        found[processes] = [torch.load(f"{prefix}{rank}.pt", weights_only=True) for rank in range(processes)]
-    return found
+            lines[processes].append(place.flags(task, **flags_of(), **more))
+    with same_signals():
+        one = gradients_by_task(lines[1], 1)
+    ended = launch(folder, GRADIENTS, str(folder / "rank"), json.dumps(lines[2]))
+    assert [end.code for end in ended] == [0, 0], ended
+    return {1: [one], 2: [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]}
 
 
 @pytest.mark.slow

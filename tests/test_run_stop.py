@@ -19,14 +19,14 @@ from helpers.workplace import Workplace
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tasks", [("STD_CL", "CoLo-CAM"), ("TCAM",)])
-def test_killed_runs_end_with_the_same_bits(tasks: tuple[str, ...]) -> None:
+def test_killed_runs_end_with_the_same_bits() -> None:
     """One kill of each task; ``--kills 20`` and all four tasks is the long form. F-CAM resumes by the code
     of the others.
     """
+    tasks = ("STD_CL", "CoLo-CAM", "TCAM")
     script = ROOT / "tests" / "stress" / "kill_and_resume.py"
     done = subprocess.run(
-        [sys.executable, str(script), "--kills", "1", "--seed", "3", "--tasks", *tasks],
+        [sys.executable, str(script), "--kills", "1", "--seed", "22", "--tasks", *tasks],
         capture_output=True,
         text=True,
         timeout=900,

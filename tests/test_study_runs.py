@@ -264,7 +264,8 @@ def test_a_real_study(tmp_path: Path, tiny_data: Path, capsys, monkeypatch: pyte
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (tmp_path / "s.yaml").write_text(
         "base: {dataset: tiny, encoder_name: resnet18, encoder_weights: None, crop_size: 16, resize_size: 18,\n"
-        "  batch_size: 4, max_epochs: 1, num_workers: 0, sl_clc: True, freeze_cl: True, device: cpu}\n"
+        "  batch_size: 4, max_epochs: 1, num_workers: 0, sl_clc: True, freeze_cl: True, device: cpu,\n"
+        "  report: False, vizu_n: 0}\n"
         "classifier: {opt__lr: 0.01}\n"
         "variants: {CAM: {method: CAM, eval_only: True}, CoLo-CAM: }\n"
     )

@@ -25,7 +25,7 @@ from dlib.utils.errors import UserError
 from dlib.utils.signals import Interrupted, StopRequest
 from helpers.batches import loader_of, same
 from helpers.paths import ROOT
-from helpers.programs import environment
+from helpers.programs import environment, same_signals
 
 
 class Slow(VideoDataset):
@@ -172,10 +172,8 @@ def test_too_little_shared_memory_for_the_cards_is_said(monkeypatch: pytest.Monk
 
 @pytest.fixture
 def stop() -> Any:
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
-    yield StopRequest(torch.device("cpu"))
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with same_signals():
+        yield StopRequest(torch.device("cpu"))
 
 
 def test_a_stop_signal_is_heard_while_waiting_for_a_batch(tiny_data: Path, stop: StopRequest) -> None:

@@ -39,7 +39,10 @@ for line in sys.stdin:
     print(json.dumps([code, out.read(), error.read()]), flush=True)
 """
 # What training, evaluation and localization import.
-_PROGRAM = ("dlib.learning.experiment", "dlib.learning.evaluate_only", "dlib.tasks", "dlib.localizer")
+_PROGRAM = (
+    *("dlib.learning.experiment", "dlib.learning.evaluate_only", "dlib.tasks", "dlib.localizer"),
+    "torchvision.models",  # 1.8 s, which each child would need again
+)
 
 
 class Forks:

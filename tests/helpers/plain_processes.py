@@ -57,7 +57,9 @@ def launch(
                     stdout=out,
                     stderr=error,
                     cwd=ROOT,
-                    env=environment(PYTHONPATH=str(ROOT), **variables(rank, processes, port)),
+                    env=environment(
+                        PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}", **variables(rank, processes, port)
+                    ),
                 )
             )
     at: dict[int, float] = {}

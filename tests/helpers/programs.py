@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import pytest
 
@@ -21,18 +22,31 @@ def start(flags: list[str], curves: bool = False) -> tuple[int, str, str]:
     from main import main
 
     out, error = io.StringIO(), io.StringIO()
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
     arguments, sys.argv = sys.argv, ["main.py", *flags]
     try:
-        with redirect_stdout(out), redirect_stderr(error), pytest.MonkeyPatch.context() as patch:
+        with (
+            redirect_stdout(out),
+            redirect_stderr(error),
+            same_signals(),
+            pytest.MonkeyPatch.context() as patch,
+        ):
             if not curves:
                 patch.setattr(pictures, "write_curves", lambda folder: None)
             code = main(flags)
     finally:
         sys.argv = arguments
+    return code, out.getvalue(), error.getvalue()
+
+
+@contextmanager
+def same_signals() -> Iterator[None]:
+    """Afterwards stop signals are handled as before, whatever a run in this process has made of them."""
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    try:
+        yield
+    finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return code, out.getvalue(), error.getvalue()
 
 
 def environment(**more: str) -> dict[str, str]:

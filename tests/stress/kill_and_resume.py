@@ -29,6 +29,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+import torchvision  # noqa: F401  (1.8 s, which each forked run would need again)
 
 import dlib.learning.checkpoints as checkpoints
 import dlib.learning.pictures as pictures
