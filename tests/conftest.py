@@ -61,10 +61,10 @@ def workplace(tmp_path: Path, tiny_data: Path) -> Workplace:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Workplace:
-    """A finished STD_CL run of two epochs (report and pictures on), promoted with cmds/promote.sh."""
+    """A finished STD_CL run of two epochs (with its report, without curves), promoted with cmds/promote.sh."""
     folder = tmp_path_factory.mktemp("trained")
     place = Workplace(folder, tiny_data / "datasets", tiny_data / "folds")
-    code, _, error = start(place.flags(report=True, vizu_n=1, MYSEED=0), curves=True)
+    code, _, error = start(place.flags(report=True, vizu_n=1, MYSEED=0))
     assert code == 0, error
     promote(place)
     return place

@@ -21,6 +21,7 @@ from helpers.forks import Forks
 from helpers.logs import events
 from helpers.workplace import DATASET, Workplace
 
+pytestmark = pytest.mark.slow  # all of them: else the forks below are started in both processes of the tests
 TOY = {"encoder_name": "toy", "method": "ToyCAM", "max_epochs": 2}
 
 
@@ -53,7 +54,6 @@ def test_help_knows_the_new_names(run: Callable[..., str]) -> None:
     assert "--toy_clc_start_ep" not in words
 
 
-@pytest.mark.slow
 def test_new_parts_train_and_localize(workplace: Workplace, run: Callable[..., str]) -> None:
     run(*workplace.flags(**TOY))
     classifier = experiment(workplace, "STD_CL")
@@ -81,7 +81,6 @@ def test_new_parts_train_and_localize(workplace: Workplace, run: Callable[..., s
     assert "second.0.weight" in torch.load(file, weights_only=True)["encoder"]
 
 
-@pytest.mark.slow
 def test_a_new_task_trains_resumes_and_serves_every_command(
     workplace: Workplace, tmp_path: Path, run: Callable[..., str]
 ) -> None:

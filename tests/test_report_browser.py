@@ -133,10 +133,14 @@ def browse(chromium: str, page: Path, profile: Path, size: str, probe: str = PRO
     return json.loads(result.group(1))
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(build_experiment(tmp_path_factory.mktemp("exps") / "a", epochs=3))
+
+
 @pytest.mark.parametrize("size", ["1280,900", "500,900"])
-def test_report(chromium: str, tmp_path: Path, size: str) -> None:
-    folder = build_experiment(tmp_path / "a", epochs=3)
-    tried = browse(chromium, write_report(folder), tmp_path / "profile", size)
+def test_report(chromium: str, page: Path, tmp_path: Path, size: str) -> None:
+    tried = browse(chromium, page, tmp_path / "profile", size)
     assert tried["errors"] == []
     assert tried["drawn"] == tried["charts"] >= 14
     assert max(tried["moved"]) <= 2  # a link lands on its section, also before the charts are drawn

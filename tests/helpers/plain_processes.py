@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from helpers.paths import ROOT
@@ -41,39 +42,67 @@ def variables(rank: int, processes: int, port: int) -> dict[str, str]:
     }
 
 
+# Children are forked from one process that has imported the program: importing takes a second and more each time.
+_SERVER = """
+import json, os, runpy, sys, time
+import torchvision.models
+import dlib.learning.experiment, dlib.tasks
+for line in sys.stdin:
+    file, arguments, folder, environments, timeout = json.loads(line)
+    running, ended = [], {}
+    for rank, more in enumerate(environments):
+        child = os.fork()
+        if child == 0:
+            # Files, not pipes: a process must not wait for the test to read what another one said.
+            for number, name in ((1, "out"), (2, "error")):
+                os.dup2(os.open(f"{folder}/{name}{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.environ.update(more)
+            sys.argv = [file, *arguments]
+            runpy.run_path(file, run_name="__main__")
+            sys.exit()  # as at the end of a program
+        running.append(child)
+    deadline = time.monotonic() + timeout
+    while len(ended) < len(running) and time.monotonic() < deadline:
+        for rank, child in enumerate(running):
+            if rank not in ended and (found := os.waitpid(child, os.WNOHANG))[0]:
+                ended[rank] = [os.waitstatus_to_exitcode(found[1]), time.monotonic()]
+        time.sleep(0.02)
+    for rank, child in enumerate(running):
+        if rank not in ended:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+    print(json.dumps([ended.get(rank) for rank in range(len(running))]), flush=True)
+"""
+
+
+@cache
+def _server() -> subprocess.Popen[str]:
+    """It ends when its standard input does, with the tests."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"),
+    )
+
+
 def launch(
     folder: Path, script: str, *arguments: str, processes: int = 2, timeout: float = 240
 ) -> list[Ended]:
     """Run ``script`` (Python, sees the arguments) in each process; how each ended, by rank."""
-    file, port = folder / "script.py", free_port()
+    file, port, server = folder / "script.py", free_port(), _server()
     file.write_text(script)
-    running = []
-    for rank in range(processes):
-        # Files, not pipes: a process must not wait for the test to read what another one said.
-        with (folder / f"out{rank}").open("w") as out, (folder / f"error{rank}").open("w") as error:
-            running.append(
-                subprocess.Popen(
-                    [sys.executable, str(file), *arguments],
-                    stdout=out,
-                    stderr=error,
-                    cwd=ROOT,
-                    env=environment(
-                        PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}", **variables(rank, processes, port)
-                    ),
-                )
-            )
-    at: dict[int, float] = {}
-    deadline = time.monotonic() + timeout
-    try:
-        while len(at) < processes and time.monotonic() < deadline:
-            at |= {r: time.monotonic() for r, p in enumerate(running) if r not in at and p.poll() is not None}
-            time.sleep(0.05)
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
+    environments = [variables(rank, processes, port) for rank in range(processes)]
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps([str(file), arguments, str(folder), environments, timeout]) + "\n")
+    server.stdin.flush()
+    ended = json.loads(server.stdout.readline())
     said = [
         [(folder / f"{name}{rank}").read_text() for name in ("out", "error")] for rank in range(processes)
     ]
-    assert len(at) == processes, f"still running after {timeout} s: {said}"
-    return [Ended(running[rank].returncode, *said[rank], at[rank]) for rank in range(processes)]
+    assert None not in ended, f"still running after {timeout} s: {said}"
+    return [Ended(code, *texts, at) for (code, at), texts in zip(ended, said, strict=True)]
