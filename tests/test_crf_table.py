@@ -34,7 +34,7 @@ from dlib.crf import (
 )
 from dlib.crf import lattice_table as table
 from dlib.crf.filters import Kernel, filter_values
-from dlib.crf.lattice_plan import Plan, plan_table
+from dlib.crf.lattice_plan import Plan, _strides, plan_table
 from helpers.crf_truth import batch, enclosing_simplex, truth
 
 
@@ -104,6 +104,58 @@ def test_no_two_vertices_share_a_cell(
         assert there == place(near)
         # An untouched neighbour has a cell of its own or none.
         assert owner.get(there, near) == near
+
+
+def test_strides_by_hand() -> None:
+    """Three features whose g differ by 99, 10 and 4.2 at most. A step along an axis adds at most 1 to the third,
+    which then needs a stride of 4.2 + 1 + 2/3 and more, so 6, and w_1 = 6 - 2/3. It adds at most w_1 + 1/3 to the last
+    two: 10 w_1 + 4.2 + w_1 + 1/3 + 6/2 = 66.2.
+    """
+    strides, weights = _strides([99.0, 10.0, 4.2])
+    assert strides == [67, 6, 1]
+    assert weights == pytest.approx([64.0, 16 / 3, 1.0])
+
+
+def test_a_table_by_hand() -> None:
+    """One plane of 0..255 whose elevated unit is a tenth of a level: g is -1.01… to 26.51…"""
+    plan = plan_table(1, 9, 9, 10 * math.sqrt(4 / 3), None, (0.0, 255.0), 30)
+    assert plan is not None
+    assert plan.scales == pytest.approx((0.1,))
+    assert (plan.origin, plan.cells, plan.steps) == (2, 30, (1, -1))
+    assert plan_table(1, 9, 9, 10 * math.sqrt(4 / 3), None, (0.0, 255.0), 29) is None
+    down = plan_table(1, 9, 9, 10 * math.sqrt(4 / 3), None, (-255.0, 0.0), 30)
+    assert down is not None
+    assert (down.origin, down.cells) == (27, 30)
+
+
+def test_groups_that_make_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_NUMBERS_AT_ONCE", 30)
+    monkeypatch.setattr(table, "_PIXELS_AT_ONCE", 12)
+    members = [[0], [1], [2], [3, 4], [5], [6, 7, 8, 9]]
+    tables = [[[0], [1], [2]], [[3, 4], [5], [6, 7, 8, 9]]]  # three tables of 10 numbers
+    assert list(table._parts(members, 10, 1)) == tables
+    frames = [
+        [[0], [1], [2]],
+        [[3, 4], [5]],
+        [[6, 7, 8, 9]],
+    ]  # three images of 4 pixels; four are a group alone
+    assert list(table._parts(members, 1, 4)) == frames
+    assert list(table._parts(members, 31, 13)) == [[group] for group in members]
+    assert list(table._parts([], 1, 1)) == []
+
+
+def test_triton_works_if_one_pixel_can_be_filtered(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    asked = []
+
+    def run(images: Tensor, values: Tensor, owner: Tensor, count: int, plan: Plan) -> None:
+        asked.append((images.tolist(), values.tolist(), owner.tolist(), count, plan.d))
+
+    monkeypatch.setattr("dlib.crf.lattice_triton.filter_pass", run)
+    table.triton_works.cache_clear()
+    assert table.triton_works(torch.device("cpu")) is True
+    assert asked == [([[[[1.0]]]], [[[[1.0]]]], [0], 1, 1)]
+    table.triton_works.cache_clear()
 
 
 def test_the_table_of_the_published_setting_is_small() -> None:
