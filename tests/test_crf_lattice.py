@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from dlib.crf import bilateral_filter, color_bilateral_filter
-from helpers.crf_truth import exact_filter, features_of, probabilities, real_frames, textured, truth
+from dlib.crf.lattice_torch import _key_factors
+from helpers.crf_truth import (
+    enclosing_simplex,
+    exact_filter,
+    features_of,
+    probabilities,
+    real_frames,
+    textured,
+    truth,
+)
 
 Name = Literal["cpp", "torch"]
 BACKENDS: tuple[Name, ...] = ("cpp", "torch")
@@ -106,6 +116,30 @@ def test_pixels_that_differ_only_in_the_last_coordinates(sigma: float, rtol: flo
     want = truth(image, values, sigma, None)
     assert want.max() < 1
     np.testing.assert_allclose(run(image, values, sigma, None, backend), want, rtol=rtol)
+
+
+@pytest.mark.parametrize("largest", [[7.3], [7.3, 2.1], [0.2, 30.0, 5.0], [3.0, 0.0, 1.5, 4.0]])
+def test_keys_of_different_vertices_and_groups_differ(largest: list[float]) -> None:
+    """Vertices around extreme and random pixels, and their neighbours, which are looked up too."""
+    d = len(largest)
+    points = list(itertools.product(*((-most, 0.0, most) for most in largest)))
+    points += np.random.default_rng(0).uniform(np.negative(largest), largest, (200, d)).tolist()
+    vertices: set[tuple[int, ...]] = set()
+    for point in points:
+        elevated = np.zeros(d + 1)
+        for i, value in enumerate(point):
+            elevated[: i + 1] += value
+            elevated[i + 1] -= (i + 1) * value
+        vertices.update(enclosing_simplex(elevated)[0])
+    for vertex, axis, sign in itertools.product(list(vertices), range(d + 1), (-1, 1)):
+        vertices.add(tuple(c + sign * (d if i == axis else -1) for i, c in enumerate(vertex)))
+    factors, group_factor = _key_factors(torch.tensor(points), 3)
+    keys = {
+        sum(f * c for f, c in zip(factors.tolist(), vertex, strict=False)) + group * group_factor
+        for vertex in vertices
+        for group in range(3)
+    }
+    assert len(keys) == 3 * len(vertices)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
