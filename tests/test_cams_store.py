@@ -63,6 +63,7 @@ class _Evil:
         ({"cam": 1}, "dict"),
         (torch.zeros(1, 3, 3), r"\[1, 3, 3\]"),
         (torch.zeros(3, 3, dtype=torch.int64), "int64"),
+        (torch.eye(3) / torch.eye(3), "NaN"),  # NaN beside the diagonal
         (torch.full((3, 3), float("nan")), "NaN"),
     ],
 )
@@ -200,7 +201,9 @@ def test_clearing_removes_the_maps_alone(tmp_path: Path) -> None:
 
 def test_normalization() -> None:
     maps = torch.tensor([[[-1.0, 3.0]], [[2.0, 2.0]], [[math.nan, 1.0]], [[math.inf, 1.0]]])
-    assert normalize_cams(maps).tolist() == [[[0, 1]], [[0, 0]], [[0, 0]], [[0, 0]]]
+    for given in (maps, maps.double()):
+        assert normalize_cams(given).tolist() == [[[0, 1]], [[0, 0]], [[0, 0]], [[0, 0]]]
+        assert normalize_cams(given).dtype == torch.float32
 
 
 def test_upsampling_is_bilinear_without_aligned_corners() -> None:

@@ -59,6 +59,17 @@ def test_thresholds_at_the_ends() -> None:
     ]
 
 
+def test_the_lowest_threshold_is_one() -> None:
+    """Between the levels 0 and 2 the threshold is 1: level 2 is the region."""
+    found = strict_region(maps_of_levels([[[0, 0, 2, 2]]]), 1, 0)
+    assert found.regions[0, 0].tolist() == [False, False, True, True]
+
+
+def test_maps_of_half_precision_have_the_levels_of_their_values() -> None:
+    cams = torch.linspace(0, 1, 200).view(2, 10, 10).to(torch.bfloat16)
+    assert torch.equal(strict_region(cams).masks, strict_region(cams.float()).masks)
+
+
 def test_an_erosion_never_empties_a_region() -> None:
     cams = torch.zeros(3, 31, 31)
     cams[0, 4:9, 4:9] = 1.0  # 5 x 5: gone at once, so it stays

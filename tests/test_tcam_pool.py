@@ -44,14 +44,14 @@ def random_maps(count: int, seed: int = 0) -> list[np.ndarray]:
     return [(cam - cam.min()) / (cam.max() - cam.min()) for cam in maps]
 
 
-@pytest.mark.parametrize("heat", [0.0, 5.0])
+@pytest.mark.parametrize("heat", [0.0, 0.5, 5.0])
 @pytest.mark.parametrize("mode", SIDES)
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_pooled_maps(count: int, mode: str, heat: float) -> None:
     for n, constant in itertools.product(range(5), (None, 0, count - 1)):
         maps = random_maps(count)
         if constant is not None:
-            maps[constant] = np.zeros_like(maps[0])
+            maps[constant] = np.full_like(maps[0], 0.7)
         pool = TemporalPool(n, mode, heat)
         for i in range(count):
             together = torch.stack([torch.from_numpy(maps[j]) for j in pool.frames(i, count)])
