@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -18,6 +19,7 @@ from dlib.crf import (
     color_bilateral_filter,
     joint_color_crf,
 )
+from dlib.crf.losses import scaled, warn_of_range
 from helpers.crf_truth import batch, truth
 
 Name = Literal["cpp", "torch"]
@@ -54,6 +56,38 @@ def test_scale_factor_scales_image_map_and_sigma() -> None:
     assert ColorDenseCRFLoss(1, 15, 0.5)(images, p).item() == pytest.approx(
         energy(small, small_p, None), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_bytes_and_half_precision_are_scaled_in_float32(scale: float) -> None:
+    images, p = batch(1, 12, 10)
+    given, half = images.to(torch.uint8), p.bfloat16()
+    for loss in (DenseCRFLoss(1, 15, 100, scale), ColorDenseCRFLoss(1, 15, scale)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert loss(given, half).item() == loss(given.float(), half.float()).item()
+    size = (round(12 * scale), round(10 * scale))
+    assert [x.shape[2:] for x in scaled(given, half, scale)] == [size, size]
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_adaptive_weight_divides_the_gradient_too(size: float) -> None:
+    """One image; the loss is below and above 1."""
+    images, p = batch(1, 12, 10)
+    p = (p * size).requires_grad_()
+    plain = ColorDenseCRFLoss(9, 15)(images, p)
+    assert plain.item() == pytest.approx(9 * energy(images, p.detach(), None), rel=1e-4)
+    (gradient,) = torch.autograd.grad(plain, p)
+    (found,) = torch.autograd.grad(ColorDenseCRFLoss(9, 15, 1, "adaptive")(images, p), p)
+    torch.testing.assert_close(found, gradient * 9 / plain.abs().detach(), rtol=1e-4, atol=0)
+    assert found.any()
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
+def test_a_scale_that_is_none_is_refused(scale: float) -> None:
+    for make in (partial(DenseCRFLoss, 1, 15, 100), partial(ColorDenseCRFLoss, 1, 15)):
+        with pytest.raises(ValueError, match="scale_factor must be finite and > 0"):
+            make(scale)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -206,6 +240,26 @@ def test_a_warning_once_where_the_range_looks_wrong(
             loss(images, p if logits else p.softmax(1))
     assert [warning in str(w.message) for w in said if warning] == [True] * (warning is not None)
     assert (not said) == (warning is None)
+
+
+@pytest.mark.parametrize(
+    ("image", "low", "high", "warning"),
+    [
+        (255.0, 0.0, 1.0, None),
+        (255.0, -0.0005, 1.0005, None),  # rounding
+        (255.0, -0.002, 1.0, "from -0.002 to 1 look like logits"),
+        (255.0, 0.0, 1.002, "from 0 to 1 look like logits"),
+        (1.5, 0.0, 1.0, None),
+        (1.0, 0.0, 1.0, "images look like 0..1"),
+    ],
+)
+def test_where_the_warnings_begin(image: float, low: float, high: float, warning: str | None) -> None:
+    images, p = torch.tensor([0.0, image]).view(1, 1, 1, 2), torch.tensor([low, high]).view(1, 1, 1, 2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warn_of_range(images.requires_grad_(), p.requires_grad_())
+    assert len(said) == (warning is not None)
+    assert warning is None or warning in str(said[0].message)
 
 
 def test_an_empty_batch_costs_nothing_and_the_scale_is_one() -> None:
