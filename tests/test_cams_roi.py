@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from dlib.cams import region_of_interest
-from dlib.cams.morphology import dilate, erode
+from dlib.cams.morphology import cache_blocks, dilate, erode
 from dlib.cams.roi import _histograms, _histograms_on_device, otsu_thresholds
 from dlib.configure.literals import RoiMask, RoiMethod
 from helpers.cam_maps import smooth_cams
@@ -122,6 +122,23 @@ def test_component_equals_plain_loop(method: str, grid: int) -> None:
         filled = np.zeros_like(expected)
         filled[box[1] : box[3] + 1, box[0] : box[2] + 1] = True
         assert (boxes.masks[b].numpy() == filled).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "device", "steps"),
+    [
+        ((7, 512, 512), "cpu", 1),
+        ((7, 256, 512), "cpu", 2),
+        ((7, 256, 511), "cpu", 2),
+        ((7, 1024, 1024), "cpu", 1),  # larger than the cache: one after the other
+        ((7, 1024, 1024), "meta", 7),
+        ((0, 4, 4), "cpu", 1),
+    ],
+)
+def test_blocks_that_fit_into_the_cache(shape: tuple[int, int, int], device: str, steps: int) -> None:
+    """2^18 pixels together on a CPU; on other devices the batch."""
+    blocks = cache_blocks(torch.empty(shape, device=device))
+    assert blocks == [slice(start, start + steps) for start in range(0, shape[0], steps)]
 
 
 @pytest.mark.parametrize("method", ["roi_all", "largest", "roi_high_density"])

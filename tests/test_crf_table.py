@@ -128,6 +128,17 @@ def test_a_table_by_hand() -> None:
     assert (down.origin, down.cells) == (27, 30)
 
 
+@pytest.mark.parametrize(("device", "most"), [("cpu", 1_048_576), ("meta", 16_777_216)])
+def test_the_largest_table_is_smaller_on_a_cpu(
+    device: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(table, "plan_table", lambda *given: asked.append(given))
+    images, values = (torch.empty(2, n, 5, 7, device=device) for n in (3, 4))
+    assert table.plan_filter(images, values, 15.0, None, IMAGE_RANGE) is None
+    assert asked == [(3, 5, 7, 15.0, None, IMAGE_RANGE, most // 4)]
+
+
 def test_groups_that_make_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "_NUMBERS_AT_ONCE", 30)
     monkeypatch.setattr(table, "_PIXELS_AT_ONCE", 12)
