@@ -382,6 +382,7 @@ def test_errors_name_what_is_wrong() -> None:
         build_cam_extractor(net, "WILDCAT")
     with pytest.raises(ValueError, match="chunk_size"):
         build_cam_extractor(net, "ScoreCAM", chunk_size=0)
+    assert build_cam_extractor(net, "ScoreCAM", chunk_size=1)(images, CLASS_IDX).any()
     with pytest.raises(ValueError, match="class 4"):
         build_cam_extractor(net, "LayerCAM")(images, torch.tensor([0, 1, 4]))
     with pytest.raises(ValueError, match="class -1"):

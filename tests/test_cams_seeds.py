@@ -231,6 +231,28 @@ def test_the_one_candidate_is_the_first_extreme_pixel(fixed: bool, technique: st
         assert labels.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_maps_of_other_types_that_need_a_gradient(kind: torch.dtype, fixed: bool) -> None:
+    cams = smooth_cams(2, 12, 0, grid=4).to(kind)
+    options = {"max_n": 9, "min_n": 9, "max_p": 0.3, "min_p": 0.3, "keys": torch.arange(2)}
+    found, expected = (
+        sample_seeds(given, fixed_shapes=fixed, technique="seed_weighted", **options)
+        for given in (cams.clone().requires_grad_(), cams.float())
+    )
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("share", [0.07, 0.14, 0.28, 0.29, 0.55, 0.56, 0.57, 0.58])
+def test_shares_are_multiplied_in_double_precision(share: float) -> None:
+    """0.29 of 100 pixels are 28.999999999999996; in float32 they would be 29."""
+    cams = torch.arange(100.0).view(1, 10, 10)
+    target = sample_seeds(
+        cams, max_n=100, min_n=0, max_p=share, min_p=0.0, ksz=1, keys=torch.arange(1), fixed_shapes=False
+    )
+    assert len(_pixels(target[0], 1)) == math.floor(share * 100)
+
+
 @pytest.mark.parametrize("fixed", [False, True])
 def test_weight_zero_comes_last(fixed: bool) -> None:
     cam = torch.zeros(1, 4, 4)
