@@ -108,11 +108,9 @@ def _strides(spans: list[float]) -> tuple[list[int], list[float]]:
     strides, weights = [1] * d, [1.0] * d
     for i in range(d - 2, -1, -1):
         later = range(i + 1, d)
-        # A step along axis j changes g_(j-1) by 1 and g_k, k >= j, by 1 / (k + 1).
-        step = max(
-            sum(weights[k] * (1 if k == j - 1 else 1 / (k + 1) if k >= j else 0) for k in later)
-            for j in range(d + 1)
-        )
+        # A step along axis j changes g_(j-1) by 1 and g_k, k >= j, by 1 / (k + 1). As the weights decrease, the step
+        # along axis i + 2 changes the sum of the later features most.
+        step = weights[i + 1] + sum(weights[k] / (k + 1) for k in range(i + 2, d))
         most = sum(weights[k] * spans[k] for k in later) + step
         carried = (i + 1) / (i + 2) * strides[i + 1]
         strides[i] = math.floor(most + carried) + 1
