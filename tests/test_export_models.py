@@ -118,7 +118,7 @@ def test_the_published_program_draws_the_boxes_of_localization(tmp_path: Path, t
 
 
 def test_torchscript_holds_the_same_facts(tmp_path: Path) -> None:
-    folder = save_experiment(tmp_path)
+    folder = save_experiment(tmp_path, STD_CL)
     files = {name: tmp_path / f"m{suffix}" for name, suffix in export.FORMATS.items()}
     for name, path in files.items():
         assert export.main(["--fd_exp", str(folder), "--format", name, "--out", str(path)]) == 0

@@ -19,7 +19,7 @@ from dlib.utils.errors import UsageError
 from helpers.gradients import gradients_by_task
 from helpers.logs import events
 from helpers.plain_processes import free_port, launch, variables
-from helpers.programs import popen, run_process, same_signals, start, torchrun
+from helpers.programs import popen, same_signals, start, torchrun
 from helpers.workplace import TASK_FLAGS, Workplace
 
 
@@ -33,6 +33,9 @@ def same(a: object, b: object, where: str = "") -> list[str]:
     return [] if a == b else [f"{where}: {a} {b}"]
 
 
+MAIN = "import sys; from main import main; sys.exit(main(sys.argv[1:]))"
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one(workplace: Workplace) -> None:
     """The encoder's batch norm is frozen: the head then sees no batch statistics. 9 frames over 2 processes."""
@@ -40,9 +43,9 @@ def test_two_processes_equal_one(workplace: Workplace) -> None:
     one = start(workplace.flags(**more, batch_size=4, exp_id="one"))
     assert one[0] == 0, one[2]
     flags = workplace.flags(**more, batch_size=2, exp_id="two", local_world_size=2)
-    code, out, error = run_process(flags, torchrun(2))
-    assert code == 0, error
-    assert out.count("done in") == 1  # one process talks
+    ended = launch(workplace.folder, MAIN, *flags)
+    assert [end.code for end in ended] == [0, 0], ended
+    assert [end.out.count("done in") for end in ended] == [1, 0]  # one process talks
     results = {}
     for name in ("one", "two"):
         folder = workplace.experiment(exp_id=name)
