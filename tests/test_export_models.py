@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from helpers.clips import scene
 from helpers.paths import ROOT
 from helpers.published_lines import blocks
 from helpers.saved_experiment import CLASSES, TAUS, save_experiment
+
+Exported = Callable[[str, str, str], tuple[Path, Path]]
 
 
 def truth(folder: Path, images: torch.Tensor, method: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,6 +43,20 @@ def outputs(path: Path, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     return torch.jit.load(str(path))(images.float())
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """``exported(task, method, format)``: an experiment and its exported file, made once."""
+
+    @cache
+    def make(task: str, method: str, format_: str) -> tuple[Path, Path]:
+        root = tmp_path_factory.mktemp("exported")
+        folder, out = save_experiment(root, task, method), root / "new" / f"m{export.FORMATS[format_]}"
+        assert export.main(["--fd_exp", str(folder), "--format", format_, "--out", str(out)]) == 0
+        return folder, out
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("format_", "task", "method"),
     [
@@ -50,14 +67,9 @@ def outputs(path: Path, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
         ("torchscript", STD_CL, "WILDCAT"),
     ],
 )
-def test_the_file_gives_the_models_outputs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], format_: str, task: str, method: str
-) -> None:
+def test_the_file_gives_the_models_outputs(exported: Exported, format_: str, task: str, method: str) -> None:
     torch.set_num_threads(1)
-    folder = save_experiment(tmp_path, task, method)
-    out = tmp_path / "new" / f"m{export.FORMATS[format_]}"
-    assert export.main(["--fd_exp", str(folder), "--format", format_, "--out", str(out)]) == 0
-    assert str(out) in capsys.readouterr().out
+    folder, out = exported(task, method, format_)
     images = torch.from_numpy(np.stack([scene(i, 32, 32) for i in range(3)])).permute(0, 3, 1, 2)
     logits, maps = truth(folder, images, method)
     for count in (1, 3):
@@ -102,10 +114,9 @@ def published_program(model: Path) -> Callable[[np.ndarray], tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("task", [COLOCAM, STD_CL])
-def test_the_published_program_draws_the_boxes_of_localization(tmp_path: Path, task: str) -> None:
-    folder = save_experiment(tmp_path, task)
-    assert export.main(["--fd_exp", str(folder), "--out", str(tmp_path / "m.onnx")]) == 0
-    box_of = published_program(tmp_path / "m.onnx")
+def test_the_published_program_draws_the_boxes_of_localization(exported: Exported, task: str) -> None:
+    folder, file = exported(task, "LayerCAM", "onnx")
+    box_of = published_program(file)
     localizer = Localizer(folder, device="cpu", box_rule="threshold")
     rng, found = np.random.default_rng(0), []
     for number in range(24):
@@ -117,14 +128,17 @@ def test_the_published_program_draws_the_boxes_of_localization(tmp_path: Path, t
     assert len(set(found)) > 12
 
 
-def test_torchscript_holds_the_same_facts(tmp_path: Path) -> None:
-    folder = save_experiment(tmp_path, STD_CL)
-    files = {name: tmp_path / f"m{suffix}" for name, suffix in export.FORMATS.items()}
-    for name, path in files.items():
-        assert export.main(["--fd_exp", str(folder), "--format", name, "--out", str(path)]) == 0
-    module = torch.jit.load(str(files["torchscript"]))
+def test_torchscript_holds_the_same_facts(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = save_experiment(tmp_path), tmp_path / "m.pt"
+    command = ["--fd_exp", str(folder), "--format", "torchscript", "--out", str(out)]
+    assert export.main(command) == 0
+    assert str(out) in capsys.readouterr().out
+    module = torch.jit.load(str(out))
     facts = json.loads(module.facts)
-    session = onnxruntime.InferenceSession(str(files["onnx"]), providers=["CPUExecutionProvider"])
+    _, onnx = exported(STD_CL, "LayerCAM", "onnx")
+    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
     found = session.get_modelmeta().custom_metadata_map
     assert {name: json.loads(found[name]) for name in facts} == facts
     assert (module.class_names, module.crop_size) == (CLASSES, 32)
@@ -132,8 +146,5 @@ def test_torchscript_holds_the_same_facts(tmp_path: Path) -> None:
     rule = {"name": "largest_contour", "thresholds": {"bird": 0.2, "cat": 0.4, "train": pytest.approx(mean)}}
     assert facts["box_rule"] == rule
     (folder / "thresholds-best_localization.yaml").unlink()
-    assert (
-        export.main(["--fd_exp", str(folder), "--format", "torchscript", "--out", str(files["torchscript"])])
-        == 0
-    )
-    assert json.loads(torch.jit.load(str(files["torchscript"])).facts)["box_rule"]["thresholds"] is None
+    assert export.main(command) == 0
+    assert json.loads(torch.jit.load(str(out)).facts)["box_rule"]["thresholds"] is None
