@@ -9,29 +9,12 @@ import pytest
 import torch
 
 from dlib.cams.noise import combine, content_keys, hash_normal, hash_uniform
-
-MASK = 2**64 - 1
-# The first outputs of the published generator for the seed 1234567.
-PUBLISHED = [
-    6457827717110365317,
-    3203168211198807973,
-    9817491932198370423,
-    4593380528125082431,
-    16408922859458223821,
-]
-
-
-def output(state: int, number: int = 1) -> int:
-    """The ``number``-th output of a SplitMix64 that starts from ``state``, in 0..2^64 - 1."""
-    z = (state + number * 0x9E3779B97F4A7C15) & MASK
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & MASK
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & MASK
-    return z ^ (z >> 31)
+from helpers.splitmix import MASK, PUBLISHED, SEED, output
 
 
 def test_uniform_numbers_are_the_published_generators_in_the_middle_of_their_cells() -> None:
-    assert [output(1234567, n) for n in range(1, 6)] == PUBLISHED
-    found = hash_uniform(torch.tensor([1234567, -5]), 5)
+    assert [output(SEED, n) for n in range(1, 6)] == PUBLISHED
+    found = hash_uniform(torch.tensor([SEED, -5]), 5)
     assert found[0].tolist() == [((value >> 12) + 0.5) / 2**52 for value in PUBLISHED]
     assert found[1].tolist() == [((output(-5, n) >> 12) + 0.5) / 2**52 for n in range(1, 6)]
 

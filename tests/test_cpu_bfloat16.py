@@ -353,7 +353,10 @@ def test_a_resumed_run_keeps_its_format_and_gives_the_same_bits(
     assert code == 0, error
     assert "training in bfloat16, as the run began" in out
     states = [
-        torch.load(next((workplace.experiment(exp_id=name) / "checkpoints").glob("*3_checkpoint.pth")))
+        torch.load(
+            next((workplace.experiment(exp_id=name) / "checkpoints").glob("*3_checkpoint.pth")),
+            weights_only=True,
+        )
         for name in ("whole", "t")
     ]
     assert states[0]["bfloat16"] is states[1]["bfloat16"] is True

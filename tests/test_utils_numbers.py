@@ -7,23 +7,15 @@ import torch
 
 from dlib.utils.splitmix import GOLDEN, MASK, finalize, finalize_tensor, mix, signed
 from dlib.utils.text import duration, percent
-
-# The first five numbers of SplitMix64 from the state 1234567, as published for checking other programs.
-PUBLISHED = [
-    6457827717110365317,
-    3203168211198807973,
-    9817491932198370423,
-    4593380528125082431,
-    16408922859458223821,
-]
+from helpers.splitmix import PUBLISHED, SEED
 
 
 def test_splitmix_gives_the_published_numbers() -> None:
-    states = [(1234567 + k * GOLDEN) & MASK for k in range(1, 6)]
+    states = [(SEED + k * GOLDEN) & MASK for k in range(1, 6)]
     assert [finalize(state) for state in states] == PUBLISHED
     found = finalize_tensor(torch.tensor([signed(state) for state in states])).tolist()
     assert [number & MASK for number in found] == PUBLISHED
-    assert mix(1234567) == PUBLISHED[0] >> 1
+    assert mix(SEED) == PUBLISHED[0] >> 1
 
 
 @pytest.mark.parametrize(

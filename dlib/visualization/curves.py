@@ -80,7 +80,7 @@ def _draw(ax: Axes, chart: Chart) -> None:
         xs, ys, colors, names = zip(*whole, strict=True)
         ax.stackplot(xs[0], *ys, colors=colors, labels=names, alpha=0.85)
     y_axis = chart.layout["yaxis"]
-    ax.set_title(chart.title, fontsize=12, loc="left")  # a second font would take most of a PDF's time
+    ax.set_title(chart.title, fontsize=12, loc="left")  # not bold: each PDF would embed a second font
     ax.set_xlabel(chart.layout["xaxis"]["title"]["text"])
     ax.set_ylabel(y_axis["title"]["text"])
     if chart.layout["xaxis"]["title"]["text"] == "epoch":

@@ -39,7 +39,7 @@ for line in sys.stdin:
     print(json.dumps([code, out.read(), error.read()]), flush=True)
 """
 # What training, evaluation and localization import.
-_PROGRAM = (
+PROGRAM = (
     *("dlib.learning.experiment", "dlib.learning.evaluate_only", "dlib.tasks", "dlib.localizer"),
     "torchvision.models",  # 1.8 s, which each child would need again
 )
@@ -54,7 +54,7 @@ class Forks:
 
     def __init__(self, *modules: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER, *modules, *_PROGRAM],
+            [sys.executable, "-c", _SERVER, *modules, *PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from helpers.forks import PROGRAM
 from helpers.paths import ROOT
 from helpers.programs import environment
 
@@ -44,9 +45,9 @@ def variables(rank: int, processes: int, port: int) -> dict[str, str]:
 
 # Children are forked from one process that has imported the program: importing takes a second and more each time.
 _SERVER = """
-import json, os, runpy, sys, time
-import torchvision.models
-import dlib.learning.experiment, dlib.tasks
+import importlib, json, os, runpy, sys, time
+for name in sys.argv[1:]:
+    importlib.import_module(name)
 for line in sys.stdin:
     file, arguments, folder, environments, timeout = json.loads(line)
     running, ended = [], {}
@@ -80,7 +81,7 @@ for line in sys.stdin:
 def _server() -> subprocess.Popen[str]:
     """It ends when its standard input does, with the tests."""
     return subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
+        [sys.executable, "-c", _SERVER, *PROGRAM],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
