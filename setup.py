@@ -1,4 +1,4 @@
-"""Installs the `dlib` packages and the two SWIG extensions `bilateralfilter` and `colorbilateralfilter`."""
+"""Installs the `dlib` packages and three SWIG extensions: the two filters, and `resizewindow` for reading frames."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import find_namespace_packages, setup
+from setuptools import Extension, find_namespace_packages, setup
 
 CRF = "dlib/crf/crfwrapper"
 FILTERS = runpy.run_path(f"{CRF}/build_filters.py")
+RESIZE = "dlib/datasets/resizewindow"
 
 
 def refuse_other_dlib() -> None:
@@ -31,6 +32,17 @@ def requirements() -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "-"))]
 
 
+def resizing() -> Extension:
+    return Extension(
+        "resizewindow",
+        sources=[f"{RESIZE}/resizewindow.i", f"{RESIZE}/resizewindow.cpp"],
+        depends=[f"{RESIZE}/resizewindow.hpp"],
+        include_dirs=[RESIZE],
+        swig_opts=["-c++", "-noproxy"],
+        language="c++",
+    )
+
+
 refuse_other_dlib()
 setup(
     name="colocam",
@@ -39,10 +51,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_namespace_packages(
-        include=["dlib", "dlib.*"], exclude=["dlib.crf.crfwrapper*", "dlib.datasets.synthetic*"]
+        include=["dlib", "dlib.*"],
+        exclude=["dlib.crf.crfwrapper*", "dlib.datasets.resizewindow*", "dlib.datasets.synthetic*"],
     ),
     package_data={"dlib.visualization": ["templates/*"]},
-    ext_modules=[FILTERS["extension"](name, CRF) for name in FILTERS["NAMES"]],
+    ext_modules=[*(FILTERS["extension"](name, CRF) for name in FILTERS["NAMES"]), resizing()],
     cmdclass={"build_ext": FILTERS["BuildExt"]},
     entry_points={"console_scripts": ["colocam = dlib.commands.__main__:main"]},
     install_requires=requirements(),

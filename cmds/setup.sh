@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv with the program, its packages and its two extensions. If nothing has changed, it does nothing.
+# Makes .venv with the program, its packages and its extensions. If nothing has changed, it does nothing.
 #
 #   bash cmds/setup.sh          to run the program
 #   bash cmds/setup.sh --test   to run the tests too
@@ -32,7 +32,7 @@ wanted=$(
   {
     "$python" -VV
     cat "$requirements" dependencies/*.txt setup.py pyproject.toml
-    find dlib/crf/crfwrapper -type f \( -name '*.i' -o -name '*.inc' -o -name '*.hpp' -o -name '*.cpp' \) \
+    find dlib/crf/crfwrapper dlib/datasets/resizewindow -type f \( -name '*.i' -o -name '*.inc' -o -name '*.hpp' -o -name '*.cpp' \) \
       ! -name '*_wrap.*' -print0 | sort -z | xargs -0 cat
   } | cksum
 )

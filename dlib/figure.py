@@ -123,7 +123,7 @@ def figure_rows(
     rows = []
     for name in chosen_frames(args.frames, metadata, args.seed):
         if metadata is not None and name in metadata.sizes:
-            image = np.asarray(read_image(data_dir / name))
+            image = read_image(data_dir / name)
             truth = metadata.boxes.get(name, np.zeros((0, 4)))
             label = metadata.class_names[int(metadata.labels[metadata.ids.index(name)])]
         else:

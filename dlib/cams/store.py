@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,6 +158,6 @@ def _fault(cam: object) -> str:
         return f"a {type(cam).__name__} instead of a tensor"
     if cam.dim() != 2 or not cam.is_floating_point() or cam.numel() == 0:
         return f"{cam.dtype} of shape {list(cam.shape)} instead of float [h, w]"
-    if not bool(torch.isfinite(cam).all()):
+    if not np.isfinite(cam.detach().float().cpu().numpy()).all():
         return "it holds NaN or infinity"
     return ""

@@ -13,26 +13,48 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from dlib.utils.errors import UserError
 
 # Decoders that may run on a user's file; others (EPS calls an interpreter) are never tried.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 Picture = Image.Image | NDArray[np.generic]
+_RGB: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
 MAX_PIXELS = 64_000_000  # an 8K frame has 33 million; more is a decompression bomb or not a video frame
 
 
-def read_image(path: Path) -> Image.Image:
-    """The frame at ``path`` as an RGB picture of 8 bits, fully decoded.
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """The frame at ``path`` as RGB, uint8 [H, W, 3]; an EXIF rotation mark is ignored.
 
     Raises UserError naming the path if it is missing, no regular file, damaged, truncated, of an unknown
     format, or has more than ``MAX_PIXELS`` pixels.
     """
     with open_image(path, "replace it or use --skip_bad_frames True") as image:
-        return to_rgb(image)
+        pixels = _colour_jpeg(image) if (image.format, image.mode) == ("JPEG", "RGB") else None
+        return np.asarray(to_rgb(image)) if pixels is None else pixels
+
+
+def _colour_jpeg(image: Image.Image) -> NDArray[np.uint8] | None:
+    """The pixels of an open JPEG by OpenCV, whose decoder is Pillow's and makes fewer copies; None if it cannot.
+
+    It is not asked if the end is missing: it would make up the pixels there, Pillow says that the file is truncated.
+    """
+    if _RGB is None or not isinstance(image, ImageFile) or image.fp is None:
+        return None
+    image.fp.seek(0)
+    content = image.fp.read()
+    if not content[-64:].rstrip(b"\0").endswith(b"\xff\xd9"):
+        return None
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), _RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    return None if pixels is None else pixels.astype(np.uint8, copy=False)
 
 
 @contextmanager
@@ -91,7 +113,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """The picture in 8 bits RGB, decoded. Raises ValueError for floats outside 0..1, or what the decoder raises."""
     if image.mode == "RGB":
         image.load()
-        return image.copy()
+        return image
     if image.mode.startswith("I"):  # 16 bits, also if PIL keeps them in 32; convert() would clip, not scale
         return Image.fromarray(_eight_bits(np.asarray(image).clip(0, 65535).astype(np.uint16))).convert("RGB")
     if image.mode == "F":

@@ -101,7 +101,7 @@ def inspect_split(data_dir: Path, metadata: SplitMetadata, per_shot: int, worker
 def _open(path: Path) -> tuple[tuple[int, int], NDArray[np.int8] | None, str]:
     """Size, hash and, for an unreadable frame, what is wrong with it."""
     try:
-        image = read_image(path)
+        image = Image.fromarray(read_image(path))
     except UserError as error:
         return (0, 0), None, str(error)
     return image.size, picture_hash(image), ""
@@ -117,7 +117,7 @@ def contact_sheet(data_dir: Path, metadata: SplitMetadata, label: int) -> Image.
             shot = build_index(data_dir, [name])
             name = shot.frame_id(0, shot.count(0) // 2)
         try:
-            image = read_image(data_dir / name)
+            image = Image.fromarray(read_image(data_dir / name))
         except UserError:
             continue
         tiles.append(_tile(image, metadata.boxes.get(name, np.zeros((0, 4)))))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor
 
-_EXACT = 2**24  # whole numbers up to here are exact in float32
+from dlib.datasets.resizing import Window, resize_window
 
 
 class CropFlip(NamedTuple):
@@ -25,26 +24,15 @@ class CropFlip(NamedTuple):
     def apply(self, values: Tensor, size: int) -> Tensor:
         """The window of ``values`` [C, R, R] or [R, R], contiguous, resized to ``size``."""
         window = values[..., self.top : self.top + self.size, self.left : self.left + self.size]
-        return self._finished(window, size)
+        return _at_size((window.flip(-1) if self.flip else window).contiguous(), size)
 
-    def of_picture(self, picture: Image.Image, side: int, size: int) -> Tensor:
-        """``apply(resize_image(picture, side), size)``, bit by bit, uint8 [3, size, size].
+    def of_picture(self, pixels: NDArray[np.uint8], side: int, size: int) -> Tensor:
+        """``apply(resize_image(pixels, side), size)``, bit by bit, uint8 [3, size, size].
 
-        Where the numbers allow it, the pixels outside of the window are not computed. Pillow then places the window
-        as it would place the whole only if all places are exact: they are multiples of 1/``side``, in float32.
+        The pixels outside of the window are not computed.
         """
-        if side & (side - 1) or max(picture.size) * side > _EXACT:
-            return self.apply(resize_image(picture, side), size)
-        across, down = picture.width / side, picture.height / side
-        left, top = self.left, self.top
-        box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
-        resized = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box)
-        return self._finished(_planes(resized), size)
-
-    def _finished(self, window: Tensor, size: int) -> Tensor:
-        """The window's values, mirrored, contiguous, resized."""
-        window = (window.flip(-1) if self.flip else window).contiguous()
-        return window if size == self.size else _resize_square(window, size)
+        window = Window(self.top, self.left, self.size, self.size)
+        return _at_size(torch.from_numpy(resize_window(pixels, side, window, self.flip)), size)
 
 
 class Colors(NamedTuple):
@@ -85,9 +73,9 @@ def draw_colors(strength: float, rng: np.random.Generator) -> Colors:
     return Colors(*rng.uniform(1 - strength, 1 + strength, size=3).tolist())
 
 
-def resize_image(image: Image.Image, size: int) -> Tensor:
-    """RGB picture -> uint8 [3, size, size]; bilinear with antialiasing, aspect ratio not kept."""
-    return _planes(image.resize((size, size), Image.Resampling.BILINEAR))
+def resize_image(pixels: NDArray[np.uint8], size: int) -> Tensor:
+    """RGB, uint8 [H, W, 3] -> uint8 [3, size, size]; bilinear with antialiasing, aspect ratio not kept."""
+    return torch.from_numpy(resize_window(pixels, size, Window(0, 0, size, size)))
 
 
 def resize_cam(cam: Tensor, size: int) -> Tensor:
@@ -96,15 +84,10 @@ def resize_cam(cam: Tensor, size: int) -> Tensor:
     return F.interpolate(cam, (size, size), mode="bilinear", align_corners=False)[0, 0]
 
 
-def _planes(picture: Image.Image) -> Tensor:
-    """RGB picture -> uint8 [3, H, W]."""
-    planes = np.empty((3, picture.height, picture.width), np.uint8)
-    cv2.split(np.asarray(picture), tuple(planes))  # ten times as fast as a transposed copy
-    return torch.from_numpy(planes)
-
-
-def _resize_square(values: Tensor, size: int) -> Tensor:
+def _at_size(values: Tensor, size: int) -> Tensor:
     """[C, S, S] or [S, S] -> the same kind at ``size``; bilinear with antialiasing, of the same type."""
+    if size == values.shape[-1]:
+        return values
     planes = values.reshape(1, -1, *values.shape[-2:]).float()
     resized = F.interpolate(planes, (size, size), mode="bilinear", antialias=True)
     if not values.is_floating_point():

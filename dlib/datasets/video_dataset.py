@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from PIL.Image import Image
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dlib.configure.constants import TRAIN
@@ -260,8 +260,8 @@ class VideoDataset:
         together = self.pool.frames(frame, self.count(item))
         return self.pool.pool(cams.read_together([self.frame_id(item, f) for f in together]), epoch)
 
-    def _read(self, request: FrameRequest, bad: list[str]) -> tuple[int, Image] | None:
-        """(frame, picture) of the request or of its replacement; None if an uncropped frame is left out."""
+    def _read(self, request: FrameRequest, bad: list[str]) -> tuple[int, NDArray[np.uint8]] | None:
+        """(frame, pixels [H, W, 3]) of the request or of its replacement; None if an uncropped frame is left out."""
         frame_id = self.frame_id(request.item, request.frame)
         try:
             return request.frame, read_image(self.data_dir / frame_id)

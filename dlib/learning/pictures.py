@@ -72,7 +72,7 @@ def draw_test(
     write_gallery(
         folder / GALLERY,
         samples,
-        lambda index: np.asarray(read_image(test.data_dir / metadata.ids[index])),
+        lambda index: read_image(test.data_dir / metadata.ids[index]),
         cams_of(task.maps, test, indices, batch_size),
         reference,
         chosen=chosen,

@@ -151,7 +151,7 @@ class Localizer:
     ) -> list[Localization]:
         label = self._label if label is None else label
         size = self.saved.crop_size
-        frames = torch.stack([resize_image(Image.fromarray(frame.image), size) for frame in batch])
+        frames = torch.stack([resize_image(frame.image, size) for frame in batch])
         maps, logits, presence = self.saved(frames.to(self.device), label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
         seen = frames.permute(0, 2, 3, 1).numpy()  # [B, S, S, 3]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
 import zipfile
+import zlib
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,55 +18,113 @@ from torch import Tensor
 
 from dlib.utils.tensors import load_tensors
 
-_PARTS = ("data.pkl", "byteorder", "data/0")  # description, order of bytes, values of the only tensor
+_KINDS = 8  # kept for one length of file; a folder usually has one
+_VALUES = "/data/0"  # the values of the only tensor
+_CHANGING = (_VALUES, "/.data/serialization_id")  # the second is a number that follows from the values
 
 
 class AlikeTensors:
     """Reads such files: the first of a kind as any file, the others by their values alone.
 
-    A file of one float32 tensor has a description of the tensor and its values. PyTorch needs ten times as long for
-    the description as for the values. Files with the same description have the same type and shape.
+    A file of one float32 tensor has its values, and for PyTorch a description, checksums and directory around them,
+    for which PyTorch needs twenty times as long. Of two files of a kind, all this is the same but for the checksums.
     """
 
     def __init__(self) -> None:
-        self._shapes: dict[bytes, torch.Size] = {}  # by description
+        self._kinds: dict[int, list[_Kind]] = defaultdict(list)  # by length in bytes
 
     def load(self, content: bytes) -> Any:
         """What ``load_tensors`` gives for a file with this content, with the same checks and errors."""
-        parts = _parts(content)
-        kind, values = parts.get("data.pkl", b""), parts.get("data/0", b"")
-        shape = self._shapes.get(kind)
-        if shape is not None and parts.get("byteorder") == b"little" and len(values) == 4 * shape.numel():
-            return torch.from_numpy(np.frombuffer(values, np.float32).reshape(shape).copy())
+        kinds = self._kinds[len(content)]
+        for kind in kinds:
+            if kind.has(content):
+                return kind.tensor(content)
         loaded = load_tensors(io.BytesIO(content), old_format=True)
-        if _is_whole(loaded, values) and sys.byteorder == "little":
-            self._shapes[kind] = loaded.shape
+        if len(kinds) < _KINDS and (new := _kind_of(content, loaded)) is not None:
+            kinds.append(new)
         return loaded
 
 
-def _is_whole(loaded: Any, values: bytes) -> bool:
-    """Whether a tensor has exactly these values, in their order."""
+@dataclass(frozen=True)
+class _Part:
+    """Bytes ``start`` to ``end`` of a file, which differ between files of a kind; their checksum is at ``sums``."""
+
+    start: int
+    end: int
+    sums: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A file, and what differs in other files of its kind."""
+
+    example: bytes
+    values: _Part
+    parts: tuple[_Part, ...]  # the values too
+    shape: torch.Size
+
+    def has(self, content: bytes) -> bool:
+        """Whether a file of the same length is the example but for its parts, whose checksums are right."""
+        expected = bytearray(self.example)
+        for part in self.parts:
+            own = content[part.start : part.end]
+            expected[part.start : part.end] = own
+            for place in part.sums:
+                expected[place : place + 4] = _checksum(own)
+        return expected == content
+
+    def tensor(self, content: bytes) -> Tensor:
+        """The tensor of a file of this kind."""
+        values = np.frombuffer(content, "<f4", self.shape.numel(), self.values.start)
+        return torch.from_numpy(values.reshape(self.shape).copy())
+
+
+def _kind_of(content: bytes, loaded: object) -> _Kind | None:
+    """The kind of a file that holds one whole float32 tensor and was loaded; None for all other files."""
+    if not isinstance(loaded, Tensor) or not _is_plain(loaded) or sys.byteorder != "little":
+        return None
+    parts = _changing_parts(content)
+    values = parts.get(_VALUES)
+    if values is None or content[values.start : values.end] != loaded.numpy().tobytes():
+        return None
+    return _Kind(content, values, tuple(parts.values()), loaded.shape)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is nothing but its values, in their order."""
     return (
-        type(loaded) is Tensor
-        and loaded.dtype == torch.float32
-        and loaded.layout == torch.strided
-        and not loaded.requires_grad
-        and loaded.is_contiguous()
-        and loaded.numpy().tobytes() == values
+        type(tensor) is Tensor
+        and tensor.dtype == torch.float32
+        and tensor.layout == torch.strided
+        and not tensor.requires_grad
+        and tensor.is_contiguous()
     )
 
 
-def _parts(content: bytes) -> dict[str, bytes]:
-    """Description, order of bytes and values of an archive by ``torch.save``, with their checksums tested.
-
-    None of them if the archive is damaged or unusual.
-    """
+def _changing_parts(content: bytes) -> dict[str, _Part]:
+    """The parts of an archive that files of its kind may have differently, by the end of their names."""
+    found = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            folder = archive.namelist()[0].partition("/")[0]
-            found = {name: archive.getinfo(f"{folder}/{name}") for name in _PARTS}
-            if any(part.compress_type != zipfile.ZIP_STORED for part in found.values()):
-                return {}
-            return {name: archive.read(part) for name, part in found.items()}
-    except (zipfile.BadZipFile, struct.error, LookupError, RuntimeError, EOFError, ValueError, OSError):
+            for info in archive.infolist():
+                name = next((end for end in _CHANGING if info.filename.endswith(end)), None)
+                if name is not None and info.compress_type == zipfile.ZIP_STORED:
+                    lengths = struct.unpack_from("<HH", content, info.header_offset + 26)  # name, extra field
+                    start = info.header_offset + 30 + sum(lengths)
+                    found[name] = (start, start + info.file_size)
+    except (zipfile.BadZipFile, struct.error):
         return {}
+    inside = list(found.values())
+    return {name: _Part(*span, _places_of_checksum(content, span, inside)) for name, span in found.items()}
+
+
+def _places_of_checksum(
+    content: bytes, span: tuple[int, int], inside: list[tuple[int, int]]
+) -> tuple[int, ...]:
+    """Where the checksum of a span is written, outside of all spans."""
+    found = (match.start() for match in re.finditer(re.escape(_checksum(content[slice(*span)])), content))
+    return tuple(at for at in found if not any(start - 4 < at < end for start, end in inside))
+
+
+def _checksum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(4, "little")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the lattice core with the address and undefined-behaviour sanitizers, then with the thread sanitizer,
-# and runs it over many shapes, threads and callers with every instruction set. Then builds both extensions with the
+# and runs it over many shapes, threads and callers with every instruction set. Then builds all extensions with the
 # first two sanitizers, beside the checkout, and calls them from Python with right and wrong arguments.
 # CXX chooses the compiler (the extensions' part wants GCC, whose run-time libraries it loads first).
 set -euo pipefail
@@ -18,10 +18,12 @@ done
 
 root=$(cd ../.. && pwd)
 python=$root/.venv/bin/python
-mkdir -p "$build/source/dlib/crf" "$build/tests"
+mkdir -p "$build/source/dlib/crf" "$build/source/dlib/datasets" "$build/tests"
 cp -r "$root/dependencies" "$build/source"
 cp -r "$root/dlib/crf/crfwrapper" "$build/source/dlib/crf"
-cp -r "$root/tests/conftest.py" "$root/tests/helpers" "$root/tests/test_crf_arguments.py" "$build/tests"
+cp -r "$root/dlib/datasets/resizewindow" "$build/source/dlib/datasets"
+cp -r "$root/tests/conftest.py" "$root/tests/helpers" "$root/tests/test_crf_arguments.py" \
+  "$root/tests/test_datasets_resizing.py" "$build/tests"
 sed 's/"-O3"/"-O1"/' "$root/setup.py" > "$build/source/setup.py" # the same code, minutes less to compile
 flags="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1"
 (cd "$build/source" && CFLAGS=$flags CXXFLAGS=$flags LDFLAGS=$flags \
@@ -36,9 +38,9 @@ sanitized() {
   LD_PRELOAD="$(runtime libasan.so) $(runtime libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
     UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$build/lib:$root" OMP_NUM_THREADS=1 "$python" "$@"
 }
-for module in bilateralfilter colorbilateralfilter; do
+for module in bilateralfilter colorbilateralfilter resizewindow; do
   echo "address,undefined, $module"
   nm -D "$build"/lib/$module.*.so | grep -c __asan_report > "$build/log"
   sanitized -c "import $module as m; assert m.__file__.startswith('$build/lib/'), m.__file__"
 done
-sanitized -m pytest -q -p no:cacheprovider test_crf_arguments.py
+sanitized -m pytest -q -p no:cacheprovider test_crf_arguments.py test_datasets_resizing.py

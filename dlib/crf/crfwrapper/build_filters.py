@@ -19,7 +19,7 @@ class BuildExt(build_ext):
     def build_extension(self, ext: Extension) -> None:
         if self.compiler.compiler_type == "msvc":
             print(
-                f"{ext.name} is not built: it needs the vector types of GCC or clang; PyTorch is used instead"
+                f"{ext.name} is not built: it needs GCC or clang; packages that do the same, slower, are used instead"
             )
             ext.optional = True
             return
