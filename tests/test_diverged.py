@@ -247,13 +247,13 @@ def test_a_diverged_run_is_repaired_by_a_lower_rate(
 def test_maps_that_are_not_finite_are_not_evaluated_in_silence(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = MapMaker.__call__
+    read = MapMaker.readout
 
     def broken(self: MapMaker, *batch: Any) -> Any:
-        maps, logits = make(self, *batch)
-        return maps, logits * torch.nan
+        found = read(self, *batch)
+        return found._replace(logits=found.logits * torch.nan)
 
-    monkeypatch.setattr(MapMaker, "__call__", broken)
+    monkeypatch.setattr(MapMaker, "readout", broken)
     code, _, error = start(workplace.flags(max_epochs=1))
     assert code == 1
     assert "validation: the network's maps or scores are not finite" in error.strip().splitlines()[-1]

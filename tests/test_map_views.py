@@ -102,7 +102,7 @@ def test_presence_is_that_of_the_smallest_view_as_it_is(experiments: dict[str, P
     images, frames = batch()
     plain, several = maker(experiments[COLOCAM]), maker(experiments[COLOCAM], view_flip=True, view_scale=0.5)
     half = F.interpolate(images, size=(32, 32), mode="bilinear", antialias=True)
-    torch.testing.assert_close(several.with_presence(images, frames)[2], plain.with_presence(half, half)[2])
+    torch.testing.assert_close(several.readout(images, frames)[2], plain.readout(half, half)[2])
 
 
 def test_larger_frames_in_evaluation(trained: Workplace) -> None:

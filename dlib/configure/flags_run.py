@@ -206,6 +206,11 @@ class EvaluationFlags:
         False,
         "final maps: the network sees each frame mirrored too, and the maps are averaged; twice the time",
     )
+    box_features: bool = flag(
+        False,
+        "boxes without thresholds: the encoder's features say too what belongs to the object, besides map and colours; "
+        "for encoders that know more than this dataset, as those with ImageNet weights",
+    )
     val_fast: bool = flag(
         False,
         "the validation after each epoch sees each frame once, at crop_size, whatever eval_size and map_view_scale "

@@ -69,11 +69,11 @@ def evaluate(
     maker.model.eval()
     for batch in stop.watch(progress(loader, label, total=len(loader))):
         batch = batch.to(maker.device)
-        cams, logits = maker(batch.images, batch.frames, batch.labels)
+        cams, logits, _, features = maker.readout(batch.images, batch.frames, batch.labels)
         if not bool(cams.isfinite().all() & logits.isfinite().all()):
             raise Diverged(f"{label}: the network's maps or scores are not finite (NaN or infinity)")
         boxes = [scaled_boxes(dataset.metadata, frame_id, dataset.crop_size) for frame_id in batch.ids]
-        evaluator.update(cams, batch.labels, logits, boxes, batch.indices, batch.frames)
+        evaluator.update(cams, batch.labels, logits, boxes, batch.indices, batch.frames, features)
     maker.model.train(training)
     stop.check()
     evaluator.merge(distributed.gather_objects(evaluator.state()))

@@ -13,13 +13,18 @@ from torch import Tensor
 from dlib.configure.constants import BEST_LOCALIZATION, CLASSIFIER_FOLDER, YTOV1, YTOV2, method_name
 from dlib.datasets.batch import normalize
 from dlib.datasets.metadata import CLASS_NAMES_YTO
-from dlib.models import FINISH, MapMaker, load_saved_model, read_model_settings
+from dlib.models import FINISH, MapMaker, Readout, load_saved_model, read_model_settings
 from dlib.utils.errors import UserError
 from dlib.utils.files import read_json
 
 _NEEDED = ("classes", "crop_size", "method")
 _DEFAULTS = {field.name: field.default for field in fields(MapMaker)}
-_LIMITS = {"map_temperature": (0.01, float("inf")), "map_cam_share": (0, 1), "map_view_scale": (0.1, 1)}
+_LIMITS = {
+    "map_temperature": (0.01, float("inf")),
+    "map_cam_share": (0, 1),
+    "map_view_scale": (0.1, 1),
+    "box_features": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,14 @@ class SavedModel:
         known = [self.taus[name] for name in self.classes if name in self.taus]
         return [self.taus.get(name, sum(known) / len(known)) for name in self.classes] if known else []
 
-    def __call__(self, frames: Tensor, label: int | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Maps, logits and presence of ``MapMaker.with_presence``; ``label``: None, each image's predicted class.
+    def __call__(self, frames: Tensor, label: int | None = None) -> Readout:
+        """What ``MapMaker.readout`` gives; ``label``: None, each image's predicted class.
 
         Args:
             frames: uint8 [B, 3, H, W], RGB, on the model's device.
         """
         labels = None if label is None else torch.full((len(frames),), label, device=frames.device)
-        return self.maps.with_presence(normalize(frames), frames, labels)
+        return self.maps.readout(normalize(frames), frames, labels)
 
 
 def better_model(experiment: Path, criterion: str, choice: str) -> Path:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import get_args, overload
+from typing import NamedTuple, get_args, overload
 
 import numpy as np
 import torch
@@ -30,6 +30,14 @@ from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
 
 
+class _View(NamedTuple):
+    """What the network saw of a frame, and what it says about it."""
+
+    pixels: NDArray[np.uint8]  # [S, S, 3]
+    cam: NDArray[np.float32]  # [S, S]
+    features: NDArray[np.float32] | None  # [K, h, w]
+
+
 class Localizer:
     """A trained model that finds objects in images and videos.
 
@@ -38,8 +46,9 @@ class Localizer:
         criterion: which best model of the experiment: best_localization or best_classification.
         device: auto, cpu or cuda.
         batch_size: frames in one forward pass.
-        box_rule: what makes the boxes: the frame's colours (`rule_boxes`), or a threshold of the map. None:
-            threshold if ``tau`` is given, else colors.
+        box_rule: what makes the boxes: the frame's colours (`rule_boxes`; the network's features too, where the model
+            was trained with --box_features True), or a threshold of the map. None: threshold if ``tau`` is given,
+            else colors.
         tau: threshold for every class; None: the one that validation chose for the predicted class (for a class
             without validation frames: the mean of the others).
         smooth: a box becomes the median of the boxes of so many frames around it; 0 or 1: off.
@@ -152,22 +161,23 @@ class Localizer:
         label = self._label if label is None else label
         size = self.saved.crop_size
         frames = torch.stack([resize_image(frame.image, size) for frame in batch])
-        maps, logits, presence = self.saved(frames.to(self.device), label)
+        maps, logits, presence, features = self.saved(frames.to(self.device), label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
         seen = frames.permute(0, 2, 3, 1).numpy()  # [B, S, S, 3]
         sure = [None] * len(batch) if presence is None else presence.tolist()
         cams = maps.cpu().numpy()
+        found = [None] * len(batch) if features is None else features.float().cpu().numpy()
         results = []
-        for frame, pixels, cam, score, value in zip(batch, seen, cams, scores, sure, strict=True):
+        for frame, pixels, cam, own, score, value in zip(batch, seen, cams, found, scores, sure, strict=True):
             best = int(score.argmax()) if label is None else label
-            results.append(self._localization(frame, pixels, cam, float(score[best]), best, tau, value))
+            view = _View(pixels, cam, own)
+            results.append(self._localization(frame, view, float(score[best]), best, tau, value))
         return results
 
     def _localization(
         self,
         frame: Frame,
-        pixels: NDArray[np.uint8],
-        cam: NDArray[np.float32],
+        view: _View,
         score: float,
         best: int,
         tau: float | None,
@@ -177,9 +187,10 @@ class Localizer:
         region = None
         if tau is None and self._taus is not None:
             tau = self._taus[best]
+        cam = view.cam
         u = quantize_maps(cam)
         if tau is None:
-            mask = region = rule_mask(u, pixels)
+            mask = region = rule_mask(u, view.pixels, view.features)
         else:
             mask = threshold_mask(u, tau)
         found = region_boxes(mask, u) if self.multi else mask_boxes(mask, multi_contour=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,7 @@ class BoxEvaluator:
         boxes: Sequence[npt.ArrayLike],
         indices: Tensor | npt.NDArray[Any] | Sequence[int],
         frames: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> None:
         """Add a batch.
 
@@ -97,6 +98,7 @@ class BoxEvaluator:
                 the box is unknown: such a sample counts for classification alone.
             indices: the samples' numbers in the split, int [B].
             frames: uint8 [B, 3, H, W], RGB, the maps' pixels: then the boxes of `rule_boxes` are measured too.
+            features: float [B, C, h, w] of the frames, for that rule; None: it has none.
         Raises ValueError when shapes or labels do not fit.
         """
         u = quantize_maps(cams)  # [B, H, W]
@@ -115,6 +117,7 @@ class BoxEvaluator:
         if frames is not None and frames.shape != (count, 3, *u.shape[1:]):
             raise ValueError(f"frames {list(frames.shape)} are not the pixels of maps {list(u.shape)}")
         pixels = None if frames is None else frames.permute(0, 2, 3, 1).cpu().numpy()  # [B, H, W, 3]
+        seen = None if features is None else features.float().cpu().numpy()
         ranks, predicted = _ranks(scores.astype(np.float64), label)
         if logits is None:
             ranks, predicted = np.full_like(ranks, NOT_CLASSIFIED), np.full_like(predicted, NOT_CLASSIFIED)
@@ -125,11 +128,12 @@ class BoxEvaluator:
             self._seen.add(index)
             known = (index, label[b], predicted[b], ranks[b])
             truth = np.asarray(boxes[b], dtype=np.float64).reshape(-1, 4)
-            task = (u[b], None if pixels is None else pixels[b], truth, known, self.multi_contour)
+            sample = _Sample(u[b], *(None if values is None else values[b] for values in (pixels, seen)))
             if self._pool is None:
-                self._records[index] = _record(*task)
+                self._records[index] = _record(sample, truth, known, self.multi_contour)
             else:
-                self._pending.append((index, self._pool.submit(_record, *task)))
+                task = self._pool.submit(_record, sample, truth, known, self.multi_contour)
+                self._pending.append((index, task))
         self._drain(_PENDING)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -165,13 +169,20 @@ class BoxEvaluator:
             self._records[index] = future.result()
 
 
-def _record(
-    u: UInt8Map, frame: UInt8Map | None, truth: FloatArray, known: _Record, multi_contour: bool
-) -> _Record:
-    """One sample's row, which begins with ``known``; the box rule is measured if the frame [H, W, 3] is given."""
+class _Sample(NamedTuple):
+    u: UInt8Map  # [H, W]
+    frame: UInt8Map | None  # [H, W, 3]
+    features: npt.NDArray[np.float32] | None  # [C, h, w]
+
+
+def _record(sample: _Sample, truth: FloatArray, known: _Record, multi_contour: bool) -> _Record:
+    """One sample's row, which begins with ``known``; the box rule is measured if the frame is given."""
+    u, frame, features = sample
     boxes, group = level_boxes(u, np.arange(LEVELS), multi_contour)
     iou, box = best_matches(boxes, truth)  # [G], [G, 4]
-    rule = np.nan if frame is None else best_matches([rule_boxes(u, frame, multi_contour)], truth)[0][0]
+    rule = np.nan
+    if frame is not None:
+        rule = best_matches([rule_boxes(u, frame, multi_contour, features)], truth)[0][0]
     return (*known, u.max(), len(truth) > 0, iou[group], box[group], rule)
 
 

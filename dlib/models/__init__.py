@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlib.models.classifier import CamClassifier, ModelSettings, STDClassifier, learning_rate_groups
-from dlib.models.readout import FINISH, MapMaker, foreground
+from dlib.models.readout import FINISH, MapMaker, Readout, foreground
 from dlib.models.settings import (
     build_model,
     is_of_authors_program,
@@ -20,6 +20,7 @@ __all__ = [
     "CamClassifier",
     "MapMaker",
     "ModelSettings",
+    "Readout",
     "STDClassifier",
     "UnetCoLoCAM",
     "UnetFCAM",

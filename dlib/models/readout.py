@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ def over_peak(maps: Tensor) -> Tensor:
     return maps / torch.where(peak > 0, peak, 1)
 
 
-# Flags that say how maps are finished, and the field of `MapMaker` that each of them sets.
+# Flags that say how maps and boxes are finished, and the field of `MapMaker` that each of them sets.
 FINISH = {
     "map_temperature": "temperature",
     "map_refine_sigma_rgb": "refine_sigma_rgb",
@@ -34,7 +35,18 @@ FINISH = {
     "map_cam_share": "cam_share",
     "map_view_scale": "view_scale",
     "map_view_flip": "view_flip",
+    "box_features": "box_features",
 }
+_FEATURE_STRIDE = 4  # pixels of the frame for one of the features that the box rule sees, or more
+
+
+class Readout(NamedTuple):
+    """What a model says about B frames."""
+
+    maps: Tensor  # float32 [B, H, W] in 0..1
+    logits: Tensor  # float32 [B, C]
+    presence: Tensor | None  # float32 [B] in 0..1
+    features: Tensor | None  # float [B, K, h, w]
 
 
 @dataclass(frozen=True)
@@ -42,9 +54,10 @@ class _View:
     """What the network says about B frames, seen in one way; maps are [B, H, W], of the frames as they are."""
 
     logits: Tensor  # [B, C]
-    presence: Tensor | None  # [B], see ``MapMaker.with_presence``
+    presence: Tensor | None  # [B], see ``MapMaker.readout``
     decoded: Tensor | None  # the decoder's foreground; None: it has no decoder
     cams: Tensor | None  # None: not needed
+    features: Tensor | None  # for the box rule; None: not needed
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,7 @@ class MapMaker:
     cam_share: float = 0.0  # share 0..1 of the classifier's CAM in a decoder's final map; 0: none
     view_scale: float = 1.0  # the frame is seen at this share of its size too; 1: not
     view_flip: bool = False  # it is seen mirrored too, at each size
+    box_features: bool = False  # the box rule gets the encoder's features
     chunk_size: int = 32  # masked images per forward pass of ScoreCAM, SSCAM and ISCAM
     amp_dtype: torch.dtype | None = None  # precision of the network's forward pass; None: float32
     memory_format: torch.memory_format = torch.contiguous_format  # of the images that the network gets
@@ -77,21 +91,22 @@ class MapMaker:
         return replace(self, view_scale=1.0, view_flip=False, refine_sigma_xy=width)
 
     def __call__(self, images: Tensor, frames: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Final maps and class logits: the first two of ``with_presence``."""
-        return self.with_presence(images, frames, labels)[:2]
+        """Final maps and class logits: the first two of ``readout``."""
+        return self.readout(images, frames, labels)[:2]
 
     @torch.no_grad()
-    def with_presence(
-        self, images: Tensor, frames: Tensor, labels: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Final maps, class logits, and presence: how sure the decoder is of its surest object pixel.
+    def readout(self, images: Tensor, frames: Tensor, labels: Tensor | None = None) -> Readout:
+        """Final maps, class logits, presence, and features for the box rule.
+
+        Presence is how sure the decoder is of its surest object pixel. Features are those of the finest layer of the
+        encoder with at most a quarter of the frame's resolution, of the frame as it is.
 
         Args:
             images: float32 [B, 3, H, W], normalized as in ImageNet, on the model's device.
             frames: [B, 3, H, W] RGB 0..255, the same pixels; their edges refine the maps if the filter is on.
             labels: int64 [B], the class of each map; None: the class that the model predicts.
-        Returns: float32 [B, H, W] in 0..1, float32 [B, C], float32 [B] in 0..1. Presence is None without a decoder:
-            a CAM is stretched to 0..1 in every image, and cannot say that there is nothing.
+        Returns: presence is None without a decoder: a CAM is stretched to 0..1 in every image, and cannot say that
+            there is nothing. Features are None without ``box_features``.
         Raises ValueError for a class that the model does not have.
         """
         views: list[_View] = []
@@ -106,7 +121,8 @@ class MapMaker:
         elif cams is not None:
             maps = (1 - self.cam_share) * over_peak(maps) + self.cam_share * over_peak(cams)
         assert maps is not None
-        return maps, views[0].logits.float(), views[0].presence
+        features = next((view.features for view in views if view.features is not None), None)
+        return Readout(maps, views[0].logits.float(), views[0].presence, features)
 
     def _view(self, images: Tensor, labels: Tensor | None, scale: float, mirrored: bool) -> _View:
         """The frames of ``images`` [B, 3, H, W], seen at a share of their size, and mirrored or not."""
@@ -122,23 +138,24 @@ class MapMaker:
             maps = maps.flip(-1) if mirrored else maps
             return maps if size == whole else upsample_cams(maps, whole)
 
-        if not self.model.decodes_maps:
-            cams, logits = self.low_resolution(images, labels)
-            return _View(logits, None, None, placed(upsample_cams(cams, size)))
-        features = None
-        with self._precision(images):
-            if self.cam_share > 0:  # the CAM needs the features too
-                assert isinstance(self.model, UnetCoLoCAM)
+        as_it_is = scale == 1 and not mirrored
+        features, shown = None, None
+        if self.model.decodes_maps or (self.box_features and as_it_is):
+            with self._precision(images):
                 features = self.model.features(self._arranged(images))
-                output = self.model.decode(features, images.shape[-2:])
-            else:
-                output = self.model(self._arranged(images))
+            shown = _for_boxes(features, size) if self.box_features and as_it_is else None
+        if not isinstance(self.model, UnetCoLoCAM):
+            cams, logits = self.low_resolution(images, labels, None if features is None else features[-1])
+            return _View(logits, None, None, placed(upsample_cams(cams, size)), shown)
+        assert features is not None
+        with self._precision(images):
+            output = self.model.decode(features, images.shape[-2:])
         decoded = foreground(output.maps, self.temperature)
         presence = decoded.amax(dim=(1, 2))
-        if features is None:
-            return _View(output.logits, presence, placed(decoded), None)
+        if self.cam_share == 0:
+            return _View(output.logits, presence, placed(decoded), None, shown)
         cams, _ = self.low_resolution(images, labels, features[-1])
-        return _View(output.logits, presence, placed(decoded), placed(upsample_cams(cams, size)))
+        return _View(output.logits, presence, placed(decoded), placed(upsample_cams(cams, size)), shown)
 
     def _joined(self, maps: list[Tensor | None], frames: Tensor) -> Tensor | None:
         """The mean of the views' maps [B, H, W], each over its peak, with the frame's edges; None: there are none."""
@@ -197,3 +214,9 @@ class MapMaker:
     def _precision(self, images: Tensor) -> torch.autocast:
         wanted = self.amp_dtype is not None
         return torch.autocast(images.device.type, dtype=self.amp_dtype or torch.bfloat16, enabled=wanted)
+
+
+def _for_boxes(features: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """The finest of the features [B, K, h, w] that are at least ``_FEATURE_STRIDE`` times as coarse as the frame."""
+    width = -(-size[1] // _FEATURE_STRIDE)
+    return next((one for one in features if one.shape[-1] <= width), features[-1])

@@ -50,6 +50,7 @@ _COLOCAM: Flags = {
     "map_view_flip": True,
     "map_refine_sigma_xy": 16,
     "map_cam_share": 0.5,
+    "box_features": True,
 }
 
 

@@ -117,11 +117,12 @@ class DecoderTask(Task):
             self._store.release()
 
     def references(self) -> dict[str, MapMaker]:
-        """The classifier that gives the seeds, with the same views of a frame."""
+        """The classifier that gives the seeds, with the same views of a frame and the same rule of boxes."""
         if self.cfg.seed_maps:
             return {}
-        scale, flip = self.cfg.map_view_scale, self.cfg.map_view_flip
-        return {"classifier": replace(self.classifier, view_scale=scale, view_flip=flip)}
+        cfg = self.cfg
+        maker = replace(self.classifier, view_scale=cfg.map_view_scale, view_flip=cfg.map_view_flip)
+        return {"classifier": replace(maker, box_features=cfg.box_features)}
 
     def diagnostics(self, epoch: int) -> dict[str, float | None]:
         if self._purity is None or not self._learns_from_seeds:
