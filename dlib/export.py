@@ -5,8 +5,9 @@
 Input ``images``: float32 [B, 3, H, W], RGB 0..255, of any batch size; H and W are the experiment's crop size.
 Outputs: ``logits`` [B, classes] and ``maps``: of a decoder the CAM [B, H, W] in 0..1; for a classifier one map per
 class [B, classes, h, w] before normalization. These are the head's own maps, or for WGAP the linear CAM of its weights
-(with --method LayerCAM, of the positive weights only: LayerCAM's map of this head up to a factor). The command checks
-the file against the model before it ends. The file holds class names, thresholds, crop size and the rule of boxes:
+(with --method LayerCAM, of the positive weights only: LayerCAM's map of this head up to a factor). Of a model with
+--box_features True there are ``features`` [B, K, h, w] too, for boxes without thresholds. The command checks the file
+against the model before it ends. The file holds class names, thresholds, crop size and the rule of boxes:
 doc/export.md lists them, and has a program that draws the boxes of --box_rule threshold.
 """
 
@@ -19,7 +20,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, no_type_check
 
 from dlib.commands import CommandParser, command, loading
 from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, IMAGENET_MEAN, IMAGENET_STD
@@ -35,7 +36,7 @@ _TOLERANCE = 1e-3  # of the largest absolute output; other kernels add in anothe
 
 
 def portable(saved: SavedModel) -> nn.Module:
-    """A module from images [B, 3, H, W] in 0..255 to (logits, maps), as the text at the top of this file says."""
+    """A module from images [B, 3, H, W] in 0..255 to the outputs that the text at the top of this file names."""
     import torch
     from torch import nn
 
@@ -49,7 +50,7 @@ def portable(saved: SavedModel) -> nn.Module:
             self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
             self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
-        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
             return saved.maps.every_class((images - self.mean) / self.std)
 
     return Portable().eval()
@@ -99,6 +100,7 @@ def facts(saved: SavedModel) -> dict[str, Any]:
     return {
         "class_names": saved.classes,
         "crop_size": saved.crop_size,
+        "outputs": ["logits", "maps", *(["features"] if maps.box_features else [])],
         "box_rule": {
             "name": "largest_contour",
             "thresholds": dict(zip(saved.classes, taus, strict=True)) if taus else None,
@@ -127,7 +129,7 @@ def _write_onnx(network: nn.Module, images: Tensor, path: Path, about: dict[str,
             network,
             (images,),
             input_names=["images"],
-            output_names=["logits", "maps"],
+            output_names=about["outputs"],
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             dynamo=True,
             verbose=False,
@@ -159,9 +161,9 @@ def _write_script(network: nn.Module, images: Tensor, path: Path, about: dict[st
             self.crop_size: int = about["crop_size"]
             self.facts: str = json.dumps(about)
 
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            logits, maps = self.network(images)
-            return logits, maps
+        @no_type_check  # there are two outputs, or three, and TorchScript must find out which
+        def forward(self, images: torch.Tensor):
+            return self.network(images)
 
     with path.open("wb") as file:
         torch.jit.save(torch.jit.script(Described()), file)
@@ -175,7 +177,7 @@ def _compare(network: nn.Module, images: Tensor, path: Path, format_: str) -> No
         warnings.simplefilter("ignore")
         expected = network(images)
         found = _outputs(images, path, format_)
-    for name, ours, theirs in zip(("logits", "maps"), expected, found, strict=False):
+    for name, ours, theirs in zip(("logits", "maps", "features"), expected, found, strict=False):
         worst = float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-6))
         if not worst <= _TOLERANCE:
             raise UserError(f"{path}: its {name} differ from the model's by {worst:.1e} of their range")

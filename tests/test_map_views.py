@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,11 @@ from dlib.configure.constants import COLOCAM, STD_CL
 from dlib.datasets.batch import normalize
 from dlib.datasets.splits import load_data
 from dlib.localizer import Localizer, read_saved_model
+from dlib.localizer.result import frame_box
+from dlib.metrics import quantize_maps, rule_boxes
 from dlib.models import MapMaker
 from dlib.tasks.networks import build_classifier
-from dlib.utils.errors import UsageError
+from dlib.utils.errors import UsageError, UserError
 from dlib.utils.files import read_json
 from helpers.clips import scene
 from helpers.programs import start
@@ -103,6 +106,67 @@ def test_presence_is_that_of_the_smallest_view_as_it_is(experiments: dict[str, P
     plain, several = maker(experiments[COLOCAM]), maker(experiments[COLOCAM], view_flip=True, view_scale=0.5)
     half = F.interpolate(images, size=(32, 32), mode="bilinear", antialias=True)
     torch.testing.assert_close(several.readout(images, frames)[2], plain.readout(half, half)[2])
+
+
+@pytest.mark.parametrize("task", [STD_CL, COLOCAM])
+@pytest.mark.parametrize("views", [{}, {"view_flip": True, "view_scale": 0.5}])
+def test_the_box_rules_features_are_of_the_frame_as_it_is(
+    experiments: dict[str, Path], task: str, views: dict[str, Any]
+) -> None:
+    """Of resnet18 the stage whose grid is four times as coarse; maps and logits do not change."""
+    images, frames = batch()
+    plain = maker(experiments[task], **views)
+    found = replace(plain, box_features=True).readout(images, frames)
+    with torch.no_grad():
+        features = plain.model.features(images)[2]
+    assert features.shape[1:] == (64, 16, 16)
+    assert found.features is not None
+    torch.testing.assert_close(found.features, features)
+    expected = plain.readout(images, frames)
+    assert expected.features is None
+    torch.testing.assert_close(found[:3], expected[:3])
+
+
+@pytest.mark.parametrize(("side", "expected"), [(64, 16), (65, 17), (62, 16), (8, 2)])
+def test_the_features_are_the_finest_that_are_coarse_enough(
+    experiments: dict[str, Path], side: int, expected: int
+) -> None:
+    images, frames = batch(side)
+    found = maker(experiments[STD_CL], box_features=True).readout(images, frames).features
+    assert found is not None
+    assert found.shape[1:] == (64, expected, expected)
+
+
+def test_an_encoder_without_fine_features_gives_its_only_ones() -> None:
+    model = build_classifier(parse_args(["--encoder_name", "vit_b_16"]), 3, encoder_weights=None).eval()
+    images, frames = batch(32)
+    found = MapMaker(model, "CAM", box_features=True).readout(images, frames).features
+    assert found is not None
+    assert found.shape[2:] == (2, 2)
+
+
+def test_boxes_of_localization_and_of_the_metric_ask_the_features(
+    experiments: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(experiments[COLOCAM], tmp_path / "e"))
+    (settings,) = folder.glob("*/config_model.yaml")
+    written = yaml.safe_load(settings.read_text())
+    settings.write_text(yaml.safe_dump(written | {"box_features": True}))
+    plain, asked = Localizer(experiments[COLOCAM]), Localizer(folder)
+    differ = 0
+    for i in range(6):
+        frame = scene(i, 32, 32)
+        images, frames = normalize(torch.from_numpy(frame)[None].permute(0, 3, 1, 2)), torch.from_numpy(frame)
+        seen = asked.saved.maps.readout(images, frames.permute(2, 0, 1)[None])
+        assert seen.features is not None
+        found = rule_boxes(quantize_maps(seen.maps)[0], frame, features=seen.features[0].numpy())[0]
+        (result,), (other,) = asked.localize(frame), plain.localize(frame)
+        assert result.box == frame_box(found, 32, (32, 32))
+        differ += result.box != other.box
+    assert differ
+    settings.write_text(yaml.safe_dump(written | {"box_features": 2}))
+    with pytest.raises(UserError, match="box_features must be from 0 to 1"):
+        Localizer(folder)
 
 
 def test_larger_frames_in_evaluation(trained: Workplace) -> None:

@@ -18,6 +18,8 @@ from dlib import Localizer, export
 from dlib.configure.constants import COLOCAM
 from dlib.localizer.result import frame_box
 from dlib.metrics import BoxEvaluator, boxes_from_map, foreground_odds, quantize_maps, rule_boxes
+from dlib.metrics.boxes import best_matches
+from dlib.metrics.discriminant import FeatureDiscriminant
 from dlib.metrics.regions import region_boxes
 from helpers.clips import scene
 from helpers.paths import ROOT
@@ -39,11 +41,12 @@ def blobs(seed: int, height: int = 24, width: int = 31) -> tuple[np.ndarray, np.
     return quantize_maps(cam / cam.max() * rng.uniform(0.2, 1)), frame
 
 
-def plain_odds(u: np.ndarray, frame: np.ndarray) -> np.ndarray:
+def plain_odds(u: np.ndarray, frame: np.ndarray, features: np.ndarray | None = None) -> np.ndarray:
     """The formula of `foreground_odds`, one pixel and one cell after the other."""
     pixels = list(product(range(u.shape[0]), range(u.shape[1])))
     cell = {p: tuple(int(v) // 16 for v in frame[p]) for p in pixels}
-    prior = {p: 10 * (int(u[p]) / int(u.max()) - 0.8) for p in pixels}
+    level = 0.8 if features is None else 0.75
+    prior = {p: 10 * (int(u[p]) / int(u.max()) - level) for p in pixels}
     binomial = dict(zip(range(-2, 3), (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16), strict=True))
 
     def colors(weight: dict) -> dict:
@@ -56,17 +59,34 @@ def plain_odds(u: np.ndarray, frame: np.ndarray) -> np.ndarray:
         return smooth
 
     odds = prior
-    for _ in range(2):
+    for _ in range(2 if features is None else 3):
         inside = {p: 1 / (1 + exp(-odds[p])) for p in pixels}
         f, b = colors(inside), colors({p: 1 - q for p, q in inside.items()})
-        odds = {p: prior[p] + 2 * log((f[cell[p]] + 1e-3) / (b[cell[p]] + 1e-3)) for p in pixels}
+        ratio = {p: log((f[cell[p]] + 1e-3) / (b[cell[p]] + 1e-3)) for p in pixels}
+        if features is None:
+            odds = {p: prior[p] + 2 * ratio[p] for p in pixels}
+        else:
+            share = np.array([inside[p] for p in pixels]).reshape(u.shape)
+            seen = FeatureDiscriminant(features).odds(share)
+            odds = {p: prior[p] + ratio[p] + seen[p] for p in pixels}
     return np.array([odds[p] for p in pixels]).reshape(u.shape)
+
+
+def features_of(frame: np.ndarray, channels: int = 5) -> np.ndarray:
+    """Noisy mixtures of the frame's colours and their squares, at a third of its size: [channels, h, w]."""
+    rng = np.random.default_rng(channels)
+    small = cv2.resize(frame, (frame.shape[1] // 3, frame.shape[0] // 3), interpolation=cv2.INTER_AREA) / 255
+    values = np.concatenate([small, small**2], axis=2) @ rng.normal(size=(6, channels))
+    return np.moveaxis(values + rng.normal(0, 0.05, values.shape), 2, 0).astype(np.float32)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_odds_are_those_of_the_formula(seed: int) -> None:
     u, frame = blobs(seed, 12, 10)
+    features = features_of(frame)
     np.testing.assert_allclose(foreground_odds(u, frame), plain_odds(u, frame), rtol=1e-9, atol=1e-9)
+    found = foreground_odds(u, frame, features)
+    np.testing.assert_allclose(found, plain_odds(u, frame, features), rtol=1e-9, atol=1e-9)
 
 
 def test_the_box_encloses_the_largest_contour_of_positive_odds() -> None:
@@ -100,6 +120,22 @@ def test_the_box_follows_the_colour_from_a_part_to_the_object() -> None:
     assert rule_boxes(u, np.full_like(frame, 90)).tolist() == [part.tolist()]  # one colour says nothing
 
 
+def test_features_tell_what_colours_do_not() -> None:
+    """Everything is grey. The network sees a texture in a square, of which the map is strong on the left half."""
+    frame = np.full((48, 48, 3), 90, np.uint8)
+    features = np.random.default_rng(0).normal(size=(4, 12, 12)).astype(np.float32)
+    features[0, 3:7, 2:8] += 6
+    y, x = np.mgrid[:48, :48]
+    u = quantize_maps(np.exp(-((x - 14) ** 2 + (y - 19) ** 2) / (2 * 14.0**2)))
+    alone = rule_boxes(u, frame)[0]
+    x0, y0, x1, y1 = rule_boxes(u, frame, features=features)[0]
+    assert (x0, y0, x1, y1) == pytest.approx((8, 12, 32, 28), abs=2)
+    assert alone[2] < 28
+    np.testing.assert_array_equal(
+        rule_boxes(u, frame, features=np.ones((4, 12, 12))), rule_boxes(u, frame, features=features * 0)
+    )
+
+
 def test_nothing_flat_maps_and_colours_against_the_peak() -> None:
     frame = np.full((30, 40, 3), BLUE, np.uint8)
     assert rule_boxes(np.zeros((30, 40), np.uint8), frame).tolist() == [[0, 0, 0, 0]]
@@ -118,6 +154,8 @@ def test_nothing_flat_maps_and_colours_against_the_peak() -> None:
 
 def test_other_shapes_are_refused() -> None:
     u, frame = blobs(0)
+    with pytest.raises(ValueError, match="expected features"):
+        rule_boxes(u, frame, features=np.zeros((4, 4)))
     for a, b in ((u[None], frame), (u, frame[:-1]), (u, frame[..., 0]), (u[:0], frame[:0])):
         with pytest.raises(ValueError, match="expected a map"):
             rule_boxes(a, b)
@@ -187,6 +225,18 @@ def test_order_workers_and_processes_do_not_matter() -> None:
     assert first.compute().to_dict() == expected
 
 
+def test_the_evaluator_gives_the_rule_each_frames_features() -> None:
+    frames = [blobs(i)[1] for i in range(14)]
+    seen = torch.tensor(np.stack([features_of(frame) for frame in frames]))
+    evaluator, data, truth = BoxEvaluator(["cat", "dog", "cow"], 0.01), split(), boxes_near()
+    rows = list(range(14))
+    evaluator.update(data["cams"], data["labels"], data["logits"], truth, rows, data["frames"], seen.half())
+    for i in range(12):
+        found = rule_boxes(blobs(i)[0], frames[i], features=seen[i].half().numpy())
+        assert evaluator.state()["rule_iou"][i] == best_matches([found], truth[i])[0][0]
+    assert (evaluator.state()["rule_iou"] != fed(rows).state()["rule_iou"]).any()
+
+
 def test_without_frames_nothing_is_said_of_the_rule() -> None:
     report = fed(list(range(14)), frames=False).compute()
     assert "box_rule" not in report.to_dict()
@@ -211,13 +261,23 @@ def documented() -> Callable[[np.ndarray, np.ndarray], tuple[int, int, int, int]
 def test_the_documented_lines_give_the_same_boxes(documented: Callable) -> None:
     for seed in range(40):
         u, frame = blobs(seed)
-        assert documented(u / np.float32(255) + 1e-4, frame) == tuple(rule_boxes(u, frame)[0])
+        cam = u / np.float32(255) + 1e-4
+        assert documented(cam, frame) == tuple(rule_boxes(u, frame)[0])
+        for channels in (5, 40):
+            features = features_of(frame, channels)
+            assert documented(cam, frame, features) == tuple(rule_boxes(u, frame, features=features)[0])
     assert documented(np.zeros((9, 9)), np.zeros((9, 9, 3), np.uint8)) == (0, 0, 0, 0)
 
 
-def test_the_documented_lines_with_an_exported_model(documented: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("features", [False, True])
+def test_the_documented_lines_with_an_exported_model(
+    features: bool, documented: Callable, tmp_path: Path
+) -> None:
     torch.set_num_threads(1)
     folder = save_experiment(tmp_path, COLOCAM)
+    if features:
+        (settings,) = folder.glob("*/config_model.yaml")
+        settings.write_text(settings.read_text() + "box_features: true\n")
     file = export.export(folder, "torchscript", tmp_path / "m.pt")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -226,7 +286,9 @@ def test_the_documented_lines_with_an_exported_model(documented: Callable, tmp_p
     for i in range(4):
         frame = scene(i, 96, 80)
         small = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA)
-        _, maps = model(torch.tensor(small).permute(2, 0, 1)[None].float())
-        found = documented(maps[0].detach().numpy(), small)
+        _, *seen = model(torch.tensor(small).permute(2, 0, 1)[None].float())
+        assert len(seen) == 1 + features
+        cam, *more = (value[0].detach().numpy() for value in seen)
+        found = documented(cam, small, *more)
         (result,) = localizer.localize(small)
         assert frame_box(np.array(found), 32, (32, 32)) == result.box is not None

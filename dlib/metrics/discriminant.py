@@ -20,7 +20,7 @@ class FeatureDiscriminant:
 
     Args:
         features: float [C, h, w], of a coarser grid on the same frame. They are reduced to ``COMPONENTS`` principal
-            components.
+            components. If some are not finite, they say nothing.
     Raises ValueError for another shape.
     """
 
@@ -29,6 +29,8 @@ class FeatureDiscriminant:
             raise ValueError(f"expected features [C, h, w], got {list(features.shape)}")
         self._grid = (features.shape[1], features.shape[2])
         values = features.reshape(len(features), -1).astype(np.float64)  # [C, N]
+        if not np.isfinite(values).all():
+            values = np.zeros_like(values)
         values -= values.mean(axis=1, keepdims=True)
         self._total = values @ values.T / values.shape[1]  # [C, C], covariance
         if len(values) > COMPONENTS:

@@ -183,25 +183,31 @@ class MapMaker:
             predicted = self.model.logits_from_features(features).argmax(dim=1)
             return extractor.cams_and_logits(images, predicted, features)
 
-    def every_class(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def every_class(self, images: Tensor) -> tuple[Tensor, ...]:
         """Logits [B, C] and maps computed without gradients, for exported models.
 
         Args: images: [B, 3, H, W], normalized.
-        Returns: for a decoder its foreground [B, H, W]; for a classifier one map per class [B, C, h, w] before
-            normalization: the head's own, or for WGAP the linear CAM of its weights. With the method LayerCAM only
-            positive weights count (LayerCAM's map of this head up to a factor).
+        Returns: logits, maps, and with ``box_features`` the box rule's features [B, K, h, w]. Maps are for a decoder
+            its foreground [B, H, W]; for a classifier one map per class [B, C, h, w] before normalization: the head's
+            own, or for WGAP the linear CAM of its weights. With the method LayerCAM only positive weights count
+            (LayerCAM's map of this head up to a factor).
         """
-        if self.model.decodes_maps:
-            output = self.model(images)
-            return output.logits, foreground(output.maps, self.temperature)
-        features = self.model.cam_features(images)  # [B, K, h, w]
-        logits = self.model.logits_from_features(features)
+        features = self.model.features(images)
+        shown = [_for_boxes(features, (images.shape[2], images.shape[3]))] if self.box_features else []
+        if isinstance(self.model, UnetCoLoCAM):
+            output = self.model.decode(features, images.shape[-2:])
+            return output.logits, foreground(output.maps, self.temperature), *shown
+        logits = self.model.logits_from_features(features[-1])
+        return logits, self._linear_maps(features[-1]), *shown
+
+    def _linear_maps(self, features: Tensor) -> Tensor:
+        """One map for each class [B, C, h, w] of the last features [B, K, h, w]."""
         if not isinstance(self.model.classification_head, WGAP):
-            return logits, self.model.class_maps(features)
+            return self.model.class_maps(features)
         weights = self.model.classification_head.fc.weight  # [C, K]
         if self.method == "LayerCAM":
             weights = weights.relu()
-        return logits, F.conv2d(features, weights[:, :, None, None])
+        return F.conv2d(features, weights[:, :, None, None])
 
     @property
     def device(self) -> torch.device:
