@@ -130,6 +130,7 @@ def test_right_arguments_of_the_extension_are_taken() -> None:
         ("weights_x", np.zeros(17, np.uint8), "needs an int32 place"),
         ("weights_x", np.full((2, 2), 2**22, np.int32), "the sum 2"),
         ("weights_x", np.array([[2**22, -1], [0, 0]], np.int32), "the sum 2"),
+        ("weights_x", np.zeros((2, 2), np.int32), "the sum 2"),
         ("first_y", np.array([0, 1, 3], np.int32), "inside the picture"),
         ("weights_y", np.full((3, 2), -1, np.int32), "the sum 2"),
         ("out", np.zeros((3, 3, 3), np.uint8), "out must be"),

@@ -5,7 +5,8 @@
 #include <stdexcept>
 #include <vector>
 
-// The loops for each instruction set, chosen when the module is loaded; whole numbers give the same bits in all of them.
+// The loops for each instruction set, chosen when the module is loaded; whole numbers give the same bits in all of
+// them.
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -33,7 +34,7 @@ struct Axis {
     return last;
   }
 
-  // Whether no sum of 255 times the weights can leave 32 bits: each set of weights has about the sum 1.
+  // Whether each set of weights has about the sum 1: then no sum leaves 32 bits, and each has a pixel that counts.
   bool is_mean() const {
     for (std::ptrdiff_t i = 0; i < size; ++i) {
       std::int64_t sum = 0;
@@ -41,7 +42,8 @@ struct Axis {
         if (weights[i * taps + t] < 0) return false;
         sum += weights[i * taps + t];
       }
-      if (sum > (std::int64_t{1} << kBits) + taps) return false;
+      const std::int64_t error = sum - (std::int64_t{1} << kBits);
+      if (error > taps || error < -taps) return false;
     }
     return taps <= 1 << kBits;
   }
@@ -52,7 +54,8 @@ Axis checked_axis(const unsigned char* first, std::size_t first_bytes, const uns
   const std::size_t size = first_bytes / sizeof(std::int32_t), count = weights_bytes / sizeof(std::int32_t);
   if (size == 0 || count == 0 || count % size != 0 || first_bytes % sizeof(std::int32_t) != 0 ||
       weights_bytes % sizeof(std::int32_t) != 0)
-    throw std::invalid_argument("each output pixel of an axis needs an int32 place and the same number of int32 weights");
+    throw std::invalid_argument(
+        "each output pixel of an axis needs an int32 place and the same number of int32 weights");
   const Axis axis = {reinterpret_cast<const std::int32_t*>(first), reinterpret_cast<const std::int32_t*>(weights),
                      static_cast<std::ptrdiff_t>(size), static_cast<std::ptrdiff_t>(count / size)};
   if (axis.begin() < 0 || *std::max_element(axis.first, axis.first + size) >= pixels || axis.end() > pixels)
@@ -126,7 +129,8 @@ void resize_window(const unsigned char* pixels, std::size_t pixels_bytes, const 
   const Axis across = checked_axis(first_x, first_x_bytes, weights_x, weights_x_bytes, width);
   const Axis down = checked_axis(first_y, first_y_bytes, weights_y, weights_y_bytes, height);
   const std::ptrdiff_t columns = across.size, plane = down.size * columns;
-  if (out_bytes != static_cast<std::size_t>(3 * plane)) throw std::invalid_argument("out must be uint8 [3, rows, columns]");
+  if (out_bytes != static_cast<std::size_t>(3 * plane))
+    throw std::invalid_argument("out must be uint8 [3, rows, columns]");
 
   // Rows and columns past the end have weight 0 and are read as zeros.
   const std::ptrdiff_t begin = down.begin(), rows = down.end() - begin;
@@ -134,8 +138,7 @@ void resize_window(const unsigned char* pixels, std::size_t pixels_bytes, const 
   std::vector<std::uint32_t> between((rows + down.taps + kRows) * columns);
   for (std::ptrdiff_t y = 0; y < rows; y += kRows) {
     const unsigned char* group[kRows];
-    for (int r = 0; r < kRows; ++r)
-      group[r] = pixels + std::min<std::ptrdiff_t>(begin + y + r, height - 1) * width * 3;
+    for (int r = 0; r < kRows; ++r) group[r] = pixels + std::min<std::ptrdiff_t>(begin + y + r, height - 1) * width * 3;
     interleave(group, width, words.data());
     along_rows(reinterpret_cast<const unsigned char*>(words.data()), across,
                reinterpret_cast<unsigned char*>(resized.data()));
