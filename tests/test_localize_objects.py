@@ -71,7 +71,7 @@ def test_a_frame_below_the_least_presence_holds_nothing(experiments: dict[str, P
 
 def test_the_files_have_a_row_for_each_box(experiments: dict[str, Path], tmp_path: Path, capsys) -> None:
     clip = write_clip(tmp_path / "clip.mp4", 9)
-    more = ("--multi", "True", "--min_presence", "0")
+    more = ("--multi", "True", "--min_presence", "0", "--tau", "0.9")
     content, rows = written(experiments[COLOCAM], clip, tmp_path / "out", *more)
     boxes = [(entry["name"], box) for entry in content["frames"] for box in entry["boxes"]]
     assert [(row["name"], [int(row[c]) for c in ("x0", "y0", "x1", "y1")]) for row in rows] == boxes

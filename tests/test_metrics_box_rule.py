@@ -45,8 +45,7 @@ def plain_odds(u: np.ndarray, frame: np.ndarray, features: np.ndarray | None = N
     """The formula of `foreground_odds`, one pixel and one cell after the other."""
     pixels = list(product(range(u.shape[0]), range(u.shape[1])))
     cell = {p: tuple(int(v) // 16 for v in frame[p]) for p in pixels}
-    level = 0.8 if features is None else 0.75
-    prior = {p: 10 * (int(u[p]) / int(u.max()) - level) for p in pixels}
+    prior = {p: 10 * (int(u[p]) / int(u.max()) - 0.75) for p in pixels}
     binomial = dict(zip(range(-2, 3), (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16), strict=True))
 
     def colors(weight: dict) -> dict:
@@ -59,7 +58,7 @@ def plain_odds(u: np.ndarray, frame: np.ndarray, features: np.ndarray | None = N
         return smooth
 
     odds = prior
-    for _ in range(2 if features is None else 3):
+    for _ in range(3):
         inside = {p: 1 / (1 + exp(-odds[p])) for p in pixels}
         f, b = colors(inside), colors({p: 1 - q for p, q in inside.items()})
         ratio = {p: log((f[cell[p]] + 1e-3) / (b[cell[p]] + 1e-3)) for p in pixels}
@@ -113,9 +112,9 @@ def test_the_box_follows_the_colour_from_a_part_to_the_object() -> None:
     frame = np.full((40, 40, 3), GREEN, np.uint8)
     frame[10:25, 8:28] = RED
     y, x = np.mgrid[:40, :40]
-    u = quantize_maps(np.exp(-((x - 12) ** 2 + (y - 17) ** 2) / (2 * 12.0**2)))
+    u = quantize_maps(np.exp(-((x - 12) ** 2 + (y - 17) ** 2) / (2 * 10.0**2)))
     assert rule_boxes(u, frame).tolist() == [[8, 10, 28, 25]]  # right and lower edge: first pixel outside
-    (part,) = boxes_from_map(u / 255, [0.8])[0]
+    (part,) = boxes_from_map(u / 255, [0.75])[0]
     assert part[2] - part[0] < 16
     assert rule_boxes(u, np.full_like(frame, 90)).tolist() == [part.tolist()]  # one colour says nothing
 
@@ -142,11 +141,11 @@ def test_nothing_flat_maps_and_colours_against_the_peak() -> None:
     assert rule_boxes(np.full((30, 40), 7, np.uint8), frame).tolist() == [[0, 0, 39, 29]]
     assert (foreground_odds(np.zeros((30, 40), np.uint8), frame) == -np.inf).all()
     np.testing.assert_allclose(
-        foreground_odds(np.full((30, 40), 1, np.uint8), frame), 2, atol=1e-6
-    )  # 10 · 0.2
+        foreground_odds(np.full((30, 40), 1, np.uint8), frame), 2.5, atol=1e-6
+    )  # 10 · 0.25
     # The peak has the background's colour, and the other marked pixels are too weak: no pixel has positive odds.
     u = np.zeros((30, 40), np.uint8)
-    frame[5:15, 5:20], u[5:15, 5:20] = RED, 90
+    frame[5:15, 5:20], u[5:15, 5:20] = RED, 70
     u[20:22, 30] = 255
     assert not (foreground_odds(u, frame) > 0).any()
     assert rule_boxes(u, frame).tolist() == [[30, 20, 31, 22]]

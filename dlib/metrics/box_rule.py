@@ -8,7 +8,7 @@ has of the frame can be a third witness. doc/boxes.md says where the constants c
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +17,11 @@ from dlib.metrics.boxes import FloatArray, IntArray, UInt8Map, mask_boxes
 from dlib.metrics.discriminant import FeatureDiscriminant
 from dlib.metrics.regions import region_boxes
 
-
-class RuleConstants(NamedTuple):
-    """Of the rule with or without features."""
-
-    level: float  # share of the map's peak at which map alone is undecided
-    color_weight: float  # exponent of the colours' likelihood ratio
-    rounds: int  # both sides are described, then again with the last result
-
-
-COLORS_ALONE = RuleConstants(level=0.8, color_weight=2.0, rounds=2)
-WITH_FEATURES = RuleConstants(level=0.75, color_weight=1.0, rounds=3)
+LEVEL = 0.75  # share of the map's peak at which map alone is undecided
 SLOPE = 10.0  # log-odds per share of the peak
+COLOR_WEIGHT = 2.0  # exponent of the colours' likelihood ratio
+COLOR_WEIGHT_BESIDE_FEATURES = 1.0
+ROUNDS = 3  # both sides are described, then again with the last result
 CELLS = 16  # cells of the colour histograms per channel
 FLOOR = 1e-3  # probability that is added to each cell: rare colours say little
 _KERNEL = np.array([1, 4, 6, 4, 1]) / 16  # binomial, standard deviation one cell
@@ -39,7 +32,7 @@ def rule_boxes(
 ) -> IntArray:
     """Boxes of the pixels that are rather object than background by `foreground_odds`.
 
-    If no pixel is, the pixels above the rule's level of the map's peak count.
+    If no pixel is, the pixels above ``LEVEL`` of the map's peak count.
 
     Args:
         u: map [H, W], uint8.
@@ -58,7 +51,7 @@ def rule_mask(u: UInt8Map, frame: UInt8Map, features: npt.NDArray[Any] | None = 
     """The pixels whose contours `rule_boxes` takes: uint8 [H, W], 1 for the object; arguments and errors as there."""
     mask = foreground_odds(u, frame, features) > 0
     if not mask.any():
-        mask = u > _constants(features).level * u.max()
+        mask = u > LEVEL * u.max()
     return mask.astype(np.uint8)
 
 
@@ -67,37 +60,32 @@ def foreground_odds(
 ) -> FloatArray:
     """Log-odds of each pixel to belong to the object, float64 [H, W]; -inf for an empty map.
 
-    With p the map over its peak, the map alone gives g = 10 (p - 0.8). Weights q = σ(g) make a histogram of the
+    With p the map over its peak, the map alone gives g = 10 (p - 0.75). Weights q = σ(g) make a histogram of the
     object's colours, 1 - q one of the background's (16 cells per channel, smoothed, each with sum 1: f and b). Then
-    odds = g + 2 log((f + 0.001) / (b + 0.001)) at the pixel's colour; the same once more with q = σ(odds).
+    odds = g + 2 log((f + 0.001) / (b + 0.001)) at the pixel's colour; the same twice more with q = σ(odds).
 
-    With features g = 10 (p - 0.75), colours count once, and the odds of a `FeatureDiscriminant` for q are added; three
-    rounds in all.
+    With features the colours' logarithm counts once, and the odds of a `FeatureDiscriminant` for q are added.
 
     Args and errors as of `rule_boxes`.
     """
     if u.ndim != 2 or u.size == 0 or frame.shape != (*u.shape, 3):
         raise ValueError(f"expected a map [H, W] and its frame [H, W, 3], got {u.shape} and {frame.shape}")
     discriminant = None if features is None else FeatureDiscriminant(features)
-    level, color_weight, rounds = _constants(features)
+    color_weight = COLOR_WEIGHT if features is None else COLOR_WEIGHT_BESIDE_FEATURES
     peak = int(u.max())
     if peak == 0:
         return np.full(u.shape, -np.inf)
-    prior = SLOPE * (u / peak - level)  # [H, W]
+    prior = SLOPE * (u / peak - LEVEL)  # [H, W]
     red, green, blue = np.moveaxis(frame.astype(np.int64) * CELLS // 256, 2, 0)
     cells = (red * CELLS + green) * CELLS + blue  # [H, W], index of the pixel's colour
     odds = prior
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         share = 1 / (1 + np.exp(-odds))
         ratio = np.log(_colors(cells, share) + FLOOR) - np.log(_colors(cells, 1 - share) + FLOOR)
         odds = prior + color_weight * ratio[cells]
         if discriminant is not None:
             odds += discriminant.odds(share)
     return odds
-
-
-def _constants(features: npt.NDArray[Any] | None) -> RuleConstants:
-    return COLORS_ALONE if features is None else WITH_FEATURES
 
 
 def _colors(cells: IntArray, weights: FloatArray) -> FloatArray:
