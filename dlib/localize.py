@@ -47,8 +47,8 @@ def parser() -> CommandParser:
     p.add_argument(
         "--box_rule",
         choices=get_args(BoxRule),
-        help="boxes from map and colours of the frame alone, or from a threshold of the map (colors; "
-        "with --tau: threshold)",
+        help="boxes from the frame alone (its map, its colours, and its features if the model was trained with "
+        "--box_features True), or from a threshold of the map (colors; with --tau: threshold)",
     )
     p.add_argument(
         "--tau", type=float, help="threshold of the map; else the one that validation chose for the class"
