@@ -127,6 +127,20 @@ def test_the_box_rules_features_are_of_the_frame_as_it_is(
     torch.testing.assert_close(found[:3], expected[:3])
 
 
+@pytest.mark.parametrize("options", [{}, {"cam_share": 0.5}, {"box_features": True}])
+def test_a_decoder_runs_as_a_whole_if_nothing_else_needs_its_features(
+    experiments: dict[str, Path], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--compile compiles the whole."""
+    images, frames = batch()
+    network = maker(experiments[COLOCAM], **options)
+    calls: list[torch.Tensor] = []
+    whole = network.model.forward
+    monkeypatch.setattr(network.model, "forward", lambda x: calls.append(x) or whole(x))
+    network(images, frames)
+    assert len(calls) == (not options)
+
+
 @pytest.mark.parametrize(("side", "expected"), [(64, 16), (65, 17), (62, 16), (8, 2)])
 def test_the_features_are_the_finest_that_are_coarse_enough(
     experiments: dict[str, Path], side: int, expected: int

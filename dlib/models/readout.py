@@ -138,23 +138,27 @@ class MapMaker:
             maps = maps.flip(-1) if mirrored else maps
             return maps if size == whole else upsample_cams(maps, whole)
 
-        as_it_is = scale == 1 and not mirrored
-        features, shown = None, None
-        if self.model.decodes_maps or (self.box_features and as_it_is):
+        for_boxes = self.box_features and scale == 1 and not mirrored
+        features: list[Tensor] | None = None
+        # Only for those who need them: a network that runs as a whole may be a compiled one.
+        if for_boxes or (self.cam_share > 0 and self.model.decodes_maps):
             with self._precision(images):
                 features = self.model.features(self._arranged(images))
-            shown = _for_boxes(features, size) if self.box_features and as_it_is else None
+        shown = _for_boxes(features, size) if features is not None and for_boxes else None
+        last = None if features is None else features[-1]
         if not isinstance(self.model, UnetCoLoCAM):
-            cams, logits = self.low_resolution(images, labels, None if features is None else features[-1])
+            cams, logits = self.low_resolution(images, labels, last)
             return _View(logits, None, None, placed(upsample_cams(cams, size)), shown)
-        assert features is not None
         with self._precision(images):
-            output = self.model.decode(features, images.shape[-2:])
+            if features is None:
+                output = self.model(self._arranged(images))
+            else:
+                output = self.model.decode(features, images.shape[-2:])
         decoded = foreground(output.maps, self.temperature)
         presence = decoded.amax(dim=(1, 2))
         if self.cam_share == 0:
             return _View(output.logits, presence, placed(decoded), None, shown)
-        cams, _ = self.low_resolution(images, labels, features[-1])
+        cams, _ = self.low_resolution(images, labels, last)
         return _View(output.logits, presence, placed(decoded), placed(upsample_cams(cams, size)), shown)
 
     def _joined(self, maps: list[Tensor | None], frames: Tensor) -> Tensor | None:
