@@ -18,6 +18,7 @@ from dlib import Localizer, export
 from dlib.configure.constants import COLOCAM
 from dlib.localizer.result import frame_box
 from dlib.metrics import BoxEvaluator, boxes_from_map, foreground_odds, quantize_maps, rule_boxes
+from dlib.metrics import evaluator as evaluator_module
 from dlib.metrics.boxes import best_matches
 from dlib.metrics.discriminant import FeatureDiscriminant
 from dlib.metrics.regions import region_boxes
@@ -234,6 +235,18 @@ def test_the_evaluator_gives_the_rule_each_frames_features() -> None:
         found = rule_boxes(blobs(i)[0], frames[i], features=seen[i].half().numpy())
         assert evaluator.state()["rule_iou"][i] == best_matches([found], truth[i])[0][0]
     assert (evaluator.state()["rule_iou"] != fed(rows).state()["rule_iou"]).any()
+
+
+def test_features_that_wait_for_a_worker_have_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [blobs(i)[1] for i in range(14)]
+    seen = torch.tensor(np.stack([features_of(frame) for frame in frames]))
+    data, truth, rows = split(), boxes_near(), list(range(14))
+    for limit, waiting in ((2**28, 14), (5 * seen[0].nbytes, 5), (1, 0)):
+        monkeypatch.setattr(evaluator_module, "_PENDING_FEATURES", limit)
+        evaluator = BoxEvaluator(["cat", "dog", "cow"], 0.01, workers=1)
+        evaluator.update(data["cams"], data["labels"], data["logits"], truth, rows, data["frames"], seen)
+        assert len(evaluator._pending) == waiting
+        evaluator.close()
 
 
 def test_without_frames_nothing_is_said_of_the_rule() -> None:
