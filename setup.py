@@ -8,11 +8,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import Extension, find_namespace_packages, setup
+from setuptools import find_namespace_packages, setup
 
 CRF = "dlib/crf/crfwrapper"
 FILTERS = runpy.run_path(f"{CRF}/build_filters.py")
-RESIZE = "dlib/datasets/resizewindow"
 
 
 def refuse_other_dlib() -> None:
@@ -32,17 +31,6 @@ def requirements() -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "-"))]
 
 
-def resizing() -> Extension:
-    return Extension(
-        "resizewindow",
-        sources=[f"{RESIZE}/resizewindow.i", f"{RESIZE}/resizewindow.cpp"],
-        depends=[f"{RESIZE}/resizewindow.hpp"],
-        include_dirs=[RESIZE],
-        swig_opts=["-c++", "-noproxy"],
-        language="c++",
-    )
-
-
 refuse_other_dlib()
 setup(
     name="colocam",
@@ -55,7 +43,10 @@ setup(
         exclude=["dlib.crf.crfwrapper*", "dlib.datasets.resizewindow*", "dlib.datasets.synthetic*"],
     ),
     package_data={"dlib.visualization": ["templates/*"]},
-    ext_modules=[*(FILTERS["extension"](name, CRF) for name in FILTERS["NAMES"]), resizing()],
+    ext_modules=[
+        *(FILTERS["extension"](name, CRF) for name in FILTERS["NAMES"]),
+        FILTERS["extension"]("resizewindow", CRF, "dlib/datasets"),
+    ],
     cmdclass={"build_ext": FILTERS["BuildExt"]},
     entry_points={"console_scripts": ["colocam = dlib.commands.__main__:main"]},
     install_requires=requirements(),

@@ -1,4 +1,4 @@
-"""How the two extensions are built: for the whole program, both alone (setup.py here), one alone (in its folder)."""
+"""How the extensions are built: of the whole program, both filters alone (setup.py here), one alone (in its folder)."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ class BuildExt(build_ext):
         return found
 
 
-def extension(name: str, folder: str) -> Extension:
-    """One filter as a module of one file: without SWIG's proxy the extension itself has the name.
+def extension(name: str, crf: str, parent: str | None = None) -> Extension:
+    """A module of one file: without SWIG's proxy the extension itself has the name.
 
     Args:
-        folder: of this file, relative to the setup.py that runs.
+        crf: folder of this file, relative to the setup.py that runs.
+        parent: of the folder ``name`` with the module's files; None: this file's, for one of the filters.
     """
-    crf = Path(folder)
+    core, own = Path(crf) / "core", Path(parent or crf) / name
     return Extension(
         name,
-        sources=[f"{crf}/{name}/{name}.i", f"{crf}/{name}/{name}.cpp"],
-        depends=[str(path) for path in sorted([*crf.glob("core/*"), *crf.glob(f"{name}/*.hpp")])],
-        include_dirs=[f"{crf}/{name}", f"{crf}/core"],
-        swig_opts=["-c++", "-noproxy", f"-I{crf}/core"],
+        sources=[f"{own}/{name}.i", f"{own}/{name}.cpp"],
+        depends=[str(path) for path in sorted([*core.glob("*"), *own.glob("*.hpp")])],
+        include_dirs=[str(own), str(core)],
+        swig_opts=["-c++", "-noproxy", f"-I{core}"],
         language="c++",
     )
 

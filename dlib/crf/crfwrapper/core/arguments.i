@@ -1,6 +1,5 @@
-// Typemaps and exceptions that both extensions share.
+// Typemaps that both filters share.
 %{
-#include <new>
 #include "arguments.hpp"
 %}
 
@@ -21,14 +20,4 @@
   $1 = &groups;
 }
 
-%exception {
-  try {
-    $action
-  } catch (const std::bad_alloc&) {
-    PyErr_SetString(PyExc_MemoryError, "no memory for the lattice");
-    SWIG_fail;
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
-    SWIG_fail;
-  }
-}
+%include "exceptions.i"
