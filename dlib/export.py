@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from dlib.localizer import SavedModel
 
+OUTPUTS = ("logits", "maps", "features")  # the last of models with --box_features True alone
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt"}
 _TOLERANCE = 1e-3  # of the largest absolute output; other kernels add in another order
 
@@ -100,7 +101,7 @@ def facts(saved: SavedModel) -> dict[str, Any]:
     return {
         "class_names": saved.classes,
         "crop_size": saved.crop_size,
-        "outputs": ["logits", "maps", *(["features"] if maps.box_features else [])],
+        "outputs": list(OUTPUTS if maps.box_features else OUTPUTS[:2]),
         "box_rule": {
             "name": "largest_contour",
             "thresholds": dict(zip(saved.classes, taus, strict=True)) if taus else None,
@@ -177,7 +178,7 @@ def _compare(network: nn.Module, images: Tensor, path: Path, format_: str) -> No
         warnings.simplefilter("ignore")
         expected = network(images)
         found = _outputs(images, path, format_)
-    for name, ours, theirs in zip(("logits", "maps", "features"), expected, found, strict=False):
+    for name, ours, theirs in zip(OUTPUTS, expected, found, strict=False):
         worst = float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-6))
         if not worst <= _TOLERANCE:
             raise UserError(f"{path}: its {name} differ from the model's by {worst:.1e} of their range")

@@ -35,16 +35,17 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     format, or has more than ``MAX_PIXELS`` pixels.
     """
     with open_image(path, "replace it or use --skip_bad_frames True") as image:
-        pixels = _colour_jpeg(image) if (image.format, image.mode) == ("JPEG", "RGB") else None
+        pixels = _colour_jpeg(image)
         return np.asarray(to_rgb(image)) if pixels is None else pixels
 
 
-def _colour_jpeg(image: Image.Image) -> NDArray[np.uint8] | None:
-    """The pixels of an open JPEG by OpenCV, whose decoder is Pillow's and makes fewer copies; None if it cannot.
+def _colour_jpeg(image: ImageFile) -> NDArray[np.uint8] | None:
+    """The pixels of an open JPEG in colour by OpenCV, whose decoder is Pillow's and makes fewer copies.
 
-    It is not asked if the end is missing: it would make up the pixels there, Pillow says that the file is truncated.
+    None for all other pictures, and where OpenCV cannot read it. It is not asked if the end is missing: it would make
+    up the pixels there, Pillow says that the file is truncated.
     """
-    if _RGB is None or not isinstance(image, ImageFile) or image.fp is None:
+    if _RGB is None or (image.format, image.mode) != ("JPEG", "RGB") or image.fp is None:
         return None
     image.fp.seek(0)
     content = image.fp.read()
@@ -58,7 +59,7 @@ def _colour_jpeg(image: Image.Image) -> NDArray[np.uint8] | None:
 
 
 @contextmanager
-def open_image(path: Path, remedy: str) -> Iterator[Image.Image]:
+def open_image(path: Path, remedy: str) -> Iterator[ImageFile]:
     """The picture at ``path``; its header is read, its pixels are not.
 
     Raises UserError as ``read_image`` does, also for errors while the caller decodes it; for a damaged file the

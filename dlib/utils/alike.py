@@ -27,7 +27,8 @@ class AlikeTensors:
     """Reads such files: the first of a kind as any file, the others by their values alone.
 
     A file of one float32 tensor has its values, and for PyTorch a description, checksums and directory around them,
-    for which PyTorch needs twenty times as long. Of two files of a kind, all this is the same but for the checksums.
+    for which PyTorch and the checks need thirty times as long. Of two files of a kind, all this is the same but for the
+    checksums.
     """
 
     def __init__(self) -> None:
