@@ -33,7 +33,7 @@ class Localization:
         box: x0, y0, x1, y1 in pixels of the frame, both corners inside the box; None: nothing was found.
         map: float32 [S, S] in 0..1, S the network's crop size; it covers the whole frame.
         size: width and height of the frame.
-        region: uint8 [S, S], 1 where map and colours say object, else 0; None: a threshold made the box.
+        region: uint8 [S, S], 1 where the box rule says object, else 0; None: a threshold made the box.
         image: the frame, uint8 [H, W, 3] RGB; None in ``Localizer.stream``, which gives the frame beside it.
         others: boxes of further objects, if several are looked for; less of the map is in each than in the one before.
         presence: how sure the decoder is of its surest object pixel, 0..1; None: a classifier's CAM made the map.
