@@ -66,6 +66,12 @@ def parser() -> CommandParser:
     p.add_switch(
         "--tracks", "follow the objects: smooth boxes without gaps, each with the number of its track"
     )
+    p.add_argument(
+        "--box_frames",
+        type=int,
+        help="so many frames of a shot together say what object and background look like, for boxes from the frame; "
+        "for a video as the model was evaluated with, else 1: each frame alone",
+    )
     p.add_switch(
         "--fast",
         "see each frame once, at the size of the training crops: weaker maps, about ten times as fast with the "
@@ -127,6 +133,7 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
             "box_rule": localizer.box_rule,
             "multi": localizer.multi,
             "min_presence": localizer.min_presence,
+            "box_frames": localizer.frames_together(source.kind),
             "fast": args.fast,
         }
         total = min((n for n in (source.count, args.max_frames) if n), default=None)
@@ -212,6 +219,7 @@ def main(arguments: Sequence[str]) -> None:
         min_presence=args.min_presence,
         tracks=args.tracks,
         fast=args.fast,
+        box_frames=args.box_frames,
     )
     if localizer.is_classifier and args.model == "better":
         logger.info("the classifier localizes: it is better on validation; --model own uses the trained maps")

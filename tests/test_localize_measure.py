@@ -39,11 +39,11 @@ def write_split(root: Path, boxes: dict[int, tuple[float, ...]]) -> list[str]:
 def test_boxes_are_counted_as_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     right, wrong = (10, 10, 29, 29), (40, 30, 47, 35)
     given = [right, right, wrong, right, right, None]
-    unsmoothed = Localizer._predict
+    unsmoothed = Localizer._localizations
     monkeypatch.setattr(
         Localizer,
-        "_predict",
-        lambda self, batch: [replace(r, box=given[r.index]) for r in unsmoothed(self, batch)],
+        "_localizations",
+        lambda self, shot: [replace(r, box=given[r.index]) for r in unsmoothed(self, shot)],
     )
     # Frame 3's box has 10 of 20 columns: an IoU of one half; frame 1 has no known box.
     boxes = {2: right, 3: (10, 10, 19, 29), 4: (0, 0, 5, 5), 5: right, 1: (0, 0, 0, 0)}

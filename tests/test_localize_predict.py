@@ -158,8 +158,10 @@ def test_localize_reads_a_path_as_it_is_asked(
 ) -> None:
     localizer = dlib.Localizer(experiments[STD_CL], batch_size=2)
     batches: list[int] = []
-    predict = localizer._predict
-    monkeypatch.setattr(localizer, "_predict", lambda batch: batches.append(len(batch)) or predict(batch))
+    seen = localizer._seen
+    monkeypatch.setattr(
+        localizer, "_seen", lambda batch, label: batches.append(len(batch)) or seen(batch, label)
+    )
     results = localizer.localize(write_clip(tmp_path / "a.mp4", 9))
     assert isinstance(results, Iterator)
     assert batches == []

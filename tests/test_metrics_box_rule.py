@@ -67,7 +67,7 @@ def plain_odds(u: np.ndarray, frame: np.ndarray, features: np.ndarray | None = N
             odds = {p: prior[p] + 2 * ratio[p] for p in pixels}
         else:
             share = np.array([inside[p] for p in pixels]).reshape(u.shape)
-            seen = FeatureDiscriminant(features).odds(share)
+            seen = FeatureDiscriminant([features]).odds([share])[0]
             odds = {p: prior[p] + ratio[p] + seen[p] for p in pixels}
     return np.array([odds[p] for p in pixels]).reshape(u.shape)
 

@@ -211,6 +211,13 @@ class EvaluationFlags:
         "boxes without thresholds: the encoder's features say too what belongs to the object, besides map and colours; "
         "for encoders that know more than this dataset, as those with ImageNet weights",
     )
+    box_frames: int = flag(
+        1,
+        "boxes without thresholds: so many frames of a shot together say what object and background look like, if they "
+        "follow one another in the split; for shots in which one object moves. 1: each frame says it alone",
+        ge=1,
+        le=100,
+    )
     val_fast: bool = flag(
         False,
         "the validation after each epoch sees each frame once, at crop_size, whatever eval_size and map_view_scale "

@@ -166,6 +166,7 @@ def eval_loader(
     dataset: VideoDataset,
     batch_size: int,
     *,
+    together: int = 1,
     num_workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
@@ -174,10 +175,15 @@ def eval_loader(
 ) -> FixedLoader:
     """Loader of a validation or test split: all processes together give every frame exactly once.
 
-    Process ``rank`` reads frames rank, rank + world_size, …; it may have none. With ``keep_workers`` the reading
-    processes live from the first iteration until ``close``, for a split that is read again and again.
+    Process ``rank`` reads the groups rank, rank + world_size, … of ``shot_groups``, whose frames follow one another; it
+    may have none. With ``keep_workers`` the reading processes live from the first iteration until ``close``, for a
+    split that is read again and again.
+
+    Args:
+        together: frames of a shot that one process must see, as of ``shot_groups``; 1: each frame counts alone.
     """
-    places = [(item, 0) for item in range(rank, len(dataset), world_size)]
+    groups = dataset.metadata.shot_groups(together)[rank::world_size]
+    places = [(item, 0) for group in groups for item in group]
     return FixedLoader(dataset, places, batch_size, num_workers, pin_memory, keep_workers)
 
 

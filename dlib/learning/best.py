@@ -116,5 +116,6 @@ def write_best_model(path: Path, maker: MapMaker, cfg: Config, task: str, classe
         crop_size=cfg.crop_size,
         eval_size=cfg.eval_side,
         box_v2_metric=cfg.box_v2_metric,
+        box_frames=cfg.box_frames,
         **maker.finish(),
     )

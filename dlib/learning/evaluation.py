@@ -32,6 +32,7 @@ def build_eval_loader(
     return eval_loader(
         dataset,
         batch_size=cfg.eval_batch_size or cfg.batch_size,
+        together=cfg.box_frames,
         num_workers=cfg.num_workers,
         rank=distributed.rank(),
         world_size=distributed.world_size(),
@@ -64,7 +65,8 @@ def evaluate(
     if loader is None:
         loader = build_eval_loader(cfg, dataset, maker.device)
     loader.while_waiting = stop.while_waiting
-    evaluator = _evaluator(dataset.metadata.class_names, cfg, interval)
+    groups = dataset.metadata.shot_groups(cfg.box_frames)
+    evaluator = _evaluator(dataset.metadata.class_names, cfg, interval, groups)
     training = maker.model.training
     maker.model.eval()
     for batch in stop.watch(progress(loader, label, total=len(loader))):
@@ -102,10 +104,12 @@ def evaluate_maps(
     return evaluator.compute()
 
 
-def _evaluator(classes: list[str], cfg: Config, interval: float) -> BoxEvaluator:
+def _evaluator(
+    classes: list[str], cfg: Config, interval: float, groups: Sequence[Sequence[int]] = ()
+) -> BoxEvaluator:
     # Contours are searched in threads while the network computes: OpenCV releases the interpreter's lock.
     workers = min(4, os.cpu_count() or 1)
-    return BoxEvaluator(classes, interval, multi_contour=cfg.box_v2_metric, workers=workers)
+    return BoxEvaluator(classes, interval, cfg.box_v2_metric, workers=workers, groups=groups)
 
 
 def cams_of(

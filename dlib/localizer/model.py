@@ -34,6 +34,7 @@ class SavedModel:
     maps: MapMaker  # with the model in eval mode
     classes: list[str]  # in the order of the logits
     crop_size: int  # side of the square that the network sees in evaluation
+    box_frames: int  # of a shot that the box rule describes together
     taus: dict[str, float]  # threshold of each class; empty if it is not known
     weights: Path  # folder that the weights come from
 
@@ -122,12 +123,15 @@ def read_saved_model(
     for name, (low, high) in _LIMITS.items():
         if not low <= finish[name] <= high:
             raise UserError(f"{path}: {name} must be from {low} to {high}")
+    box_frames = settings.get("box_frames", 1)
+    if not isinstance(box_frames, int) or not 1 <= box_frames <= 100:
+        raise UserError(f"{path}: box_frames must be from 1 to 100")
     by_field = {FINISH[flag]: value for flag, value in finish.items()}
     maps = MapMaker(model.to(device), method_name(str(settings["method"])), **by_field)
     crop, side = sides
     if fast:
         maps, side = maps.in_one_view(crop / side), crop
-    return SavedModel(maps, classes, side, taus, weights)
+    return SavedModel(maps, classes, side, box_frames, taus, weights)
 
 
 def _with_known_classes(settings: dict[str, Any]) -> dict[str, Any]:

@@ -20,22 +20,26 @@ from dlib.datasets.images import Picture, rgb_array
 from dlib.datasets.transforms import resize_image
 from dlib.localizer.model import better_model, read_saved_model
 from dlib.localizer.result import Localization, frame_box
+from dlib.localizer.shots import in_shots
 from dlib.localizer.smoothing import smooth_boxes
 from dlib.localizer.source import Frame, Source, open_source
 from dlib.localizer.tracks import TRACK_WINDOW, follow
-from dlib.metrics.box_rule import rule_mask
+from dlib.metrics.box_rule import View, shot_masks
 from dlib.metrics.boxes import mask_boxes, quantize_maps, threshold_mask
 from dlib.metrics.regions import region_boxes
 from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
 
 
-class _View(NamedTuple):
-    """What the network saw of a frame, and what it says about it."""
+class _Seen(NamedTuple):
+    """A frame, and what the network says about it."""
 
-    pixels: NDArray[np.uint8]  # [S, S, 3]
+    frame: Frame
     cam: NDArray[np.float32]  # [S, S]
-    features: NDArray[np.float32] | None  # [K, h, w]
+    view: View  # for the box rule
+    best: int  # class
+    score: float
+    presence: float | None
 
 
 class Localizer:
@@ -57,6 +61,9 @@ class Localizer:
         multi: look for several objects of the class: a box for each clear region (`region_boxes`).
         min_presence: a decoder's frame whose presence is less holds nothing and gets no box; at the default no pixel
             of it is rather object than background. 0: every frame gets a box.
+        box_frames: so many frames of a shot together tell `rule_boxes` what object and background look like, if they
+            follow one another and have one class. None: as the model was evaluated (--box_frames) for a video, 1 for
+            pictures, which may show anything. A camera's frames are always described alone.
         fast: see each frame once, at the size of the training crops: weaker maps in less time, where evaluation saw
             larger frames or several views.
         tracks: follow the objects through the frames (`follow`) with the window ``smooth``, or 0: `TRACK_WINDOW`.
@@ -78,11 +85,14 @@ class Localizer:
         min_presence: float = MIN_PRESENCE,
         tracks: bool = False,
         fast: bool = False,
+        box_frames: int | None = None,
     ) -> None:
         if batch_size < 1 or smooth < 0 or not (tau is None or 0 <= tau < 1):
             raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
         if not 0 <= min_presence <= 1:
             raise UsageError(f"--min_presence {min_presence}: expected a number from 0 to 1")
+        if box_frames is not None and not 1 <= box_frames <= 100:
+            raise UsageError(f"--box_frames {box_frames}: expected a number from 1 to 100")
         if box_rule not in (None, *get_args(BoxRule)):
             raise UsageError(f"--box_rule {box_rule}: expected {' or '.join(get_args(BoxRule))}")
         if box_rule == "colors" and tau is not None:
@@ -96,6 +106,7 @@ class Localizer:
         self.classes = self.saved.classes
         self.batch_size, self.smooth = batch_size, smooth
         self.multi, self.min_presence, self.tracks = multi, min_presence, tracks
+        self.box_frames = box_frames
         if label is not None and label not in self.classes:
             raise UsageError(f"--label {label}: the model knows {', '.join(self.classes)}")
         self._label = None if label is None else self.classes.index(label)
@@ -117,7 +128,8 @@ class Localizer:
                 images: PIL pictures, or arrays [H, W] or [H, W, 3] RGB as ``dlib.datasets.images.rgb_array`` reads
                 them.
         Returns: for images a list; for a path or a camera an iterator, usable once, which reads frames when they are
-            needed. It holds one batch and the window of ``smooth``: a long video needs no more memory than a short one.
+            needed. It holds one batch, the frames that are described together and the window of ``smooth``: a long
+            video needs no more memory than a short one.
         Raises UserError for unreadable files, TypeError or ValueError for other objects.
         """
         if isinstance(source, (str, Path, int)):
@@ -128,10 +140,20 @@ class Localizer:
         return [replace(result, image=frame.image) for frame, result in self.stream(numbered)]
 
     def stream(self, frames: Source | Iterable[Frame]) -> Iterator[tuple[Frame, Localization]]:
-        """Every frame with its localization, in order; holds one batch and the window of ``smooth``."""
+        """Every frame with its localization, in order; holds no more frames than ``localize``."""
+        kind = frames.kind if isinstance(frames, Source) else "images"
         # A camera's batch is one frame: waiting for more would delay the output.
-        size = 1 if isinstance(frames, Source) and frames.kind == "camera" else self.batch_size
-        results = self._predictions(iter(frames), size)
+        size = 1 if kind == "camera" else self.batch_size
+        together = self.frames_together(kind)
+        seen = self._look(iter(frames), size, self._label)
+        shots = (
+            in_shots(seen, lambda each: each.frame.image, together) if together > 1 else ([s] for s in seen)
+        )
+        results = (
+            (each.frame, result)
+            for shot in shots
+            for each, result in zip(shot, self._localizations(shot), strict=True)
+        )
         if self.tracks:
             return follow(results, self.smooth or TRACK_WINDOW, self.multi)
         return smooth_boxes(results, self.smooth)
@@ -144,72 +166,79 @@ class Localizer:
         if label is not None and label not in self.classes:
             raise UserError(f"{self.saved.weights}: the model does not know the class {label}")
         index = None if label is None else self.classes.index(label)
-        return self._predict([Frame(0, "0", 0.0, rgb_array(image))], index, tau)[0]
+        seen = self._seen([Frame(0, "0", 0.0, rgb_array(image))], self._label if index is None else index)
+        return self._localizations(seen, tau)[0]
+
+    def frames_together(self, kind: str) -> int:
+        """Frames that the box rule describes together, of a source of this kind."""
+        if kind == "camera" or self.box_rule != "colors":
+            return 1
+        if self.box_frames is not None:
+            return self.box_frames
+        return self.saved.box_frames if kind == "video" else 1
 
     def _read(self, source: Source, opened: ExitStack) -> Iterator[Localization]:
         with opened:
             for frame, result in self.stream(source):
                 yield replace(result, image=frame.image)
 
-    def _predictions(self, frames: Iterator[Frame], size: int) -> Iterator[tuple[Frame, Localization]]:
+    def _look(self, frames: Iterator[Frame], size: int, label: int | None) -> Iterator[_Seen]:
+        """What the network says about each frame, in batches of ``size``."""
         while batch := list(islice(frames, size)):
-            yield from zip(batch, self._predict(batch), strict=True)
+            yield from self._seen(batch, label)
 
-    def _predict(
-        self, batch: list[Frame], label: int | None = None, tau: float | None = None
-    ) -> list[Localization]:
-        label = self._label if label is None else label
+    def _seen(self, batch: list[Frame], label: int | None) -> list[_Seen]:
         size = self.saved.crop_size
         frames = torch.stack([resize_image(frame.image, size) for frame in batch])
         maps, logits, presence, features = self.saved(frames.to(self.device), label)
         scores = logits.softmax(dim=1).cpu()  # [B, C]
-        seen = frames.permute(0, 2, 3, 1).numpy()  # [B, S, S, 3]
+        pixels = frames.permute(0, 2, 3, 1).numpy()  # [B, S, S, 3]
         sure = [None] * len(batch) if presence is None else presence.tolist()
         cams = maps.cpu().numpy()
         found = [None] * len(batch) if features is None else features.float().cpu().numpy()
-        results = []
-        for frame, pixels, cam, own, score, value in zip(batch, seen, cams, found, scores, sure, strict=True):
+        seen = []
+        for frame, shown, cam, own, score, value in zip(
+            batch, pixels, cams, found, scores, sure, strict=True
+        ):
             best = int(score.argmax()) if label is None else label
-            view = _View(pixels, cam, own)
-            results.append(self._localization(frame, view, float(score[best]), best, tau, value))
-        return results
+            view = View(quantize_maps(cam), shown, own)
+            seen.append(_Seen(frame, cam, view, best, float(score[best]), value))
+        return seen
 
-    def _localization(
-        self,
-        frame: Frame,
-        view: _View,
-        score: float,
-        best: int,
-        tau: float | None,
-        presence: float | None,
-    ) -> Localization:
+    def _localizations(self, shot: Sequence[_Seen], tau: float | None = None) -> list[Localization]:
+        """Of frames that the box rule describes together, if they have one class."""
+        taus = [tau if tau is not None or self._taus is None else self._taus[seen.best] for seen in shot]
+        regions: dict[int, NDArray[np.uint8]] = {}
+        for label in {seen.best for seen in shot}:
+            ruled = [i for i, seen in enumerate(shot) if seen.best == label and taus[i] is None]
+            regions |= zip(ruled, shot_masks([shot[i].view for i in ruled]), strict=True)
+        return [
+            self._localization(seen, own, regions.get(i))
+            for i, (seen, own) in enumerate(zip(shot, taus, strict=True))
+        ]
+
+    def _localization(self, seen: _Seen, tau: float | None, region: NDArray[np.uint8] | None) -> Localization:
+        frame, cam, u = seen.frame, seen.cam, seen.view.u
         height, width = frame.image.shape[:2]
-        region = None
-        if tau is None and self._taus is not None:
-            tau = self._taus[best]
-        cam = view.cam
-        u = quantize_maps(cam)
-        if tau is None:
-            mask = region = rule_mask(u, view.pixels, view.features)
-        else:
-            mask = threshold_mask(u, tau)
+        mask = threshold_mask(u, tau) if tau is not None else region
+        assert mask is not None
         found = region_boxes(mask, u) if self.multi else mask_boxes(mask, multi_contour=False)
         boxes = [frame_box(box, cam.shape[0], (width, height)) for box in found]
-        if presence is not None and presence < self.min_presence:
+        if seen.presence is not None and seen.presence < self.min_presence:
             boxes = [None]
         return Localization(
             index=frame.index,
             name=frame.name,
             time=frame.time,
-            label=self.classes[best],
-            score=score,
+            label=self.classes[seen.best],
+            score=seen.score,
             tau=tau,
             box=boxes[0],
             map=cam,
             size=(width, height),
             region=region,
             others=tuple(box for box in boxes[1:] if box is not None),
-            presence=presence,
+            presence=seen.presence,
         )
 
     def _thresholds(self, tau: float | None) -> list[float]:

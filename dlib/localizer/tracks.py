@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlib.datasets.cuts import CutDetector
+from dlib.localizer.shots import CUT_DELAY
 from dlib.metrics.boxes import box_iou
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 TRACK_WINDOW = 9  # frames
 LINK_IOU = 0.3  # with the last box of a track
 SURE = 3  # boxes in a window that make a track worth showing
-_CUT_DELAY = 3  # frames that follow a cut until `CutDetector` knows it
 
 
 def follow(
@@ -43,7 +43,7 @@ def follow(
         multi: all tracks count; False: only the one that most of the window's boxes belong to.
     """
     reach = max(window // 2, 1)
-    delay = reach + _CUT_DELAY
+    delay = reach + CUT_DELAY
     tracks = _Tracks(reach, multi)
     held: deque[tuple[Frame, Localization] | None] = deque(maxlen=delay + 1)
     for position, pair in enumerate(chain(results, repeat(None, delay))):  # None: the last frames are settled

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from dlib.metrics.box_rule import rule_boxes
+from dlib.metrics.box_rule import View, shot_masks
 from dlib.metrics.boxes import (
     LEVELS,
     FloatArray,
@@ -19,8 +19,10 @@ from dlib.metrics.boxes import (
     UInt8Map,
     best_matches,
     level_boxes,
+    mask_boxes,
     quantize_maps,
 )
+from dlib.metrics.regions import region_boxes
 from dlib.metrics.report import NOT_CLASSIFIED, LocalizationReport, SampleArrays
 
 # What may wait for a worker, if the network is faster than the workers: maps, and bytes of their features, of which a
@@ -58,6 +60,8 @@ class BoxEvaluator:
             ``multi_contour``.
         sigmas: IoU thresholds in percent.
         workers: threads that search contours while the caller continues; 0: search in the caller's thread.
+        groups: indices of samples that the box rule describes together (`shot_masks`), disjoint; it describes all
+            others alone. The samples of a group are held until all of them have come, or a report is wanted.
     Raises ValueError for no or repeated classes, no sigmas or sigmas outside 1..100, a bad interval.
     """
 
@@ -69,6 +73,7 @@ class BoxEvaluator:
         multi_iou: bool | None = None,
         sigmas: Sequence[int] = (30, 50, 70),
         workers: int = 0,
+        groups: Iterable[Sequence[int]] = (),
     ) -> None:
         self.classes = list(classes)
         self.interval = interval
@@ -76,7 +81,9 @@ class BoxEvaluator:
         self.multi_iou = multi_contour if multi_iou is None else multi_iou
         self.sigmas = tuple(int(sigma) for sigma in sigmas)
         self._records: dict[int, _Record] = {}
-        self._pending: deque[tuple[int, Future[_Record]]] = deque()
+        self._pending: deque[tuple[int, Future[list[_Record]]]] = deque()  # number of samples, their records
+        self._groups = {index: tuple(group) for group in groups for index in group}
+        self._waiting: dict[tuple[int, ...], list[_Sample]] = {}  # groups of which samples are missing
         self._seen: set[int] = set()
         self._pool = ThreadPoolExecutor(workers) if workers > 0 else None
         self.compute()  # an empty report: checks the settings before any work is done
@@ -131,17 +138,22 @@ class BoxEvaluator:
             self._seen.add(index)
             known = (index, label[b], predicted[b], ranks[b])
             truth = np.asarray(boxes[b], dtype=np.float64).reshape(-1, 4)
-            sample = _Sample(u[b], *(None if values is None else values[b] for values in (pixels, seen)))
-            if self._pool is None:
-                self._records[index] = _record(sample, truth, known, self.multi_contour)
-            else:
-                task = self._pool.submit(_record, sample, truth, known, self.multi_contour)
-                self._pending.append((index, task))
+            sample = _Sample(known, truth, u[b], *(None if v is None else v[b] for v in (pixels, seen)))
+            group = self._groups.get(index, (index,))
+            waiting = self._waiting.setdefault(group, [])
+            waiting.append(sample)
+            if len(waiting) == len(group):
+                self._search(self._waiting.pop(group))
         each = 0 if seen is None else seen.nbytes // max(count, 1)
         self._drain(min(_PENDING, _PENDING_FEATURES // max(each, 1)))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """All records as plain arrays (`SampleArrays`), sorted by index, to be sent to other processes."""
+        """All records as plain arrays (`SampleArrays`), sorted by index, to be sent to other processes.
+
+        A group of which samples are missing is described by those that have come.
+        """
+        for group in list(self._waiting):
+            self._search(self._waiting.pop(group))
         self._drain(0)
         table = np.array([self._records[index] for index in sorted(self._records)], dtype=_COLUMNS)
         return {name: table[name] for name, *_ in _COLUMNS}
@@ -167,27 +179,53 @@ class BoxEvaluator:
             self._pool.shutdown()
             self._pool = None
 
+    def _search(self, samples: list[_Sample]) -> None:
+        """Find the boxes of samples that are described together, in the order of their indices."""
+        samples.sort(key=lambda sample: sample.known[0])
+        if self._pool is None:
+            self._keep(_group_records(samples, self.multi_contour))
+        else:
+            task = self._pool.submit(_group_records, samples, self.multi_contour)
+            self._pending.append((len(samples), task))
+
     def _drain(self, allowed: int) -> None:
-        while len(self._pending) > allowed:
-            index, future = self._pending.popleft()
-            self._records[index] = future.result()
+        """Wait until no more than ``allowed`` samples are with the workers."""
+        left = sum(count for count, _ in self._pending)
+        while left > allowed:
+            count, future = self._pending.popleft()
+            self._keep(future.result())
+            left -= count
+
+    def _keep(self, records: list[_Record]) -> None:
+        self._records |= {record[0]: record for record in records}
 
 
 class _Sample(NamedTuple):
+    known: _Record  # the first columns of its row
+    truth: FloatArray  # [n, 4]
     u: UInt8Map  # [H, W]
     frame: UInt8Map | None  # [H, W, 3]
     features: npt.NDArray[np.float32] | None  # [C, h, w]
 
 
-def _record(sample: _Sample, truth: FloatArray, known: _Record, multi_contour: bool) -> _Record:
-    """One sample's row, which begins with ``known``; the box rule is measured if the frame is given."""
-    u, frame, features = sample
+def _group_records(samples: list[_Sample], multi_contour: bool) -> list[_Record]:
+    """The rows of samples; the box rule is measured for those whose frames are given, and describes them together."""
+    seen = [s for s in samples if s.frame is not None]
+    masks = shot_masks([View(s.u, s.frame, s.features) for s in seen if s.frame is not None])
+    of = {s.known[0]: mask for s, mask in zip(seen, masks, strict=True)}
+    return [_record(sample, of.get(sample.known[0]), multi_contour) for sample in samples]
+
+
+def _record(sample: _Sample, mask: UInt8Map | None, multi_contour: bool) -> _Record:
+    """One sample's row; ``mask``: of the box rule."""
+    u, truth = sample.u, sample.truth
     boxes, group = level_boxes(u, np.arange(LEVELS), multi_contour)
     iou, box = best_matches(boxes, truth)  # [G], [G, 4]
     rule = np.nan
-    if frame is not None:
-        rule = best_matches([rule_boxes(u, frame, multi_contour, features)], truth)[0][0]
-    return (*known, u.max(), len(truth) > 0, iou[group], box[group], rule)
+    if mask is not None:
+        found = region_boxes(mask, u) if multi_contour else mask_boxes(mask, multi_contour=False)
+        rule = best_matches([found], truth)[0][0]
+    return (*sample.known, u.max(), len(truth) > 0, iou[group], box[group], rule)
 
 
 def _ranks(scores: FloatArray, labels: IntArray) -> tuple[IntArray, IntArray]:

@@ -26,7 +26,8 @@ _ARCHITECTURES: dict[str, type[CamClassifier]] = {
 }
 _RUN_ARGUMENTS = ("model", "MYSEED")  # keys that only a file of all arguments has
 _DESCRIBING = (
-    *("arch", "task", "method", "dataset", "classes", "crop_size", "eval_size", "box_v2_metric"),
+    *("arch", "task", "method", "dataset", "classes"),
+    *("crop_size", "eval_size", "box_v2_metric", "box_frames"),
     *FINISH,
     *(field.name for kind in (ModelSettings, HeadOptions) for field in fields(kind) if field.name != "head"),
 )

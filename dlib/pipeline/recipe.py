@@ -51,6 +51,7 @@ _COLOCAM: Flags = {
     "map_refine_sigma_xy": 16,
     "map_cam_share": 0.5,
     "box_features": True,
+    "box_frames": 32,
 }
 
 
