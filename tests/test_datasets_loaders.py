@@ -21,7 +21,7 @@ from PIL import Image
 from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
 from dlib.datasets.batch import Batch
 from dlib.datasets.loaders import TrainLoader, eval_loader, frame_loader, train_loader
-from dlib.datasets.metadata import read_split
+from dlib.datasets.metadata import SplitMetadata, read_split
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.utils.errors import UserError
 from helpers.batches import joined, same, taken
@@ -245,6 +245,30 @@ def test_evaluation_counts_each_frame_once(root: Path, world: int, batch_size: i
     assert sorted(seen) == list(range(sum(SHOTS.values())))
 
 
+@pytest.mark.parametrize(("world", "together"), [*product((1, 2, 3, 40), (2, 3, 100))])
+def test_frames_that_belong_together_come_to_one_process_one_after_the_other(
+    root: Path, world: int, together: int
+) -> None:
+    data = dataset(root, "val")
+    groups = data.metadata.shot_groups(together)
+    assert max(map(len, groups)) > 1
+    seen: list[int] = []
+    for rank in range(world):
+        loader = eval_loader(data, 2, together=together, rank=rank, world_size=world)
+        own = [i for b in loader for i in b.indices.tolist()]
+        assert own == [i for group in groups[rank::world] for i in group]
+        seen += own
+    assert sorted(seen) == list(range(sum(SHOTS.values())))
+
+
+def test_groups_of_a_shots_frames(tmp_path: Path) -> None:
+    ids = ["a/1/0.jpg", "a/1/1.jpg", "a/2/0.jpg", "a/1/2.jpg", "a/1/3.jpg", "b.jpg", "c.jpg", "a/1/4.jpg"]
+    split = SplitMetadata("val", ids, np.array([0, 0, 0, 0, 1, 0, 0, 0]), {}, {}, ["x", "y"], tmp_path)
+    assert split.shot_groups(1) == [[i] for i in range(8)]
+    assert split.shot_groups(3) == [[0, 1, 3], [2], [4], [5, 6], [7]]  # 4 has another label, 7 came too late
+    assert split.shot_groups(100) == [[0, 1, 3, 7], [2], [4], [5, 6]]
+
+
 def test_evaluation_does_not_depend_on_workers_or_batch_size(root: Path) -> None:
     data = dataset(root, "val")
     truth = joined([taken(data, i) for i in range(len(data))])
@@ -322,7 +346,7 @@ import gc, os, signal, sys
 from pathlib import Path
 from torch.utils.data import _utils
 from dlib.datasets.loaders import eval_loader, train_loader
-from dlib.datasets.metadata import read_split
+from dlib.datasets.metadata import SplitMetadata, read_split
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 if __name__ == "__main__":
     root = Path(sys.argv[1])

@@ -19,7 +19,8 @@ from dlib.configure.constants import COLOCAM
 from dlib.localizer.result import frame_box
 from dlib.metrics import BoxEvaluator, boxes_from_map, foreground_odds, quantize_maps, rule_boxes
 from dlib.metrics import evaluator as evaluator_module
-from dlib.metrics.boxes import best_matches
+from dlib.metrics.box_rule import View, shot_masks, shot_odds
+from dlib.metrics.boxes import best_matches, mask_boxes
 from dlib.metrics.discriminant import FeatureDiscriminant
 from dlib.metrics.regions import region_boxes
 from helpers.clips import scene
@@ -136,6 +137,57 @@ def test_features_tell_what_colours_do_not() -> None:
     )
 
 
+def shot(seed: int, channels: int = 0, frames: int = 4) -> list[View]:
+    """Frames with hills in different places; ``channels``: of their features, none if 0."""
+    pairs = [blobs(10 * seed + i) for i in range(frames)]
+    return [View(u, frame, features_of(frame, channels) if channels else None) for u, frame in pairs]
+
+
+def wide(values: list[np.ndarray], axis: int = 1) -> np.ndarray:
+    return np.concatenate(values, axis=axis)
+
+
+@pytest.mark.parametrize("channels", [0, 3])
+def test_frames_that_are_described_together_are_judged_as_one_wide_frame(channels: int) -> None:
+    for seed in range(4):
+        views = []
+        for u, frame, _ in shot(seed):
+            u[3, 3] = 255  # in one wide map all parts are over one peak
+            features = np.random.default_rng(seed).normal(size=(channels, *u.shape)) if channels else None
+            if features is not None:
+                features += frame[..., :channels].transpose(2, 0, 1) / 100
+                features -= features.mean(axis=(1, 2), keepdims=True)
+            views.append(View(u, frame, features))
+        features = wide([view.features for view in views], 2) if channels else None
+        expected = foreground_odds(
+            wide([view.u for view in views]), wide([view.frame for view in views]), features
+        )
+        np.testing.assert_allclose(wide(shot_odds(views)), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_one_frame_shows_what_another_ones_map_misses() -> None:
+    """An object is half red and half blue on green; the second frame's map knows the red half alone."""
+    frame = np.full((40, 60, 3), GREEN, np.uint8)
+    frame[10:30, 10:25], frame[10:30, 25:40] = RED, BLUE
+    whole, half = np.zeros((2, 40, 60), np.uint8)
+    whole[10:30, 10:40], half[10:30, 10:25] = 255, 255
+    half[10:30, 25:40] = 150
+    assert rule_boxes(half, frame).tolist() == [[10, 10, 25, 30]]
+    for mask in shot_masks([View(whole, frame), View(half, frame)]):
+        assert mask_boxes(mask, multi_contour=False).tolist() == [[10, 10, 40, 30]]
+
+
+def test_an_empty_map_says_nothing_about_the_other_frames() -> None:
+    for channels in (0, 5):
+        views = shot(2, channels)
+        empty = views[1]._replace(u=views[1].u * 0)
+        with_it = shot_odds([views[0], empty, *views[2:]])
+        np.testing.assert_array_equal(with_it.pop(1), np.full(empty.u.shape, -np.inf))
+        for found, expected in zip(with_it, shot_odds([views[0], *views[2:]]), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        assert not any(mask.any() for mask in shot_masks([empty, empty]))
+
+
 def test_nothing_flat_maps_and_colours_against_the_peak() -> None:
     frame = np.full((30, 40, 3), BLUE, np.uint8)
     assert rule_boxes(np.zeros((30, 40), np.uint8), frame).tolist() == [[0, 0, 0, 0]]
@@ -156,6 +208,11 @@ def test_other_shapes_are_refused() -> None:
     u, frame = blobs(0)
     with pytest.raises(ValueError, match="expected features"):
         rule_boxes(u, frame, features=np.zeros((4, 4)))
+    features = features_of(frame)
+    with pytest.raises(ValueError, match="expected features"):
+        shot_masks([View(u, frame, features), View(u, frame, features[:-1])])
+    with pytest.raises(ValueError, match="1 of 2 frames have features"):
+        shot_masks([View(u, frame, features), View(u, frame)])
     for a, b in ((u[None], frame), (u, frame[:-1]), (u, frame[..., 0]), (u[:0], frame[:0])):
         with pytest.raises(ValueError, match="expected a map"):
             rule_boxes(a, b)
@@ -237,6 +294,53 @@ def test_the_evaluator_gives_the_rule_each_frames_features() -> None:
     assert (evaluator.state()["rule_iou"] != fed(rows).state()["rule_iou"]).any()
 
 
+GROUPS = [[0, 1, 2, 3], [4, 9], [5, 6, 7], [8]]  # of 14 samples; the others count alone
+
+
+def grouped(rows: list[int], workers: int = 0) -> BoxEvaluator:
+    data, truth = split(), boxes_near()
+    seen = torch.tensor(np.stack([features_of(blobs(i)[1]) for i in range(14)]))
+    evaluator = BoxEvaluator(["cat", "dog", "cow"], 0.01, workers=workers, groups=GROUPS)
+    for part in (rows[:5], rows[5:]):
+        values = [data[name][part] for name in ("cams", "labels", "logits")]
+        evaluator.update(*values, [truth[i] for i in part], part, data["frames"][part], seen[part])
+    return evaluator
+
+
+def test_the_evaluator_describes_a_groups_samples_together() -> None:
+    expected = np.full(14, np.nan)
+    for group in [*GROUPS, *([i] for i in range(10, 14))]:
+        pairs = [blobs(i) for i in group]
+        masks = shot_masks([View(u, frame, features_of(frame)) for u, frame in pairs])
+        for i, mask in zip(group, masks, strict=True):
+            expected[i] = best_matches([mask_boxes(mask, multi_contour=False)], boxes_near()[i])[0][0]
+    found = grouped(list(range(14))).state()
+    np.testing.assert_array_equal(found["rule_iou"], expected)
+    alone = fed(list(range(14))).state()
+    np.testing.assert_array_equal(found["iou"], alone["iou"])  # thresholds know nothing of groups
+    assert (found["rule_iou"] != alone["rule_iou"]).any()
+
+
+def test_order_workers_and_processes_do_not_matter_for_groups() -> None:
+    expected = grouped(list(range(14))).compute().to_dict()
+    for rows in ([13, 3, 9, 0, 5, 7, 1, 12, 6, 2, 4, 8, 11, 10], list(range(14))[::-1]):
+        threaded = grouped(rows, workers=2)
+        assert threaded.compute().to_dict() == expected
+        threaded.close()
+    first, second = grouped([5, 9, 6, 7, 4, 12]), grouped([3, 2, 1, 0, 8, 10, 11, 13])
+    first.merge([second.state()])
+    assert first.compute().to_dict() == expected
+
+
+def test_a_group_without_all_its_samples_is_described_by_those_that_came() -> None:
+    found = grouped([0, 1, 2, 4, 5, 6, 7, 8]).state()  # 3 and 9 could not be read
+    assert found["index"].tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
+    masks = shot_masks([View(*blobs(i), features_of(blobs(i)[1])) for i in (0, 1, 2)])
+    for i, mask in enumerate(masks):
+        box = mask_boxes(mask, multi_contour=False)
+        assert found["rule_iou"][i] == best_matches([box], boxes_near()[i])[0][0]
+
+
 def test_features_that_wait_for_a_worker_have_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [blobs(i)[1] for i in range(14)]
     seen = torch.tensor(np.stack([features_of(frame) for frame in frames]))
@@ -261,24 +365,37 @@ def test_without_frames_nothing_is_said_of_the_rule() -> None:
 
 
 @pytest.fixture(scope="module")
-def documented() -> Callable[[np.ndarray, np.ndarray], tuple[int, int, int, int]]:
-    """The function ``box`` of doc/boxes.md."""
+def documented() -> Callable[..., list[tuple[int, int, int, int]]]:
+    """The function ``boxes`` of doc/boxes.md."""
     text = Path(ROOT, "doc/boxes.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(import cv2\n.*?)```", text, re.DOTALL)
     names: dict = {}
     exec(code, names)
-    return names["box"]
+    return names["boxes"]
 
 
 def test_the_documented_lines_give_the_same_boxes(documented: Callable) -> None:
     for seed in range(40):
         u, frame = blobs(seed)
         cam = u / np.float32(255) + 1e-4
-        assert documented(cam, frame) == tuple(rule_boxes(u, frame)[0])
+        assert documented([cam], [frame]) == [tuple(rule_boxes(u, frame)[0])]
         for channels in (5, 40):
             features = features_of(frame, channels)
-            assert documented(cam, frame, features) == tuple(rule_boxes(u, frame, features=features)[0])
-    assert documented(np.zeros((9, 9)), np.zeros((9, 9, 3), np.uint8)) == (0, 0, 0, 0)
+            assert documented([cam], [frame], [features]) == [
+                tuple(rule_boxes(u, frame, features=features)[0])
+            ]
+    assert documented(np.zeros((2, 9, 9)), np.zeros((2, 9, 9, 3), np.uint8)) == 2 * [(0, 0, 0, 0)]
+
+
+@pytest.mark.parametrize("channels", [0, 5, 40])
+def test_the_documented_lines_describe_frames_together(channels: int, documented: Callable) -> None:
+    for seed in range(8):
+        views = shot(seed, channels)
+        views[seed % 4] = views[seed % 4]._replace(u=views[0].u * 0)  # one map of the four is empty
+        expected = [tuple(mask_boxes(mask, multi_contour=False)[0]) for mask in shot_masks(views)]
+        cams = [view.u / np.float32(255) + 1e-4 * view.u.any() for view in views]
+        features = [view.features for view in views] if channels else None
+        assert documented(cams, [view.frame for view in views], features) == expected
 
 
 @pytest.mark.parametrize("features", [False, True])
@@ -301,6 +418,6 @@ def test_the_documented_lines_with_an_exported_model(
         _, *seen = model(torch.tensor(small).permute(2, 0, 1)[None].float())
         assert len(seen) == 1 + features
         cam, *more = (value[0].detach().numpy() for value in seen)
-        found = documented(cam, small, *more)
+        (found,) = documented(cam[None], small[None], *(each[None] for each in more))
         (result,) = localizer.localize(small)
         assert frame_box(np.array(found), 32, (32, 32)) == result.box is not None

@@ -40,6 +40,7 @@ MAIN = "import sys; from main import main; sys.exit(main(sys.argv[1:]))"
 def test_two_processes_equal_one(workplace: Workplace) -> None:
     """The encoder's batch norm is frozen: the head then sees no batch statistics. 9 frames over 2 processes."""
     more = {"freeze_encoder": True, "max_epochs": 1, "num_val_sample_per_class": 3, "opt__lr": 0.01}
+    more |= {"box_features": True, "box_frames": 2}  # pairs of frames must come to one process
     one = start(workplace.flags(**more, batch_size=4, exp_id="one"))
     assert one[0] == 0, one[2]
     flags = workplace.flags(**more, batch_size=2, exp_id="two", local_world_size=2)
