@@ -123,7 +123,8 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
     from dlib.utils.logging import progress
 
     done, writer = Done(), None
-    with open_source(source_name, args.fps) as source:
+    with open_source(source_name, args.fps) as opened:
+        source = opened.first(args.max_frames)
         head = {
             "input": source.name,
             "model": str(localizer.saved.weights),
@@ -136,9 +137,8 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
             "box_frames": localizer.frames_together(source.kind),
             "fast": args.fast,
         }
-        total = min((n for n in (source.count, args.max_frames) if n), default=None)
         try:
-            with progress(localizer.stream(source), "localizing", total=total) as results:
+            with progress(localizer.stream(source), "localizing", total=source.count) as results:
                 for frame, result in results:
                     if writer is None:
                         # Opened here, so that an unreadable input leaves nothing behind.
@@ -148,8 +148,6 @@ def localize(localizer: Localizer, source_name: str, out: Path, args: argparse.N
                     done.classes[result.label] += 1
                     done.frames += 1
                     done.empty += result.box is None
-                    if done.frames == args.max_frames:
-                        break
         except KeyboardInterrupt:
             done.stopped = True
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from dlib import Localizer, localize
 from dlib.configure.constants import COLOCAM
 from dlib.localizer.result import frame_box
 from dlib.localizer.shots import in_shots
-from dlib.localizer.source import Frame, open_source
+from dlib.localizer.source import Frame, Source, open_source
 from dlib.metrics.box_rule import View, shot_masks
 from dlib.metrics.boxes import mask_boxes, quantize_maps
 from dlib.utils.errors import UsageError, UserError
@@ -170,3 +172,21 @@ def test_wrong_numbers_are_refused(experiment: Path, tmp_path: Path) -> None:
         settings.write_text(yaml.safe_dump(written | {"box_frames": wrong}))
         with pytest.raises(UserError, match="box_frames must be from 1 to 100"):
             Localizer(folder)
+
+
+def test_frames_after_the_last_wanted_one_are_not_read(frames: Path) -> None:
+    read: list[int] = []
+
+    def counted() -> Iterator[Frame]:
+        for i, image in enumerate(pictures()):
+            read.append(i)
+            yield Frame(i, str(i), float(i), image)
+
+    with open_source(frames) as source:
+        for wanted in (3, 100, 0):
+            read.clear()
+            short = replace(source, _frames=counted).first(wanted)
+            expected = wanted if wanted == 3 else FRAMES
+            assert [frame.index for frame in short] == read == list(range(expected))
+            assert short.count == expected
+    assert Source("a camera", "camera", Fraction(25), None, (), counted).first(2).count == 2

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -44,6 +45,13 @@ class Source:
     _frames: Callable[[], Iterator[Frame]]
     # Tells about the frames read so far.
     reader: VideoReader = field(default_factory=lambda: VideoReader(Path()))
+
+    def first(self, count: int) -> Source:
+        """The source up to its first ``count`` frames; 0: all. No frame after them is read."""
+        if count == 0:
+            return self
+        known = count if self.count is None else min(self.count, count)
+        return replace(self, count=known, _frames=lambda: islice(self._frames(), count))
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises UserError when nothing can be decoded."""
