@@ -32,13 +32,15 @@ class FeatureDiscriminant:
         if len(shape) != 3 or 0 in shape or any(each.shape != shape for each in features):
             raise ValueError(f"expected features [C, h, w], got {[list(each.shape) for each in features]}")
         self._grid = (shape[1], shape[2])
-        values = np.concatenate([_centred(each) for each in features], axis=1)  # [C, N]
-        self._total = values @ values.T / values.shape[1]  # [C, C], covariance
-        if len(values) > COMPONENTS:
+        # One frame after the other: many channels of many frames need much memory in float64.
+        products = [values @ values.T for values in map(_centred, features)]
+        self._total = np.sum(products, axis=0) / (len(features) * shape[1] * shape[2])  # [C, C], covariance
+        axes = np.eye(shape[0])
+        if shape[0] > COMPONENTS:
             variances, directions = np.linalg.eigh(self._total)  # weakest first
-            values = directions[:, -COMPONENTS:].T @ values
+            axes = directions[:, -COMPONENTS:].T
             self._total = np.diag(variances[-COMPONENTS:])
-        self._values = values
+        self._values = np.concatenate([axes @ _centred(each) for each in features], axis=1)  # [C, N]
 
     def odds(self, shares: Sequence[FloatArray]) -> list[FloatArray]:
         """Log-odds float64 [H, W] of each frame, without those of the sides' sizes.
