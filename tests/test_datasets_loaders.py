@@ -20,6 +20,7 @@ from PIL import Image
 
 from dlib.configure.constants import IMAGENET_MEAN, IMAGENET_STD
 from dlib.datasets.batch import Batch
+from dlib.datasets.groups import shot_groups
 from dlib.datasets.loaders import TrainLoader, eval_loader, frame_loader, train_loader
 from dlib.datasets.metadata import SplitMetadata, read_split
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
@@ -250,7 +251,7 @@ def test_frames_that_belong_together_come_to_one_process_one_after_the_other(
     root: Path, world: int, together: int
 ) -> None:
     data = dataset(root, "val")
-    groups = data.metadata.shot_groups(together)
+    groups = shot_groups(data.metadata, together)
     assert max(map(len, groups)) > 1
     seen: list[int] = []
     for rank in range(world):
@@ -264,9 +265,9 @@ def test_frames_that_belong_together_come_to_one_process_one_after_the_other(
 def test_groups_of_a_shots_frames(tmp_path: Path) -> None:
     ids = ["a/1/0.jpg", "a/1/1.jpg", "a/2/0.jpg", "a/1/2.jpg", "a/1/3.jpg", "b.jpg", "c.jpg", "a/1/4.jpg"]
     split = SplitMetadata("val", ids, np.array([0, 0, 0, 0, 1, 0, 0, 0]), {}, {}, ["x", "y"], tmp_path)
-    assert split.shot_groups(1) == [[i] for i in range(8)]
-    assert split.shot_groups(3) == [[0, 1, 3], [2], [4], [5, 6], [7]]  # 4 has another label, 7 came too late
-    assert split.shot_groups(100) == [[0, 1, 3, 7], [2], [4], [5, 6]]
+    assert shot_groups(split, 1) == [[i] for i in range(8)]
+    assert shot_groups(split, 3) == [[0, 1, 3], [2], [4], [5, 6], [7]]  # 4 has another label, 7 came too late
+    assert shot_groups(split, 100) == [[0, 1, 3, 7], [2], [4], [5, 6]]
 
 
 def test_evaluation_does_not_depend_on_workers_or_batch_size(root: Path) -> None:

@@ -122,6 +122,9 @@ MODELS = ("better", "own", CLASSIFIER_FOLDER)
 # A frame whose presence score is less holds nothing: no pixel is rather object than background.
 MIN_PRESENCE = 0.5
 
+# Frames of a shot that the box rule describes together: all of them are held until then.
+MAX_BOX_FRAMES = 100
+
 
 def tested_criteria(task: str, freeze_cl: bool) -> tuple[str, ...]:
     """The best models that a run of ``task`` tests and draws.

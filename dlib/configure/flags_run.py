@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dlib.configure.constants import BEST_LOCALIZATION, CRITERIA, SPLITS, STD_CL, TASKS, VIDEO_DEMO, YTOV1
+from dlib.configure.constants import (
+    BEST_LOCALIZATION,
+    CRITERIA,
+    MAX_BOX_FRAMES,
+    SPLITS,
+    STD_CL,
+    TASKS,
+    VIDEO_DEMO,
+    YTOV1,
+)
 from dlib.configure.flag import flag
 from dlib.configure.literals import SampleDist, SampleStyle
 
@@ -216,7 +225,7 @@ class EvaluationFlags:
         "boxes without thresholds: so many frames of a shot together say what object and background look like, if they "
         "follow one another in the split; for shots in which one object moves. 1: each frame says it alone",
         ge=1,
-        le=100,
+        le=MAX_BOX_FRAMES,
     )
     val_fast: bool = flag(
         False,

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dlib.datasets.batch import Batch
+from dlib.datasets.groups import shot_groups
 from dlib.datasets.layout import Layout, Plan, Planner, repeats_for
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
 from dlib.datasets.workers import PlannedLoader
@@ -182,7 +183,7 @@ def eval_loader(
     Args:
         together: frames of a shot that one process must see, as of ``shot_groups``; 1: each frame counts alone.
     """
-    groups = dataset.metadata.shot_groups(together)[rank::world_size]
+    groups = shot_groups(dataset.metadata, together)[rank::world_size]
     places = [(item, 0) for group in groups for item in group]
     return FixedLoader(dataset, places, batch_size, num_workers, pin_memory, keep_workers)
 

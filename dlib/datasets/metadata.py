@@ -51,22 +51,6 @@ class SplitMetadata:
             digest.update(f"{name}\t{label}\t{boxes}\n".encode())
         return digest.hexdigest()
 
-    def shot_groups(self, size: int) -> list[list[int]]:
-        """Indices of a split of frames, at most ``size`` of a shot together, each frame once.
-
-        Frames of a shot lie in one folder and have one label. A group's frames follow one another in the split, but
-        for those of other shots.
-        """
-        groups: list[list[int]] = []
-        latest: dict[tuple[str, int], list[int]] = {}  # of each shot
-        for index, (name, label) in enumerate(zip(self.ids, self.labels.tolist(), strict=True)):
-            shot = name.rpartition("/")[0], label
-            if len(latest.get(shot, ())) in (0, size):
-                groups.append([])
-                latest[shot] = groups[-1]
-            latest[shot].append(index)
-        return groups
-
     def keep_per_class(self, count: int, seed: int) -> SplitMetadata:
         """At most ``count`` items of each class, drawn with ``seed``, in the old order; 0 keeps all."""
         if count == 0:

@@ -12,6 +12,7 @@ import torch
 from dlib.cams import MapFolder, upsample_cams
 from dlib.configure.config import Config
 from dlib.datasets.batch import Batch
+from dlib.datasets.groups import shot_groups
 from dlib.datasets.loaders import FixedLoader, eval_loader
 from dlib.datasets.metadata import SplitMetadata, scaled_boxes
 from dlib.datasets.video_dataset import FrameRequest, VideoDataset
@@ -65,7 +66,7 @@ def evaluate(
     if loader is None:
         loader = build_eval_loader(cfg, dataset, maker.device)
     loader.while_waiting = stop.while_waiting
-    groups = dataset.metadata.shot_groups(cfg.box_frames)
+    groups = shot_groups(dataset.metadata, cfg.box_frames)
     evaluator = _evaluator(dataset.metadata.class_names, cfg, interval, groups)
     training = maker.model.training
     maker.model.eval()

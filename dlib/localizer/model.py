@@ -10,7 +10,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from dlib.configure.constants import BEST_LOCALIZATION, CLASSIFIER_FOLDER, YTOV1, YTOV2, method_name
+from dlib.configure.constants import (
+    BEST_LOCALIZATION,
+    CLASSIFIER_FOLDER,
+    MAX_BOX_FRAMES,
+    YTOV1,
+    YTOV2,
+    method_name,
+)
 from dlib.datasets.batch import normalize
 from dlib.datasets.metadata import CLASS_NAMES_YTO
 from dlib.models import FINISH, MapMaker, Readout, load_saved_model, read_model_settings
@@ -124,8 +131,8 @@ def read_saved_model(
         if not low <= finish[name] <= high:
             raise UserError(f"{path}: {name} must be from {low} to {high}")
     box_frames = settings.get("box_frames", 1)
-    if not isinstance(box_frames, int) or not 1 <= box_frames <= 100:
-        raise UserError(f"{path}: box_frames must be from 1 to 100")
+    if not isinstance(box_frames, int) or not 1 <= box_frames <= MAX_BOX_FRAMES:
+        raise UserError(f"{path}: box_frames must be from 1 to {MAX_BOX_FRAMES}")
     by_field = {FINISH[flag]: value for flag, value in finish.items()}
     maps = MapMaker(model.to(device), method_name(str(settings["method"])), **by_field)
     crop, side = sides

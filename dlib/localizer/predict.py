@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dlib.configure.constants import BEST_LOCALIZATION, MIN_PRESENCE
+from dlib.configure.constants import BEST_LOCALIZATION, MAX_BOX_FRAMES, MIN_PRESENCE
 from dlib.configure.literals import BoxRule
 from dlib.datasets.images import Picture, rgb_array
 from dlib.datasets.transforms import resize_image
@@ -25,8 +25,8 @@ from dlib.localizer.smoothing import smooth_boxes
 from dlib.localizer.source import Frame, Source, open_source
 from dlib.localizer.tracks import TRACK_WINDOW, follow
 from dlib.metrics.box_rule import View, shot_masks
-from dlib.metrics.boxes import mask_boxes, quantize_maps, threshold_mask
-from dlib.metrics.regions import region_boxes
+from dlib.metrics.boxes import quantize_maps, threshold_mask
+from dlib.metrics.regions import object_boxes
 from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
 
@@ -91,8 +91,8 @@ class Localizer:
             raise UsageError("--batch_size must be at least 1, --smooth at least 0, --tau from 0 up to 1")
         if not 0 <= min_presence <= 1:
             raise UsageError(f"--min_presence {min_presence}: expected a number from 0 to 1")
-        if box_frames is not None and not 1 <= box_frames <= 100:
-            raise UsageError(f"--box_frames {box_frames}: expected a number from 1 to 100")
+        if box_frames is not None and not 1 <= box_frames <= MAX_BOX_FRAMES:
+            raise UsageError(f"--box_frames {box_frames}: expected a number from 1 to {MAX_BOX_FRAMES}")
         if box_rule not in (None, *get_args(BoxRule)):
             raise UsageError(f"--box_rule {box_rule}: expected {' or '.join(get_args(BoxRule))}")
         if box_rule == "colors" and tau is not None:
@@ -222,7 +222,7 @@ class Localizer:
         height, width = frame.image.shape[:2]
         mask = threshold_mask(u, tau) if tau is not None else region
         assert mask is not None
-        found = region_boxes(mask, u) if self.multi else mask_boxes(mask, multi_contour=False)
+        found = object_boxes(mask, u, several=self.multi)
         boxes = [frame_box(box, cam.shape[0], (width, height)) for box in found]
         if seen.presence is not None and seen.presence < self.min_presence:
             boxes = [None]

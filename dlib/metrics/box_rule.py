@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dlib.metrics.boxes import FloatArray, IntArray, UInt8Map, mask_boxes
+from dlib.metrics.boxes import FloatArray, IntArray, UInt8Map
 from dlib.metrics.discriminant import FeatureDiscriminant
-from dlib.metrics.regions import region_boxes
+from dlib.metrics.regions import object_boxes
 
 LEVEL = 0.75  # share of the map's peak at which map alone is undecided
 SLOPE = 10.0  # log-odds per share of the peak
@@ -46,7 +46,7 @@ def rule_boxes(
     Raises ValueError for shapes that do not fit.
     """
     (mask,) = shot_masks([View(u, frame, features)])
-    return region_boxes(mask, u) if multi_contour else mask_boxes(mask, multi_contour=False)
+    return object_boxes(mask, u, several=multi_contour)
 
 
 def foreground_odds(

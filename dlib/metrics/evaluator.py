@@ -19,10 +19,9 @@ from dlib.metrics.boxes import (
     UInt8Map,
     best_matches,
     level_boxes,
-    mask_boxes,
     quantize_maps,
 )
-from dlib.metrics.regions import region_boxes
+from dlib.metrics.regions import object_boxes
 from dlib.metrics.report import NOT_CLASSIFIED, LocalizationReport, SampleArrays
 
 # What may wait for a worker, if the network is faster than the workers: maps, and bytes of their features, of which a
@@ -223,8 +222,7 @@ def _record(sample: _Sample, mask: UInt8Map | None, multi_contour: bool) -> _Rec
     iou, box = best_matches(boxes, truth)  # [G], [G, 4]
     rule = np.nan
     if mask is not None:
-        found = region_boxes(mask, u) if multi_contour else mask_boxes(mask, multi_contour=False)
-        rule = best_matches([found], truth)[0][0]
+        rule = best_matches([object_boxes(mask, u, several=multi_contour)], truth)[0][0]
     return (*sample.known, u.max(), len(truth) > 0, iou[group], box[group], rule)
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dlib.metrics.boxes import NO_BOX, IntArray, UInt8Map
+from dlib.metrics.boxes import NO_BOX, IntArray, UInt8Map, mask_boxes
 
 MIN_SHARE = 0.2  # of the largest mass: doc/boxes.md has what other shares find
+
+
+def object_boxes(mask: UInt8Map, u: UInt8Map, several: bool) -> IntArray:
+    """Boxes int64 [n, 4] of a map's mask: of all clear regions (`region_boxes`), or of the largest contour alone."""
+    return region_boxes(mask, u) if several else mask_boxes(mask, multi_contour=False)
 
 
 def region_boxes(mask: UInt8Map, u: UInt8Map, min_share: float = MIN_SHARE) -> IntArray:
