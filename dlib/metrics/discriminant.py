@@ -23,7 +23,7 @@ class FeatureDiscriminant:
     Args:
         features: of each frame float [C, h, w], all of one shape, of a coarser grid on it. Each channel's mean over a
             frame is taken away: frames of a shot may differ in light. Then they are reduced to ``COMPONENTS``
-            principal components. If some of a frame are not finite, all of that frame say nothing.
+            principal components. If some of a frame are not finite, all of that frame count as its mean.
     Raises ValueError for another shape.
     """
 
