@@ -1,4 +1,4 @@
-"""A box from one map and its frame alone, without a threshold that was chosen on boxes (ours).
+"""Boxes from maps and their frames alone, without a threshold that was chosen on boxes (ours).
 
 A threshold that is best for some videos is wrong for others: how much of an object a map marks depends on the object's
 size and on the video. The frame itself says more. The map's strong pixels give the colours of the object, its weak ones
