@@ -47,6 +47,12 @@ def test_flags_after_two_dashes_win(tmp_path: Path) -> None:
     assert cfg.batch_size == 3
 
 
+def test_colocam_finds_the_promoted_classifier_wherever_weights_of_imagenet_lie(tmp_path: Path) -> None:
+    made = recipe(tmp_path, "--pretrained_root", "weights")
+    assert parse_args(made.classifier()).pretrained_root == "weights"
+    assert parse_args(made.colocam()).pretrained_root == str(made.pretrained)
+
+
 def stage(title: str, *words: str, **more) -> Stage:
     return Stage(title, words, **more)
 

@@ -60,7 +60,8 @@ class Recipe:
     """Both trainings. Widths of filters are in pixels, for the crop of 112.
 
     Attributes:
-        more: words of the command line for both trainings; they win over the recipe's.
+        pretrained: folder from which CoLo-CAM gets the trained classifier.
+        more: words of the command line for both trainings; they win over the recipe's, but for ``pretrained``.
     """
 
     dataset: str
@@ -73,17 +74,18 @@ class Recipe:
 
     def classifier(self) -> list[str]:
         """Words after ``main.py``."""
-        return self._words(STD_CL, {}, _CLASSIFIER)
+        return self._words(STD_CL, _CLASSIFIER)
 
     def colocam(self) -> list[str]:
-        return self._words(COLOCAM, {"pretrained_root": self.pretrained}, _COLOCAM)
+        # After the user's own words: their pretrained_root says where ImageNet's weights are, which the classifier needs.
+        return [*self._words(COLOCAM, _COLOCAM), *command_line_words({"pretrained_root": self.pretrained})]
 
     @staticmethod
     def folder(words: list[str]) -> Path:
         """The experiment that these words train. Raises UsageError if they are wrong."""
         return experiment_dir(parse_args(words))
 
-    def _words(self, task: str, own: Flags, flags: Flags) -> list[str]:
+    def _words(self, task: str, flags: Flags) -> list[str]:
         common: Flags = {
             "task": task,
             "dataset": self.dataset,
@@ -102,4 +104,4 @@ class Recipe:
             "exps_root": self.exps_root,
             "cams_root": self.cams_root,
         }
-        return [*command_line_words({**common, **own, **flags}), *self.more]
+        return [*command_line_words({**common, **flags}), *self.more]
