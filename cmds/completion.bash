@@ -138,8 +138,8 @@ _colocam() {
         "measure --split "*) words="test val" ;;
         "measure --criterion "*) words="best_localization best_classification" ;;
         "measure --box_rule "*) words="colors threshold" ;;
-        "measure --fd_exp "* | "measure --dataset "* | "measure --data_root "* | "measure --metadata_root "* | "measure --smooth "*) return ;;
-        "measure "*) words="--help --fd_exp --dataset --data_root --metadata_root --split --smooth --criterion --box_rule" ;;
+        "measure --fd_exp "* | "measure --dataset "* | "measure --data_root "* | "measure --metadata_root "* | "measure --smooth "* | "measure --box_frames "*) return ;;
+        "measure "*) words="--help --fd_exp --dataset --data_root --metadata_root --split --smooth --criterion --box_rule --box_frames" ;;
         "promote "*" -"*) words="--help" ;;
         "study --out "* | "study --jobs "* | "study --only "*) return ;;
         "study "*" -"*) words="--help --out --jobs --only" ;;

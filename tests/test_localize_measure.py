@@ -80,3 +80,22 @@ def test_nothing_is_counted_twice(tmp_path: Path) -> None:
             expected += 2 * (x1 - x0 + 1) * (y1 - y0 + 1) >= 48 * 36
     found = measure.measure(localizer, data, metadata, {"raw": lambda pairs: pairs})
     assert found["raw"].localized == expected
+
+
+def test_frames_of_a_shot_are_described_together_as_in_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    found = Localizer._localizations
+    monkeypatch.setattr(
+        Localizer, "_localizations", lambda self, shot: sizes.append(len(shot)) or found(self, shot)
+    )
+    flags = write_split(tmp_path, {0: (0.0, 0.0, 47.0, 35.0)})
+    experiment = save_experiment(tmp_path / "exps")
+    (weights,) = experiment.glob("*/config_model.yaml")
+    weights.write_text(weights.read_text() + "box_frames: 4\n")
+    command = ["--fd_exp", str(experiment), *flags]
+    for more, expected in (([], [4, 2]), (["--box_frames", "5"], [5, 1])):
+        sizes.clear()
+        assert measure.main([*command, *more]) == 0
+        assert sizes == expected

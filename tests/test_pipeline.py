@@ -129,6 +129,16 @@ def test_the_plan_of_a_folder_of_videos(tmp_path: Path, trained: Workplace) -> N
     assert drawn.done()
 
 
+def test_shots_of_the_dataset_are_drawn_as_videos(tmp_path: Path, workplace: Workplace) -> None:
+    args = parser().read(["--dataset", DATASET, "--out", str(tmp_path), "--overlays", "1"])
+    cfg = parse_args([*workplace.flags(), "--box_frames", "7"])
+    (shot,) = overlays(args, cfg, tmp_path / "exp")
+    assert shot.words[5:7] == ("--box_frames", "7")
+    args.clips = ["a.mp4"]  # localization sees that a clip is a video
+    (clip,) = overlays(args, cfg, tmp_path / "exp")
+    assert "--box_frames" not in clip.words
+
+
 def test_the_end_of_the_last_training_is_said_once(
     trained: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,7 +61,8 @@ def measure(
     changes: dict[str, list[float]] = {name: [] for name in ways}
     for shot, truth in shots.items():
         with open_source(shot) as source:
-            pairs = [(_without_picture(frame), result) for frame, result in localizer.stream(source)]
+            video = replace(source, kind="video")
+            pairs = [(_without_picture(frame), result) for frame, result in localizer.stream(video)]
         for name, way in ways.items():
             results = [result for _, result in way(iter(pairs))]
             files = [source.files[result.index].name for result in results]
@@ -114,6 +115,7 @@ def parser() -> CommandParser:
     p.add_argument("--smooth", type=int, default=5, help="median over so many frames (%(default)s)")
     p.add_argument("--criterion", choices=CRITERIA, default=BEST_LOCALIZATION, help="which best model")
     p.add_argument("--box_rule", choices=get_args(BoxRule), default="colors", help="(%(default)s)")
+    p.add_argument("--box_frames", type=int, help="as in dlib.localize (as the model was evaluated with)")
     return p
 
 
@@ -129,7 +131,7 @@ def main(arguments: Sequence[str]) -> None:
     cfg = Config(dataset=args.dataset, data_root=args.data_root, metadata_root=args.metadata_root)
     data_dir = dataset_dir(cfg)
     metadata = read_split(data_dir, metadata_dir(cfg), args.split)
-    localizer = Localizer(args.fd_exp, args.criterion, box_rule=args.box_rule)
+    localizer = Localizer(args.fd_exp, args.criterion, box_rule=args.box_rule, box_frames=args.box_frames)
     ways: dict[str, Way] = {
         "frame by frame": lambda pairs: pairs,
         f"--smooth {args.smooth}": partial(smooth_boxes, window=args.smooth),

@@ -95,7 +95,10 @@ def overlays(args: argparse.Namespace, cfg: Config, colocam: Path) -> list[Stage
     stages = []
     for number, clip in enumerate(clips, 1):
         out = args.out / _OVERLAYS / f"{number:02d}-{Path(clip).stem}"
-        words = ["localize", "--fd_exp", colocam, "--input", clip, "--out", out]
+        words = ["localize", "--fd_exp", colocam, "--input", clip]
+        # A shot of the dataset is a folder of frames that are one video, which localization cannot know.
+        words += [] if args.clips else ["--box_frames", cfg.box_frames]
+        words += ["--out", out]
         stages.append(Stage(f"boxes in {clip}", _texts(words), partial(_is_whole, out)))
     return stages
 

@@ -77,7 +77,7 @@ class Recipe:
         return self._words(STD_CL, _CLASSIFIER)
 
     def colocam(self) -> list[str]:
-        # After the user's own words: their pretrained_root says where ImageNet's weights are, which the classifier needs.
+        # After the user's words: their pretrained_root says where ImageNet's weights are, for the classifier.
         return [*self._words(COLOCAM, _COLOCAM), *command_line_words({"pretrained_root": self.pretrained})]
 
     @staticmethod
