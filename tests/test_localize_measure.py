@@ -43,7 +43,7 @@ def test_boxes_are_counted_as_by_hand(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         Localizer,
         "_localizations",
-        lambda self, shot: [replace(r, box=given[r.index]) for r in unsmoothed(self, shot)],
+        lambda self, shot, **more: [replace(r, box=given[r.index]) for r in unsmoothed(self, shot, **more)],
     )
     # Frame 3's box has 10 of 20 columns: an IoU of one half; frame 1 has no known box.
     boxes = {2: right, 3: (10, 10, 19, 29), 4: (0, 0, 5, 5), 5: right, 1: (0, 0, 0, 0)}
@@ -88,7 +88,9 @@ def test_frames_of_a_shot_are_described_together_as_in_a_video(
     sizes: list[int] = []
     found = Localizer._localizations
     monkeypatch.setattr(
-        Localizer, "_localizations", lambda self, shot: sizes.append(len(shot)) or found(self, shot)
+        Localizer,
+        "_localizations",
+        lambda self, shot, **more: sizes.append(len(shot)) or found(self, shot, **more),
     )
     flags = write_split(tmp_path, {0: (0.0, 0.0, 47.0, 35.0)})
     experiment = save_experiment(tmp_path / "exps")

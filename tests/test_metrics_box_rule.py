@@ -24,6 +24,7 @@ from dlib.metrics.boxes import best_matches, mask_boxes
 from dlib.metrics.discriminant import FeatureDiscriminant
 from dlib.metrics.regions import region_boxes
 from helpers.clips import scene
+from helpers.moving import SIDE, moving_square
 from helpers.paths import ROOT
 from helpers.saved_experiment import save_experiment
 
@@ -396,6 +397,20 @@ def test_the_documented_lines_describe_frames_together(channels: int, documented
         cams = [view.u / np.float32(255) + 1e-4 * view.u.any() for view in views]
         features = [view.features for view in views] if channels else None
         assert documented(cams, [view.frame for view in views], features) == expected
+
+
+@pytest.mark.parametrize("own", [(4, 3), (1, 0)])
+def test_the_documented_lines_see_what_moves(own: tuple[int, int], documented: Callable) -> None:
+    frames, masks = moving_square(4, (1, 0), own)  # the second: the square is at rest against the background
+    views = []
+    for i, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
+        u = np.full(mask.shape, 130, np.uint8)
+        if i != 2:
+            u[:, : SIDE // 2][mask[:, : SIDE // 2]] = 255
+        views.append(View(u[: SIDE - 4], frame[: SIDE - 4]))
+    expected = [tuple(mask_boxes(mask, multi_contour=False)[0]) for mask in shot_masks(views)]
+    cams = [view.u / np.float32(255) + 1e-4 for view in views]
+    assert documented(cams, [view.frame for view in views]) == expected
 
 
 @pytest.mark.parametrize("features", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, get_args, overload
@@ -29,6 +30,9 @@ from dlib.metrics.boxes import quantize_maps, threshold_mask
 from dlib.metrics.regions import object_boxes
 from dlib.utils.distributed import pick_device
 from dlib.utils.errors import UsageError, UserError
+
+# Between frames whose motion the box rule looks at: in the sets on which it was chosen it is 0.1 to 0.2 s.
+MOTION_SECONDS = Fraction(1, 10)
 
 
 class _Seen(NamedTuple):
@@ -145,6 +149,7 @@ class Localizer:
         # A camera's batch is one frame: waiting for more would delay the output.
         size = 1 if kind == "camera" else self.batch_size
         together = self.frames_together(kind)
+        reach = max(1, round(frames.rate * MOTION_SECONDS)) if isinstance(frames, Source) else 1
         seen = self._look(iter(frames), size, self._label)
         shots = (
             in_shots(seen, lambda each: each.frame.image, together) if together > 1 else ([s] for s in seen)
@@ -152,7 +157,7 @@ class Localizer:
         results = (
             (each.frame, result)
             for shot in shots
-            for each, result in zip(shot, self._localizations(shot), strict=True)
+            for each, result in zip(shot, self._localizations(shot, reach=reach), strict=True)
         )
         if self.tracks:
             return follow(results, self.smooth or TRACK_WINDOW, self.multi)
@@ -205,13 +210,15 @@ class Localizer:
             seen.append(_Seen(frame, cam, view, best, float(score[best]), value))
         return seen
 
-    def _localizations(self, shot: Sequence[_Seen], tau: float | None = None) -> list[Localization]:
-        """Of frames that the box rule describes together, if they have one class."""
+    def _localizations(
+        self, shot: Sequence[_Seen], tau: float | None = None, reach: int = 1
+    ) -> list[Localization]:
+        """Of frames that the box rule describes together, if they have one class; ``reach``: see `shot_odds`."""
         taus = [tau if tau is not None or self._taus is None else self._taus[seen.best] for seen in shot]
         regions: dict[int, NDArray[np.uint8]] = {}
         for label in {seen.best for seen in shot}:
             ruled = [i for i, seen in enumerate(shot) if seen.best == label and taus[i] is None]
-            regions |= zip(ruled, shot_masks([shot[i].view for i in ruled]), strict=True)
+            regions |= zip(ruled, shot_masks([shot[i].view for i in ruled], reach), strict=True)
         return [
             self._localization(seen, own, regions.get(i))
             for i, (seen, own) in enumerate(zip(shot, taus, strict=True))

@@ -3,7 +3,8 @@
 A threshold that is best for some videos is wrong for others: how much of an object a map marks depends on the object's
 size and on the video. The frame itself says more. The map's strong pixels give the colours of the object, its weak ones
 the colours of the background, and each pixel is then judged by map and colour together. The features that the network
-has of the frame can be a third witness, and other frames of the shot can help to describe object and background.
+has of the frame can be a third witness. Other frames of the shot help to describe object and background, and show what
+moves.
 doc/boxes.md says where the constants come from.
 """
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from dlib.metrics.boxes import FloatArray, IntArray, UInt8Map
 from dlib.metrics.discriminant import FeatureDiscriminant
+from dlib.metrics.motion import motion_odds, shot_motion
 from dlib.metrics.regions import object_boxes
 
 LEVEL = 0.75  # share of the map's peak at which map alone is undecided
@@ -64,10 +66,10 @@ class View(NamedTuple):
     features: npt.NDArray[Any] | None = None  # [C, h, w]
 
 
-def shot_masks(views: Sequence[View]) -> list[UInt8Map]:
+def shot_masks(views: Sequence[View], reach: int = 1) -> list[UInt8Map]:
     """For each frame of a shot the pixels that belong to the object, uint8 [H, W]; see `shot_odds`."""
     masks = []
-    for view, odds in zip(views, shot_odds(views), strict=True):
+    for view, odds in zip(views, shot_odds(views, reach), strict=True):
         mask = odds > 0
         if not mask.any():
             mask = view.u > LEVEL * view.u.max()
@@ -75,7 +77,7 @@ def shot_masks(views: Sequence[View]) -> list[UInt8Map]:
     return masks
 
 
-def shot_odds(views: Sequence[View]) -> list[FloatArray]:
+def shot_odds(views: Sequence[View], reach: int = 1) -> list[FloatArray]:
     """Log-odds of each pixel to belong to the object, for frames that show the same object; for one frame too.
 
     With p a map over its peak, the map alone gives g = 10 (p - 0.75). Weights q = σ(g) make a histogram of the
@@ -83,10 +85,14 @@ def shot_odds(views: Sequence[View]) -> list[FloatArray]:
     each with sum 1: f and b). Then odds = g + 2 log((f + 0.001) / (b + 0.001)) at the pixel's colour; the same twice
     more with q = σ(odds).
 
-    With features the colours' logarithm counts once, and the odds of a `FeatureDiscriminant` for q are added.
+    With features the colours' logarithm counts once, and the odds of a `FeatureDiscriminant` for q are added. With
+    several frames their motion counts too: `motion_odds` for q are added.
 
+    Args:
+        views: in the order of time.
+        reach: motion is that between a frame and those so many frames before and after.
     Returns: float64 [H, W] for each view; -inf for an empty map, which says nothing about the others.
-    Raises ValueError for shapes that do not fit, and if only some views have features.
+    Raises ValueError for shapes that do not fit or differ, and if only some views have features.
     """
     for u, frame, _ in views:
         if u.ndim != 2 or u.size == 0 or frame.shape != (*u.shape, 3):
@@ -102,6 +108,8 @@ def shot_odds(views: Sequence[View]) -> list[FloatArray]:
         return results
     discriminant = FeatureDiscriminant([features[i] for i in marked]) if features else None
     color_weight = COLOR_WEIGHT if discriminant is None else COLOR_WEIGHT_BESIDE_FEATURES
+    motions = shot_motion([view.frame for view in views], reach) if len(views) > 1 else []
+    motions = [motions[i] for i in marked] if motions else []
     priors = [SLOPE * (views[i].u / int(views[i].u.max()) - LEVEL) for i in marked]
     cells = [_cells(views[i].frame) for i in marked]
     colors = np.concatenate([cell.ravel() for cell in cells])
@@ -113,6 +121,8 @@ def shot_odds(views: Sequence[View]) -> list[FloatArray]:
         found = [prior + color_weight * ratio[cell] for prior, cell in zip(priors, cells, strict=True)]
         if discriminant is not None:
             found = [odds + more for odds, more in zip(found, discriminant.odds(shares), strict=True)]
+        if motions:
+            found = [odds + more for odds, more in zip(found, motion_odds(motions, shares), strict=True)]
     for i, odds in zip(marked, found, strict=True):
         results[i] = odds
     return results

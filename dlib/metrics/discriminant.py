@@ -49,7 +49,7 @@ class FeatureDiscriminant:
             shares: of each frame [H, W] in 0..1, how far each pixel is taken for the object.
         """
         small = np.concatenate(
-            [_resized(share, self._grid, cv2.INTER_AREA).ravel() for share in shares]
+            [resized(share, self._grid, cv2.INTER_AREA).ravel() for share in shares]
         )  # [N]
         inside, outside = small.mean(), 1 - small.mean()
         if inside <= 0 or outside <= 0:
@@ -65,7 +65,7 @@ class FeatureDiscriminant:
         direction = np.linalg.solve(within, mean - other)
         odds = (direction @ self._values - direction @ (mean + other) / 2).reshape(len(shares), *self._grid)
         return [
-            _resized(each, share.shape, cv2.INTER_LINEAR) for each, share in zip(odds, shares, strict=True)
+            resized(each, share.shape, cv2.INTER_LINEAR) for each, share in zip(odds, shares, strict=True)
         ]
 
 
@@ -78,5 +78,6 @@ def _centred(features: npt.NDArray[np.floating]) -> FloatArray:
     return values
 
 
-def _resized(values: FloatArray, shape: tuple[int, ...], way: int) -> FloatArray:
+def resized(values: FloatArray, shape: tuple[int, ...], way: int) -> FloatArray:
+    """Values [h, w] on another grid [H, W]; ``way``: OpenCV's interpolation."""
     return np.asarray(cv2.resize(values, shape[::-1], interpolation=way), np.float64)
