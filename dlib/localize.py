@@ -69,8 +69,8 @@ def parser() -> CommandParser:
     p.add_argument(
         "--box_frames",
         type=int,
-        help="so many frames of a shot together say what object and background look like, for boxes from the frame; "
-        "for a video as the model was evaluated with, else 1: each frame alone",
+        help="so many frames of a shot together say what object and background look like and what moves, for boxes "
+        "from the frame; for a video as the model was evaluated with, else 1: each frame alone",
     )
     p.add_switch(
         "--fast",

@@ -222,8 +222,8 @@ class EvaluationFlags:
     )
     box_frames: int = flag(
         1,
-        "boxes without thresholds: so many frames of a shot together say what object and background look like, if they "
-        "follow one another in the split; for shots in which one object moves. 1: each frame says it alone",
+        "boxes without thresholds: so many frames of a shot together say what object and background look like and "
+        "what moves, if they follow one another in the split; for shots of one object. 1: each frame says it alone",
         ge=1,
         le=MAX_BOX_FRAMES,
     )

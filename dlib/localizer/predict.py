@@ -65,9 +65,9 @@ class Localizer:
         multi: look for several objects of the class: a box for each clear region (`region_boxes`).
         min_presence: a decoder's frame whose presence is less holds nothing and gets no box; at the default no pixel
             of it is rather object than background. 0: every frame gets a box.
-        box_frames: so many frames of a shot together tell `rule_boxes` what object and background look like, if they
-            follow one another and have one class. None: as the model was evaluated (--box_frames) for a video, 1 for
-            pictures, which may show anything. A camera's frames are always described alone.
+        box_frames: so many frames of a shot together tell `rule_boxes` what object and background look like and what
+            moves, if they follow one another and have one class. None: as the model was evaluated (--box_frames) for a
+            video, 1 for pictures, which may show anything. A camera's frames are always described alone.
         fast: see each frame once, at the size of the training crops: weaker maps in less time, where evaluation saw
             larger frames or several views.
         tracks: follow the objects through the frames (`follow`) with the window ``smooth``, or 0: `TRACK_WINDOW`.
