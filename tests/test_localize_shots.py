@@ -112,6 +112,26 @@ def test_a_video_is_described_as_the_model_was_evaluated(experiment: Path, tmp_p
         assert [frame["box"] and tuple(frame["box"]) for frame in written["frames"]] == expected
 
 
+@pytest.mark.parametrize(
+    ("rate", "reach"), [(Fraction(10), 1), (Fraction(25), 2), (Fraction(30000, 1001), 3)]
+)
+def test_motion_is_that_of_a_tenth_of_a_second(
+    experiment: Path, frames: Path, monkeypatch: pytest.MonkeyPatch, rate: Fraction, reach: int
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(
+        "dlib.localizer.predict.shot_masks",
+        lambda views, reach: used.append(reach) or shot_masks(views, reach),
+    )
+    localizer = Localizer(experiment, box_frames=FRAMES, label="bird")
+    with open_source(frames, rate) as source:
+        assert len(list(localizer.stream(source))) == FRAMES
+    assert used == [reach]
+    used.clear()
+    localizer.localize(pictures())
+    assert used == [1]
+
+
 def test_frames_of_another_class_are_not_described_together(
     experiment: Path, frames: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
