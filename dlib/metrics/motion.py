@@ -47,7 +47,7 @@ def shot_motion(frames: Sequence[npt.NDArray[Any]], reach: int = 1) -> list[Moti
     if any(frame.shape != frames[0].shape for frame in frames):
         raise ValueError(f"frames of a shot differ in shape: {sorted({frame.shape for frame in frames})}")
     height, width = frames[0].shape[:2]
-    grid = max(width // GRID, 1), max(height // GRID, 1)
+    grid = max(height // GRID, 1), max(width // GRID, 1)
     reach = min(reach, len(frames) - 1) if min(height, width) >= _SMALLEST else 0
     gray = [
         np.asarray(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY), np.uint8)
@@ -58,7 +58,7 @@ def shot_motion(frames: Sequence[npt.NDArray[Any]], reach: int = 1) -> list[Moti
         there, back = _flow(gray[first], gray[first + reach]), _flow(gray[first + reach], gray[first])
         found[first].append(_speed(there, back, grid))
         found[first + reach].append(_speed(back, there, grid))
-    return [_together(pairs, (grid[1], grid[0])) for pairs in found]
+    return [_together(pairs, grid) for pairs in found]
 
 
 def motion_odds(motions: Sequence[Motion], shares: Sequence[FloatArray]) -> list[FloatArray]:
@@ -120,7 +120,7 @@ def _speed(
     chosen = np.zeros_like(trusted)
     chosen[_POINTS // 2 :: _POINTS, _POINTS // 2 :: _POINTS] = True
     chosen &= trusted
-    nothing = np.zeros(grid[::-1])
+    nothing = np.zeros(grid)
     if chosen.sum() < _FEWEST:
         return nothing, nothing
     start, end = np.stack([x[chosen], y[chosen]], 1), np.stack([end_x[chosen], end_y[chosen]], 1)
@@ -131,7 +131,7 @@ def _speed(
     own = np.hypot(
         end_x - (a[0, 0] * x + a[0, 1] * y + a[0, 2]), end_y - (a[1, 0] * x + a[1, 1] * y + a[1, 2])
     )
-    return tuple(  # type: ignore[return-value]
-        np.asarray(cv2.resize(values.astype(np.float64), grid, interpolation=cv2.INTER_AREA))
-        for values in (np.minimum(own, FASTEST) * trusted, trusted)
+    known = trusted.astype(np.float64)
+    return resized(np.minimum(own, FASTEST) * known, grid, cv2.INTER_AREA), resized(
+        known, grid, cv2.INTER_AREA
     )
