@@ -9,6 +9,7 @@ from typing import Any
 from dlib.configure import (
     flags_colocam,
     flags_decoder,
+    flags_evaluation,
     flags_fcam,
     flags_head,
     flags_model,
@@ -18,7 +19,7 @@ from dlib.configure import (
 from dlib.configure.flag import Flag, flags_of
 from dlib.configure.terms import TERMS, TermSettings, terms_of
 
-_GENERAL = {module.__name__ for module in (flags_run, flags_model, flags_head)}
+_GENERAL = {module.__name__ for module in (flags_run, flags_evaluation, flags_model, flags_head)}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Flags(
     flags_decoder.DecoderFlags,
     flags_decoder.BarrierFlags,
     flags_run.TrainingFlags,
-    flags_run.EvaluationFlags,
+    flags_evaluation.EvaluationFlags,
     flags_run.CheckpointFlags,
     flags_run.OutputFlags,
     flags_run.DistributedFlags,
