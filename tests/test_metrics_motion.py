@@ -8,7 +8,7 @@ import pytest
 
 from dlib.metrics.box_rule import View, shot_odds
 from dlib.metrics.discriminant import FeatureDiscriminant
-from dlib.metrics.motion import SLOWEST, Motion, motion_odds, shot_motion
+from dlib.metrics.motion import SLOWEST, Motion, motion_odds, raised_maps, shot_motion
 from helpers.moving import SIDE, moving_square
 
 
@@ -93,6 +93,35 @@ def test_no_odds_without_an_object_that_moves(case: str) -> None:
     if case == "still":
         motions = [Motion(np.zeros((12, 12)), np.ones((12, 12)))] * 3
     assert not any(odds.any() for odds in motion_odds(motions, shares))
+
+
+def test_maps_count_half_as_much_again_where_something_moves() -> None:
+    pixels = np.array([[0.0, 0.5, 1.0, 8.0]] * 4)  # speeds
+    trust = np.ones((4, 4))
+    trust[0], trust[1] = 0, 0.5
+    gain = np.array([[1, 1, 1, 1], [1, 1.125, 1.25, 1.25], [1, 1.25, 1.5, 1.5], [1, 1.25, 1.5, 1.5]])
+    share = np.full((4, 4), 0.5)
+    share[3, 0] = 1.0
+    (raised,) = raised_maps([share], [Motion(np.log(pixels + SLOWEST), trust)])
+    np.testing.assert_allclose(raised, share * gain / (share * gain).max())
+    assert raised.max() == raised[3, 0] == 1.0
+    (still,) = raised_maps([share], [Motion(np.log(pixels + SLOWEST), np.zeros((4, 4)))])
+    np.testing.assert_array_equal(still, share)
+
+
+def test_a_map_that_marks_the_scene_gives_way_to_what_moves() -> None:
+    frames, masks = moving_square(4, (1, 0), (4, 3))
+    views, still = [], []
+    for t, mask in enumerate(masks):
+        u = np.zeros((SIDE, SIDE), np.uint8)
+        u[mask] = 200
+        u[:24, :48] = 220  # a part of the background is marked more than the object
+        views.append(View(u, frames[t]))
+        still.append(View(u, frames[0]))
+    for odds, mask in zip(shot_odds(views), masks, strict=True):
+        assert (odds[mask] > 0).mean() > 0.8
+        assert (odds[:24, :48] > 0).mean() < 0.5
+    assert (shot_odds(still)[0][:24, :48] > 0).mean() > 0.8
 
 
 def test_a_shot_finds_the_whole_of_an_object_that_moves() -> None:

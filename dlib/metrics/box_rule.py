@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from dlib.metrics.boxes import FloatArray, IntArray, UInt8Map
 from dlib.metrics.discriminant import FeatureDiscriminant
-from dlib.metrics.motion import motion_odds, shot_motion
+from dlib.metrics.motion import motion_odds, raised_maps, shot_motion
 from dlib.metrics.regions import object_boxes
 
 LEVEL = 0.75  # share of the map's peak at which map alone is undecided
@@ -86,7 +86,7 @@ def shot_odds(views: Sequence[View], reach: int = 1) -> list[FloatArray]:
     more with q = σ(odds).
 
     With features the colours' logarithm counts once, and the odds of a `FeatureDiscriminant` for q are added. With
-    several frames their motion counts too: `motion_odds` for q are added.
+    several frames their motion counts too: p becomes that of `raised_maps`, and `motion_odds` for q are added.
 
     Args:
         views: in the order of time.
@@ -110,7 +110,10 @@ def shot_odds(views: Sequence[View], reach: int = 1) -> list[FloatArray]:
     color_weight = COLOR_WEIGHT if discriminant is None else COLOR_WEIGHT_BESIDE_FEATURES
     motions = shot_motion([view.frame for view in views], reach) if len(views) > 1 else []
     motions = [motions[i] for i in marked] if motions else []
-    priors = [SLOPE * (views[i].u / int(views[i].u.max()) - LEVEL) for i in marked]
+    maps = [views[i].u / int(views[i].u.max()) for i in marked]
+    if motions:
+        maps = raised_maps(maps, motions)
+    priors = [SLOPE * (share - LEVEL) for share in maps]
     cells = [_cells(views[i].frame) for i in marked]
     colors = np.concatenate([cell.ravel() for cell in cells])
     found = priors

@@ -18,6 +18,8 @@ from dlib.metrics.discriminant import SHRINKAGE, resized
 GRID = 4  # pixels of a frame for one of the result, in each direction
 FASTEST = 20.0  # pixels; a higher speed says no more
 SLOWEST = 0.25  # pixels; smaller differences are the flow's noise
+MOVES = 1.0  # pixels; a pixel that is as fast moves for sure
+GAIN = 0.5  # so much more of the map where something moves
 _ROUND_TRIP = 1.0, 0.1  # a flow there and back may miss by so many pixels, and by this share of its length
 _BACKGROUND = 1.0  # pixels; farther from the background's motion is another motion
 _POINTS = 8  # pixels between those from which the background's motion is estimated
@@ -59,6 +61,24 @@ def shot_motion(frames: Sequence[npt.NDArray[Any]], reach: int = 1) -> list[Moti
         found[first].append(_speed(there, back, grid))
         found[first + reach].append(_speed(back, there, grid))
     return [_together(pairs, grid) for pairs in found]
+
+
+def raised_maps(maps: Sequence[FloatArray], motions: Sequence[Motion]) -> list[FloatArray]:
+    """Each map p [H, W] as p (1 + m / 2) over its new peak, m in 0..1 how surely a pixel moves against the background.
+
+    A classifier's map may mark what comes with an object, such as the runway of an aeroplane. So the object's motion
+    counts before the map says which pixels are the object.
+
+    Args:
+        maps: >= 0, some pixel of each > 0.
+        motions: of their frames.
+    """
+    found = []
+    for share, motion in zip(maps, motions, strict=True):
+        moves = np.clip((np.exp(motion.speed) - SLOWEST) / MOVES, 0, 1) * motion.trust  # [h, w]
+        raised = share * (1 + GAIN * resized(moves, share.shape, cv2.INTER_LINEAR))
+        found.append(raised / raised.max())
+    return found
 
 
 def motion_odds(motions: Sequence[Motion], shares: Sequence[FloatArray]) -> list[FloatArray]:
