@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dlib.configure.config import command_line_words, experiment_dir, parse_args
-from dlib.configure.constants import COLOCAM, STD_CL
+from dlib.configure.constants import BEST_LOCALIZATION, COLOCAM, STD_CL
 
 Flags = dict[str, Any]
 
@@ -22,7 +22,9 @@ _CLASSIFIER: Flags = {
     "opt__lr": 0.001,
     "opt__step_size": 15,
 }
+_BOTH: Flags = {"ema_decay": 0.95, "aug_color": 0.4, "aug_scale_min": 0.35}
 _COLOCAM: Flags = {
+    "colocam_pretrained_cl_ch_pt": BEST_LOCALIZATION,
     "freeze_cl": True,
     "batch_size": 8,
     "max_epochs": 5,
@@ -30,9 +32,6 @@ _COLOCAM: Flags = {
     "opt__lr": 0.01,
     "opt__step_size": 5,
     "best_start_ep": 1,
-    "ema_decay": 0.95,
-    "aug_color": 0.4,
-    "aug_scale_min": 0.35,
     "sample_n_from_seq": 2,
     "sample_n_from_seq_style": "before",
     "soft_cam_clc": True,
@@ -49,7 +48,6 @@ _COLOCAM: Flags = {
     "map_view_scale": 0.5,
     "map_view_flip": True,
     "map_refine_sigma_xy": 16,
-    "map_cam_share": 0.5,
     "box_features": True,
     "box_frames": 32,
 }
@@ -104,4 +102,4 @@ class Recipe:
             "exps_root": self.exps_root,
             "cams_root": self.cams_root,
         }
-        return [*command_line_words({**common, **flags}), *self.more]
+        return [*command_line_words({**common, **_BOTH, **flags}), *self.more]
