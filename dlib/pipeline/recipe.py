@@ -11,9 +11,9 @@ from dlib.configure.constants import BEST_LOCALIZATION, COLOCAM, STD_CL
 
 Flags = dict[str, Any]
 
-# CoLo-CAM's time over its classifier's, for the time left before it begins: measured with 108 shots on a CPU
+# CoLo-CAM's time over its classifier's, for the time left before it begins: measured with 108 and 290 shots on a CPU
 # (doc/small_data.md). Most of it is evaluation in all views.
-COLOCAM_SHARE = 1.9
+COLOCAM_SHARE = 1.0
 
 _CLASSIFIER: Flags = {
     "batch_size": 32,
