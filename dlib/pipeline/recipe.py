@@ -22,7 +22,8 @@ _CLASSIFIER: Flags = {
     "opt__lr": 0.001,
     "opt__step_size": 15,
 }
-_BOTH: Flags = {"ema_decay": 0.95, "aug_color": 0.4, "aug_scale_min": 0.35}
+# An untrained head's maps may localize by chance better than the trained one's: hence best_start_ep.
+_BOTH: Flags = {"best_start_ep": 1, "ema_decay": 0.95, "aug_color": 0.4, "aug_scale_min": 0.35}
 _COLOCAM: Flags = {
     "colocam_pretrained_cl_ch_pt": BEST_LOCALIZATION,
     "freeze_cl": True,
@@ -31,7 +32,6 @@ _COLOCAM: Flags = {
     "min_steps": 135,
     "opt__lr": 0.01,
     "opt__step_size": 5,
-    "best_start_ep": 1,
     "sample_n_from_seq": 2,
     "sample_n_from_seq_style": "before",
     "soft_cam_clc": True,
