@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from dlib.metrics.boxes import FloatArray, IntArray, UInt8Map
 from dlib.metrics.discriminant import FeatureDiscriminant
-from dlib.metrics.motion import motion_odds, raised_maps, shot_motion
+from dlib.metrics.motion import Motion, motion_odds, raised_maps, shot_motion
 from dlib.metrics.regions import object_boxes
 
 LEVEL = 0.75  # share of the map's peak at which map alone is undecided
@@ -108,10 +108,11 @@ def shot_odds(views: Sequence[View], reach: int = 1) -> list[FloatArray]:
         return results
     discriminant = FeatureDiscriminant([features[i] for i in marked]) if features else None
     color_weight = COLOR_WEIGHT if discriminant is None else COLOR_WEIGHT_BESIDE_FEATURES
-    motions = shot_motion([view.frame for view in views], reach) if len(views) > 1 else []
-    motions = [motions[i] for i in marked] if motions else []
     maps = [views[i].u / int(views[i].u.max()) for i in marked]
-    if motions:
+    motions: list[Motion] = []
+    if len(views) > 1:
+        of_all = shot_motion([view.frame for view in views], reach)
+        motions = [of_all[i] for i in marked]
         maps = raised_maps(maps, motions)
     priors = [SLOPE * (share - LEVEL) for share in maps]
     cells = [_cells(views[i].frame) for i in marked]
